@@ -1,0 +1,3 @@
+"""The application under the name that `uvicorn app.api:app` expects; all of it lives in `ordertrail`."""
+
+from ordertrail.asgi import app as app

@@ -1,0 +1,116 @@
+"""What an exchange's answer proves: the four answers to an order, and the three to a question.
+
+Refused and not sent need proof. Whatever is not mapped to one of them is unknown.
+An answer proves only its own attempt.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ordertrail.domain.order import Order, OrderType, Side
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The exchange has it, by its own word."""
+
+    exchange_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Proof that it is not there and never will be. `code` is the venue's reject reason."""
+
+    code: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte of the order left, or the exchange's word that it did nothing with it."""
+
+    cause: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Sent, and no answer that proves anything."""
+
+    cause: str
+
+
+Answer = Accepted | Refused | NotSent | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class VenueOrder:
+    """An order as the exchange knows it; `client_order_id` is our order id, quantities are whole units."""
+
+    exchange_order_id: str
+    client_order_id: str
+    type: OrderType
+    side: Side
+    instrument: str
+    limit_price: Decimal | None
+    quantity: int
+    ord_status: str
+    cum_qty: int
+    leaves_qty: int
+    avg_px: Decimal | None
+    reject_reason: str | None
+
+    def equals(self, order: Order) -> bool:
+        """Whether this is our order in every field that makes it one."""
+        return (
+            self.client_order_id == order.id
+            and self.type == order.type
+            and self.side == order.side
+            and self.instrument == order.instrument
+            and self.limit_price == order.limit_price
+            and self.quantity == order.quantity
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The exchange knows the id."""
+
+    order: VenueOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The exchange says that it does not know the id; what that proves depends on its capabilities and on time."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nothing was learned."""
+
+    cause: str
+
+
+Verification = Found | Absent | NoAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAccepted:
+    """The exchange will cancel it, or has."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTooLate:
+    """The order is terminal at the exchange; asking tells how."""
+
+
+CancelAnswer = CancelAccepted | CancelTooLate | Absent | NoAnswer
+
+
+def judge_found(found: VenueOrder, order: Order) -> Answer:
+    """What a found order says of the attempt that asked: ours and live, ours and rejected, or not ours."""
+    if not found.equals(order):
+        return Unknown("differs_at_exchange")
+    if found.ord_status == "rejected":
+        return Refused(found.reject_reason or "unspecified")
+    return Accepted(found.exchange_order_id)

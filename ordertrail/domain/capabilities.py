@@ -1,0 +1,27 @@
+"""What a venue promises, as data; what may be done with an order in doubt follows from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+UNBOUNDED = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """A venue's promises. The defaults are the weakest: they promise nothing.
+
+    `client_order_id_unique`: for how long a used id is refused again; a number is in seconds.
+    `visible_within_seconds`: an accepted order can be asked for after this long at the latest.
+    `accepts_within_seconds`: a request that reached the venue is accepted after this long at the latest, or never.
+    `honours_accept_by`: an order not accepted by its `accept_by` is refused.
+    `epoch`: changes when the venue forgets its history.
+    """
+
+    epoch: str = ""
+    client_order_id_unique: Literal["forever", "while_open", "never"] | float = "never"
+    visible_within_seconds: float = UNBOUNDED
+    accepts_within_seconds: float = UNBOUNDED
+    honours_accept_by: bool = False
+
+
+PROMISES_NOTHING = Capabilities()

@@ -1,0 +1,213 @@
+"""Placing one order: commit INITIATED, send, commit what came of it.
+
+What if we die between two steps: before the first commit nothing has happened. After it the order's INITIATED row
+stands alone, and reconciliation asks the exchange once the send's deadlines have passed. No byte is sent before
+that commit is confirmed, so no order is at the exchange without its row.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from ordertrail import failpoints
+from ordertrail.clock import Clock
+from ordertrail.domain.answer import Accepted, Answer, NotSent, Refused, Unknown
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.domain.order import Order
+from ordertrail.domain.trail import (
+    ACCEPTED,
+    NOT_RECORDED,
+    NOT_SENT,
+    REFUSED,
+    UNKNOWN,
+    OrderStatus,
+    Outcome,
+    TrailRow,
+    fold_outcome,
+    fold_status,
+)
+from ordertrail.journal import Journal
+from ordertrail.rows import KeyTaken, StepRow, StoredOrder, Windows
+from ordertrail.sending import Sender
+from ordertrail.telemetry import metrics
+from ordertrail.telemetry.logs import get_logger
+
+_log = get_logger()
+
+DatabaseFailed = (DatabaseAnswered, DatabaseLost)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Both rows are committed."""
+
+    order: Order
+    created_at: datetime
+    exchange_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A step failed. `rows` are the trail as far as we know it, with those that could not be written."""
+
+    order: Order
+    rows: tuple[TrailRow, ...]
+    place_by: datetime | None
+    retry_after_seconds: float | None = None
+    may_be_recorded: bool = False
+
+    @property
+    def status(self) -> OrderStatus:
+        """The present status, by these rows."""
+        return fold_status(self.rows)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What we can honestly say.
+
+        Where INITIATED may have been committed without the row that forbids sending, somebody may yet send it.
+        """
+        if self.may_be_recorded:
+            return Outcome.UNKNOWN
+        return fold_outcome(self.rows, may_send_again=self.place_by is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The caller's key belongs to an order already; None: it cannot be read just now."""
+
+    order_id: str
+    stored: StoredOrder | None
+
+
+Placement = Placed | Failed | Repeated
+
+
+class Placing:
+    """Places orders; one for all requests of a process."""
+
+    def __init__(self, journal: Journal, sender: Sender, clock: Clock, windows: Windows) -> None:
+        self._journal = journal
+        self._sender = sender
+        self._clock = clock
+        self._windows = windows
+
+    async def place(self, order: Order) -> Placement:
+        """Take a valid order through the three steps; must run to its end once begun."""
+        # Earlier than the row's send_by, which the database reckons from the moment it writes the row.
+        send_by = self._clock.monotonic() + self._windows.send_seconds
+        failpoints.reach("before_initiated")
+        try:
+            recorded = await self._journal.initiated(order)
+        except DatabaseFailed as error:
+            return await self._not_recorded(order, error)
+        if isinstance(recorded, KeyTaken):
+            return await self.repeat(recorded.order_id)
+        failpoints.reach("after_initiated")
+        created_at = recorded.created_at
+        answer = await self._sender.send_and_ask(
+            order,
+            send_by=send_by,
+            accept_by=created_at + timedelta(seconds=self._windows.accept_seconds),
+        )
+        if not isinstance(answer, Accepted):
+            return await self._not_placed(order, created_at, answer)
+        failpoints.reach("before_completed")
+        try:
+            await self._journal.completed(order.id, answer.exchange_order_id)
+        except DatabaseFailed as error:
+            return await self._placed_but_not_recorded(order, created_at, answer, error)
+        failpoints.reach("after_completed")
+        return Placed(order, created_at, answer.exchange_order_id)
+
+    async def repeat(self, order_id: str) -> Repeated:
+        """The present truth about the order that has the caller's key; never sends."""
+        try:
+            return Repeated(order_id, await self._journal.read(order_id))
+        except DatabaseFailed:
+            return Repeated(order_id, None)
+
+    async def _not_recorded(self, order: Order, error: DatabaseAnswered | DatabaseLost) -> Placement:
+        """Step 1 failed: nothing was sent, and the row to be written says so."""
+        _log.error("INITIATED could not be written", order_id=order.id, error=str(error))
+        rows = (
+            TrailRow(OrderStatus.INITIATED),
+            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, NOT_RECORDED),
+        )
+        may_be_recorded = isinstance(error, DatabaseLost) and error.may_have_happened
+        try:
+            unsent = await self._journal.unsent(order)
+        except DatabaseFailed as second:
+            may_be_recorded |= isinstance(second, DatabaseLost) and second.may_have_happened
+            self._unrecorded(order, rows, second)
+            return Failed(order, rows, None, may_be_recorded=may_be_recorded)
+        if isinstance(unsent, KeyTaken):
+            return await self.repeat(unsent.order_id)
+        return Failed(order, rows, self._windows.place_by(order, unsent.created_at))
+
+    async def _not_placed(self, order: Order, created_at: datetime, answer: Refused | NotSent | Unknown) -> Failed:
+        """Step 2 failed: the answer is recorded."""
+        status, reason = _failing_row(answer)
+        return await self._record_failure(
+            order,
+            created_at,
+            TrailRow(status, reason),
+            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, reason),
+            retry_after_seconds=answer.retry_after_seconds if isinstance(answer, NotSent) else None,
+        )
+
+    async def _placed_but_not_recorded(
+        self, order: Order, created_at: datetime, answer: Accepted, error: DatabaseAnswered | DatabaseLost
+    ) -> Failed:
+        """Step 3 failed. COMPLETED is left to reconciliation, which asks the exchange."""
+        _log.error("COMPLETED could not be written", order_id=order.id, error=str(error))
+        row = TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, ACCEPTED, answer.exchange_order_id)
+        return await self._record_failure(order, created_at, row)
+
+    async def _record_failure(
+        self,
+        order: Order,
+        created_at: datetime,
+        *choices: TrailRow,
+        retry_after_seconds: float | None = None,
+    ) -> Failed:
+        """Write the first of `choices` that the database takes."""
+        initiated = TrailRow(OrderStatus.INITIATED, created_at=created_at)
+        place_by = self._windows.place_by(order, created_at)
+        row = choices[-1]
+        for row in choices:
+            failpoints.reach("before_failure")
+            try:
+                await self._journal.step(StepRow(order.id, row.status, row.reason, row.exchange_order_id))
+                failpoints.reach("after_failure")
+                break
+            except DatabaseFailed as error:
+                _log.error(
+                    "a failing row could not be written", order_id=order.id, status=row.status, error=str(error)
+                )
+        else:
+            self._unrecorded(order, (initiated, row), None)
+        return Failed(order, (initiated, row), place_by, retry_after_seconds)
+
+    def _unrecorded(self, order: Order, rows: tuple[TrailRow, ...], error: Exception | None) -> None:
+        metrics.UNRECORDED.inc()
+        _log.error(
+            "the trail could not be written",
+            order_id=order.id,
+            rows=[(row.status, row.reason, row.exchange_order_id) for row in rows],
+            error=str(error),
+        )
+
+
+def _failing_row(answer: Refused | NotSent | Unknown) -> tuple[OrderStatus, str]:
+    match answer:
+        case Refused(code=code):
+            return OrderStatus.EXCHANGE_CREATION_FAILED, REFUSED + code
+        case NotSent(cause=cause):
+            return OrderStatus.EXCHANGE_CREATION_FAILED, NOT_SENT + cause
+        case Unknown(cause=cause):
+            return OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, UNKNOWN + cause
+    assert_never(answer)
+
+
+__all__ = ["Answer", "Failed", "Placed", "Placement", "Placing", "Repeated"]

@@ -1,0 +1,1 @@
+"""PostgreSQL: the statements, the migrations, the connections, and the embedded server."""

@@ -1,0 +1,103 @@
+"""Connections to PostgreSQL, and the one place where its failures get our names."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+
+# Errors after which the statement may have been committed all the same: the operator or the network ended it.
+_LOST_CLASSES = ("08", "57", "58")
+
+_PREPARE_SESSION = """
+SELECT set_config('synchronous_commit', 'on', false)
+ WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+
+class Database:
+    """A pool that connects when it is first needed, so that a process can wait for its database.
+
+    Every call has `timeout_seconds`. A connection on which anything but a plain answer came is thrown away.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float, connections_max: int) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._connections_max = connections_max
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Prepare the pool; does not connect."""
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._connections_max,
+            timeout=self._timeout_seconds,
+            init=_prepare_session,
+            reset=_keep_session,
+            max_inactive_connection_lifetime=0,
+            server_settings={
+                "application_name": "ordertrail",
+                "timezone": "UTC",
+                "jit": "off",
+                "lock_timeout": f"{max(1, int(self._timeout_seconds * 1000 / 4))}",
+            },
+        )
+
+    async def close(self) -> None:
+        """Close every connection, at once those that do not answer."""
+        if self._pool is not None:
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    await self._pool.close()
+            except TimeoutError:
+                self._pool.terminate()
+
+    async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run one statement in a transaction of its own."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *arguments)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection, with failures inside the block renamed; the block as a whole has the timeout."""
+        assert self._pool is not None, "open() comes first"
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                connection = await self._pool.acquire()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseLost(f"cannot connect: {_text(error)}", may_have_happened=False) from error
+        is_clean = False
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                yield connection
+            is_clean = True
+        except asyncpg.PostgresError as error:
+            code = error.sqlstate or ""
+            if code[:2] in _LOST_CLASSES or not code:
+                raise DatabaseLost(f"{code} {_text(error)}", may_have_happened=True) from error
+            is_clean = not connection.is_in_transaction()
+            raise DatabaseAnswered(code, _text(error)) from error
+        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+            raise DatabaseLost(_text(error), may_have_happened=True) from error
+        finally:
+            if not is_clean:
+                connection.terminate()
+            await self._pool.release(connection)
+
+
+async def _prepare_session(connection: Any) -> None:
+    # A commit that may be forgotten is no commit: orders are sent on the strength of it.
+    await connection.execute(_PREPARE_SESSION)
+
+
+async def _keep_session(connection: Any) -> None:
+    """No statement of ours leaves anything behind that asyncpg's reset would have to clear."""
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,33 @@
+"""Bringing a database's schema up to date; any number of processes may try at once, one does it."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+
+SCHEMA_HEAD = "0001"
+
+_VERSION = "SELECT version_num FROM alembic_version"
+
+
+async def migrate(url: str) -> None:
+    """Apply what is missing. Alembic is loaded only if something is; its lock lets one process at a time."""
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        version = await connection.fetchval(_VERSION)
+    except asyncpg.UndefinedTableError:
+        version = None
+    finally:
+        await connection.close()
+    if version != SCHEMA_HEAD:
+        await asyncio.to_thread(_upgrade, url)
+
+
+def _upgrade(url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")

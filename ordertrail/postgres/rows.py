@@ -1,0 +1,162 @@
+"""The operations on the rows of orders, in SQL: one statement, one commit, many orders.
+
+Rows and keys are inserted in sorted order, so that two processes that share some of them wait for each other
+instead of deadlocking.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
+from ordertrail.postgres import statements
+from ordertrail.postgres.database import Database
+from ordertrail.rows import KeyTaken, Recorded, StepRow, StoredOrder, Unsent, Windows
+
+
+class PostgresRows:
+    """`ordertrail.rows.Rows` on PostgreSQL."""
+
+    def __init__(self, database: Database, windows: Windows) -> None:
+        self._database = database
+        self._windows = windows
+
+    async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        windows = self._windows
+        has_keys = any(order.client_order_id is not None for order in orders)
+        records = await self._database.fetch(
+            statements.INSERT_INITIATED_KEYED if has_keys else statements.INSERT_INITIATED,
+            *_columns(orders, windows),
+            windows.send_seconds,
+            windows.accept_seconds,
+            windows.review_seconds,
+        )
+        if len(records) == len(orders):
+            recorded: Recorded | KeyTaken = Recorded(records[0]["at"])
+            return [recorded] * len(orders)
+        fresh = {record["id"]: Recorded(record["at"]) for record in records}
+        return await self._with_what_was_there(orders, fresh)
+
+    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | KeyTaken]:
+        await self._database.fetch(
+            statements.INSERT_UNSENT,
+            *_columns(orders, self._windows),
+            NOT_RECORDED,
+        )
+        there = await self._with_what_was_there(orders, {})
+        return [Unsent(r.created_at) if isinstance(r, Recorded) else r for r in there]
+
+    async def _with_what_was_there(
+        self, orders: Sequence[Order], fresh: dict[str, Recorded]
+    ) -> list[Recorded | KeyTaken]:
+        """Results for orders of which some were not inserted just now: repeated by us, or their key was taken."""
+        missing = [order for order in orders if order.id not in fresh]
+        keys = [order.client_order_id for order in missing if order.client_order_id is not None]
+        owners: dict[str, str] = {}
+        if keys:
+            records = await self._database.fetch(statements.KEY_OWNERS, keys)
+            owners = {record["client_order_id"]: record["order_id"] for record in records}
+        ours = [order.id for order in missing]
+        records = await self._database.fetch(statements.INITIATED_TIMES, ours)
+        times = {record["id"]: Recorded(_utc(record["created_at"])) for record in records}
+        results: list[Recorded | KeyTaken] = []
+        for order in orders:
+            owner = owners.get(order.client_order_id) if order.client_order_id is not None else None
+            if order.id in fresh:
+                results.append(fresh[order.id])
+            elif owner is not None and owner != order.id:
+                results.append(KeyTaken(owner))
+            else:
+                results.append(times[order.id])
+        return results
+
+    async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
+        ids = [row.order_id for row in rows]
+        if all(row.status is OrderStatus.COMPLETED and row.reason is None for row in rows):
+            records = await self._database.fetch(
+                statements.INSERT_COMPLETED, ids, [row.exchange_order_id for row in rows]
+            )
+        else:
+            records = await self._database.fetch(
+                statements.INSERT_STEPS,
+                ids,
+                [row.status for row in rows],
+                [row.reason for row in rows],
+                [row.exchange_order_id for row in rows],
+            )
+        if len(records) == len(rows):
+            return [True] * len(rows)
+        # Inserted before, or no INITIATED row to append to.
+        records = await self._database.fetch(
+            statements.STEPS_THERE, ids, [row.status for row in rows]
+        )
+        there = {(record["id"], record["status"]) for record in records}
+        return [(row.order_id, row.status.value) in there for row in rows]
+
+    async def read(self, order_id: str) -> StoredOrder | None:
+        records = await self._database.fetch(statements.READ_ORDER, order_id)
+        return stored_order(records)
+
+
+def _columns(orders: Sequence[Order], windows: Windows) -> tuple[list[Any], ...]:
+    """An order's columns as arrays, one element an order."""
+    return (
+        [order.id for order in orders],
+        [order.type for order in orders],
+        [order.side for order in orders],
+        [order.instrument for order in orders],
+        [None if order.limit_price is None else float(order.limit_price) for order in orders],
+        [order.quantity for order in orders],
+        [order.client_order_id for order in orders],
+        [order.place_by for order in orders],
+        [windows.retry_seconds_of(order) for order in orders],
+    )
+
+
+def stored_order(records: Sequence[Any]) -> StoredOrder | None:
+    """An order from its rows, oldest first; None where there is none.
+
+    The row to read the order itself from is INITIATED; every row carries the same fields, so any will do where a
+    trail lacks it.
+    """
+    if not records:
+        return None
+    first = next((r for r in records if r["status"] == OrderStatus.INITIATED), records[0])
+    price = first["limit_price"]
+    return StoredOrder(
+        order=Order(
+            id=first["id"],
+            type=OrderType(first["type"]),
+            side=Side(first["side"]),
+            instrument=first["instrument"],
+            limit_price=None if price is None else price_from_column(price),
+            quantity=first["quantity"],
+            client_order_id=first["client_order_id"],
+            place_by=first["place_by"],
+        ),
+        created_at=_utc(first["created_at"]),
+        send_by=first["send_by"],
+        rows=tuple(trail_row(record) for record in records),
+        read_at=first["read_at"],
+    )
+
+
+def trail_row(record: Any) -> TrailRow:
+    """One row of the trail."""
+    return TrailRow(
+        status=OrderStatus(record["status"]),
+        reason=record["reason"],
+        exchange_order_id=record["exchange_order_id"],
+        created_at=_utc(record["created_at"]),
+    )
+
+
+def price_from_column(price: float) -> Decimal:
+    """The decimal that went into the column: exact within the bounds that `price_problem` keeps."""
+    return Decimal(repr(price))
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)

@@ -1,0 +1,112 @@
+"""The statements that write and read trails, one constant each.
+
+The columns of an order come as arrays, one element an order. Times come from the database's clock, once a
+statement, so that a row's deadlines and its own time agree.
+"""
+
+_INPUT = """
+input AS MATERIALIZED (
+    SELECT *
+      FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
+                  $7::varchar[], $8::timestamptz[], $9::float8[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, retry_seconds)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+)"""
+
+# A key is claimed once and for ever; an order whose key is taken is not recorded.
+_CLAIMED = """
+claimed AS (
+    INSERT INTO order_keys (client_order_id, order_id)
+    SELECT client_order_id, id FROM input WHERE client_order_id IS NOT NULL ORDER BY client_order_id, id
+    ON CONFLICT DO NOTHING
+    RETURNING order_id
+)"""
+
+_KEY_IS_OURS = """
+ WHERE client_order_id IS NULL
+    OR id IN (SELECT order_id FROM claimed)"""
+
+_RECORDED = """
+recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status,
+                        client_order_id, place_by, send_by, accept_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
+           client_order_id, coalesce(place_by, at + retry_seconds * interval '1 second'),
+           at + $10::float8 * interval '1 second', at + $11::float8 * interval '1 second'
+      FROM input CROSS JOIN instant{condition}
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), batch AS (
+    INSERT INTO order_batches (due_at, order_ids)
+    SELECT at + $12::float8 * interval '1 second', array_agg(id)
+      FROM recorded CROSS JOIN instant
+     GROUP BY at
+)
+SELECT id, at FROM recorded CROSS JOIN instant
+"""
+
+# INITIATED for many orders, without and with callers' keys; returns those that were inserted now.
+INSERT_INITIATED = f"WITH {_INPUT}, {_RECORDED.format(condition='')}"
+INSERT_INITIATED_KEYED = f"WITH {_INPUT}, {_CLAIMED}, {_RECORDED.format(condition=_KEY_IS_OURS)}"
+
+# Failing case 3: INITIATED and the row that says it was never sent, together; what is there already stays.
+INSERT_UNSENT = f"""
+WITH {_INPUT}, {_CLAIMED}, ours AS (
+    SELECT * FROM input{_KEY_IS_OURS}
+        OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
+)
+INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
+                    client_order_id, place_by, send_by)
+SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
+       client_order_id, coalesce(place_by, at + retry_seconds * interval '1 second'), at
+  FROM ours CROSS JOIN instant
+ CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
+                    ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
+ ORDER BY id, step.status
+ON CONFLICT DO NOTHING
+"""  # nosec B608: built from constants
+
+KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
+
+INITIATED_TIMES = "SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'"
+
+# The happy path's second row, derived from the first: two arrays to send instead of eight.
+INSERT_COMPLETED = """
+INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, exchange_order_id)
+SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+       'COMPLETED', x.exchange_order_id
+  FROM unnest($1::varchar[], $2::varchar[]) AS x(id, exchange_order_id)
+  JOIN orders o ON o.id = x.id AND o.status = 'INITIATED'
+ ORDER BY o.id
+ON CONFLICT DO NOTHING
+RETURNING id
+"""
+
+INSERT_STEPS = """
+INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
+                    exchange_order_id)
+SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+       x.status, x.reason, x.exchange_order_id
+  FROM unnest($1::varchar[], $2::order_status_enum[], $3::varchar[], $4::varchar[])
+    AS x(id, status, reason, exchange_order_id)
+  JOIN orders o ON o.id = x.id AND o.status = 'INITIATED'
+ ORDER BY o.id, x.status
+ON CONFLICT DO NOTHING
+RETURNING id
+"""
+
+STEPS_THERE = """
+SELECT o.id, o.status::text AS status
+  FROM unnest($1::varchar[], $2::order_status_enum[]) AS x(id, status)
+  JOIN orders o ON o.id = x.id AND o.status = x.status
+"""
+
+READ_ORDER = """
+SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
+       exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at
+  FROM orders
+ WHERE id = $1::varchar
+ ORDER BY created_at, status
+"""

@@ -1,0 +1,55 @@
+"""Settings, the only reader of the environment: variables with the prefix `ORDERTRAIL_`, and `.env`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+COMPOSE_DATABASE = "postgresql://ordertrail:ordertrail@127.0.0.1:5432/ordertrail"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; `ordertrail settings` lists it with meaning, default and present value."""
+
+    model_config = SettingsConfigDict(env_prefix="ORDERTRAIL_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(SecretStr(COMPOSE_DATABASE), description="PostgreSQL, as a URL")
+    exchange_url: str | None = Field(
+        None, description="the exchange, http://…; unset: a simulated exchange inside the process"
+    )
+    queue_url: str | None = Field(None, description="the queue for execution reports, nats://… or sqs://…; later")
+    exchange_timeout_seconds: PositiveFloat = Field(5, description="how long one answer of the exchange may take")
+    database_timeout_seconds: PositiveFloat = Field(2, description="how long one statement may take")
+    send_window_seconds: PositiveFloat = Field(
+        5, description="how long after INITIATED the first send may start"
+    )
+    retry_window_seconds: float = Field(
+        60, ge=0, description="how long a limit order may be sent again, without a place_by; 0: only the first send"
+    )
+    reconcile_interval_seconds: PositiveFloat = Field(5, description="how often doubts are looked for")
+    host: str = Field("127.0.0.1", description="the address `ordertrail api` listens on")
+    port: int = Field(8000, ge=0, le=65535, description="the port `ordertrail api` listens on")
+    workers: PositiveInt = Field(1, description="processes of `ordertrail api`")
+    data_dir: Path = Field(Path(".ordertrail"), description="where everything that is kept on disk goes")
+    database_connections_max: PositiveInt = Field(8, description="connections to PostgreSQL a process")
+    commit_rows_max: PositiveInt = Field(256, description="rows that share one commit, at the most")
+    commit_queue_max: PositiveInt = Field(20_000, description="rows that may wait for a commit, a process")
+    body_bytes_max: PositiveInt = Field(65_536, description="the largest request body")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+    log_format: Literal["json", "text"] = Field("json", description="JSON for programs, text for people")
+
+    @property
+    def review_seconds(self) -> float:
+        """When an order's first placing has certainly ended, after its INITIATED row."""
+        return self.send_window_seconds + self.seconds_after_send_by
+
+    @property
+    def seconds_after_send_by(self) -> float:
+        """How long a send that started in time, its question and its last rows may still take."""
+        return 2 * self.exchange_timeout_seconds + 3 * self.database_timeout_seconds
+
+
+def load_settings() -> Settings:
+    """Read the environment and `.env`; raises pydantic's ValidationError, which names the variable."""
+    return Settings()

@@ -1,0 +1,136 @@
+"""Shared commits: rows of concurrent requests wait while the commit before them is under way, then go together.
+
+There is no timer: a batch is what has gathered. One bad row harms no other: a batch that the database refuses is
+written again row by row. A lost answer is repeated, for every write is harmless twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ordertrail.clock import Clock
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.telemetry import metrics
+
+REPEAT_AFTER_SECONDS = 0.05
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`timeout_seconds` bounds the wait for a batch's turn, and again its writing."""
+
+    rows_max: int
+    queue_max: int
+    timeout_seconds: float
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    since: float
+    done: "asyncio.Future[Result]"
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class SharedCommits(Generic[Item, Result]):
+    """One lane of writes: at most one batch is under way, the rest gathers behind it."""
+
+    def __init__(
+        self,
+        lane: str,
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._limits = limits
+        self._waiting: list[_Waiting[Item, Result]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._rows = metrics.COMMIT_ROWS.labels(lane)
+        self._seconds = metrics.COMMIT_SECONDS.labels(lane)
+        self._answered = metrics.DATABASE_FAILURES.labels("answered")
+        self._lost = metrics.DATABASE_FAILURES.labels("lost")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another row would have to be turned away."""
+        return len(self._waiting) >= self._limits.queue_max
+
+    def submit(self, item: Item) -> "asyncio.Future[Result]":
+        """Write `item` with the next batch.
+
+        The future raises DatabaseAnswered or DatabaseLost; cancelling it does not take the row back.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+        if self.is_full:
+            done.set_exception(DatabaseLost("too many rows wait for a commit", may_have_happened=False))
+            return done
+        self._waiting.append(_Waiting(item, self._clock.monotonic(), done))
+        if self._task is None:
+            self._task = loop.create_task(self._write_all())
+        return done
+
+    async def close(self) -> None:
+        """Wait until everything submitted is written or failed."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._waiting[: self._limits.rows_max]
+                del self._waiting[: len(batch)]
+                now = self._clock.monotonic()
+                oldest = now - self._limits.timeout_seconds
+                for waiting in batch:
+                    if waiting.since < oldest:
+                        waiting.fail(DatabaseLost("waited too long for a commit", may_have_happened=False))
+                batch = [waiting for waiting in batch if waiting.since >= oldest]
+                if batch:
+                    await self._write_batch(batch, deadline=now + self._limits.timeout_seconds)
+        finally:
+            self._task = None
+
+    async def _write_batch(self, batch: list[_Waiting[Item, Result]], *, deadline: float) -> None:
+        items = [waiting.item for waiting in batch]
+        may_have_happened = False
+        while True:
+            start = self._clock.monotonic()
+            try:
+                results = await self._write(items)
+                break
+            except DatabaseAnswered as error:
+                self._answered.inc()
+                if len(batch) == 1:
+                    batch[0].fail(error)
+                    return
+                for waiting in batch:
+                    await self._write_batch([waiting], deadline=deadline)
+                return
+            except DatabaseLost as error:
+                self._lost.inc()
+                may_have_happened |= error.may_have_happened
+                if self._clock.monotonic() + REPEAT_AFTER_SECONDS > deadline:
+                    for waiting in batch:
+                        waiting.fail(DatabaseLost(str(error), may_have_happened=may_have_happened))
+                    return
+                await asyncio.sleep(REPEAT_AFTER_SECONDS)
+            except Exception as error:
+                # A bug of ours: every waiter learns of it, and nothing is known of the rows.
+                for waiting in batch:
+                    waiting.fail(error)
+                return
+        self._seconds.observe(self._clock.monotonic() - start)
+        self._rows.observe(len(batch))
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.done.done():
+                waiting.done.set_result(result)

@@ -1,0 +1,44 @@
+"""Structured logs: a fixed sentence plus fields, one line an event, JSON or text, to standard error."""
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def configure_logs(*, level: str, log_format: str) -> None:
+    """Set up logging for this process; call once, before the first line."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: list[Any] = (
+        [structlog.processors.JSONRenderer(serializer=_to_json)]
+        if log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()), _to_bytes]
+    )
+    structlog.configure(
+        processors=shared + renderer,
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get_logger() -> Any:
+    """A logger for a module; usable before `configure_logs`."""
+    return structlog.get_logger()
+
+
+def _to_json(event: dict[str, Any], **_: Any) -> bytes:
+    return _encoder.encode(event)
+
+
+def _to_bytes(_logger: object, _method: str, text: str) -> bytes:
+    return text.encode()

@@ -1,0 +1,59 @@
+"""Every metric, its unit and its meaning. Labels are few and bounded; never an order id.
+
+`/metrics` answers for all workers of a process group: where they are several, each writes to files of its own in
+`PROMETHEUS_MULTIPROC_DIR`, and whoever is asked adds them up.
+"""
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+REQUESTS = Counter("ordertrail_requests", "Answers to POST /orders, by HTTP status.", ["status"])
+PLACEMENT_SECONDS = Histogram(
+    "ordertrail_placement_seconds", "From a valid order to its answer.", ["outcome"], buckets=_SECONDS
+)
+ANSWERS = Counter("ordertrail_exchange_answers", "The exchange's answers to sent orders.", ["answer"])
+EXCHANGE_SECONDS = Histogram(
+    "ordertrail_exchange_seconds", "How long the exchange took for one answer.", ["call"], buckets=_SECONDS
+)
+VERIFICATIONS = Counter("ordertrail_verifications", "Questions by order id, by result.", ["result"])
+COMMIT_ROWS = Histogram(
+    "ordertrail_commit_rows",
+    "Rows that shared one commit.",
+    ["lane"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+)
+COMMIT_SECONDS = Histogram("ordertrail_commit_seconds", "How long one commit took.", ["lane"], buckets=_SECONDS)
+COMMIT_QUEUE = Gauge(
+    "ordertrail_commit_queue_rows", "Rows that wait for a commit.", ["lane"], multiprocess_mode="livesum"
+)
+DATABASE_FAILURES = Counter(
+    "ordertrail_database_failures", "Statements that failed: answered with an error, or lost.", ["kind"]
+)
+UNRECORDED = Counter("ordertrail_unrecorded", "Trails that could not be written at all.")
+IN_FLIGHT = Gauge(
+    "ordertrail_orders_in_flight", "Orders being placed right now.", multiprocess_mode="livesum"
+)
+INVARIANTS_BROKEN = Counter(
+    "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
+)
+
+
+def render() -> tuple[bytes, str]:
+    """The exposition text of all workers, and its content type."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped in the library
+    return generate_latest(registry), CONTENT_TYPE_LATEST
