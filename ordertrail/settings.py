@@ -14,30 +14,32 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORDERTRAIL_", env_file=".env", extra="ignore", frozen=True)
 
-    database_url: SecretStr = Field(SecretStr(COMPOSE_DATABASE), description="PostgreSQL, as a URL")
+    database_url: SecretStr = Field(default=SecretStr(COMPOSE_DATABASE), description="PostgreSQL, as a URL")
     exchange_url: str | None = Field(
-        None, description="the exchange, http://…; unset: a simulated exchange inside the process"
+        default=None, description="the exchange, http://…; unset: a simulated exchange inside the process"
     )
-    queue_url: str | None = Field(None, description="the queue for execution reports, nats://… or sqs://…; later")
-    exchange_timeout_seconds: PositiveFloat = Field(5, description="how long one answer of the exchange may take")
-    database_timeout_seconds: PositiveFloat = Field(2, description="how long one statement may take")
+    queue_url: str | None = Field(default=None, description="the queue for execution reports, nats://… or sqs://…; later")
+    exchange_timeout_seconds: PositiveFloat = Field(default=5, description="how long one answer of the exchange may take")
+    database_timeout_seconds: PositiveFloat = Field(default=2, description="how long one statement may take")
     send_window_seconds: PositiveFloat = Field(
-        5, description="how long after INITIATED the first send may start"
+        default=5, description="how long after INITIATED the first send may start"
     )
     retry_window_seconds: float = Field(
-        60, ge=0, description="how long a limit order may be sent again, without a place_by; 0: only the first send"
+        default=60, ge=0, description="how long a limit order may be sent again, without a place_by; 0: only the first send"
     )
-    reconcile_interval_seconds: PositiveFloat = Field(5, description="how often doubts are looked for")
-    host: str = Field("127.0.0.1", description="the address `ordertrail api` listens on")
-    port: int = Field(8000, ge=0, le=65535, description="the port `ordertrail api` listens on")
-    workers: PositiveInt = Field(1, description="processes of `ordertrail api`")
-    data_dir: Path = Field(Path(".ordertrail"), description="where everything that is kept on disk goes")
-    database_connections_max: PositiveInt = Field(8, description="connections to PostgreSQL a process")
-    commit_rows_max: PositiveInt = Field(256, description="rows that share one commit, at the most")
-    commit_queue_max: PositiveInt = Field(20_000, description="rows that may wait for a commit, a process")
-    body_bytes_max: PositiveInt = Field(65_536, description="the largest request body")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
-    log_format: Literal["json", "text"] = Field("json", description="JSON for programs, text for people")
+    reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often doubts are looked for")
+    host: str = Field(default="127.0.0.1", description="the address `ordertrail api` listens on")
+    port: int = Field(default=8000, ge=0, le=65535, description="the port `ordertrail api` listens on")
+    workers: PositiveInt = Field(default=1, description="processes of `ordertrail api`")
+    data_dir: Path = Field(default=Path(".ordertrail"), description="where everything that is kept on disk goes")
+    database_connections_max: PositiveInt = Field(default=8, description="connections to PostgreSQL a process")
+    exchange_connections_max: PositiveInt = Field(default=8192, description="connections to the exchange a process")
+    orders_in_flight_max: PositiveInt = Field(default=10_000, description="orders that may be placed at once, a process")
+    commit_rows_max: PositiveInt = Field(default=256, description="rows that share one commit, at the most")
+    commit_queue_max: PositiveInt = Field(default=20_000, description="rows that may wait for a commit, a process")
+    body_bytes_max: PositiveInt = Field(default=65_536, description="the largest request body")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="the least that is logged")
+    log_format: Literal["json", "text"] = Field(default="json", description="JSON for programs, text for people")
 
     @property
     def review_seconds(self) -> float:

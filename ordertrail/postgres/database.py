@@ -60,7 +60,8 @@ class Database:
     async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         """Run one statement in a transaction of its own."""
         async with self.connection() as connection:
-            return await connection.fetch(sql, *arguments)
+            records: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            return records
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:

@@ -108,5 +108,5 @@ SELECT id, created_at, type, side, instrument, limit_price, quantity, status::te
        exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at
   FROM orders
  WHERE id = $1::varchar
- ORDER BY created_at, status
+ ORDER BY orders.created_at, orders.status
 """

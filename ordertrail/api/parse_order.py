@@ -1,0 +1,185 @@
+"""The body of `POST /orders` → an order, or everything that is wrong with it at once.
+
+Numbers are read as they are written: a price never passes through a binary fraction before it is checked.
+"""
+
+import json
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from ordertrail.domain.errors import FieldProblem, InvalidOrder
+from ordertrail.domain.order import (
+    CLIENT_ORDER_ID_LENGTH_MAX,
+    INSTRUMENT_LENGTH,
+    QUANTITY_MAX,
+    Order,
+    OrderType,
+    Side,
+    price_problem,
+)
+
+FIELDS = frozenset(
+    {"type", "side", "instrument", "limit_price", "quantity", "client_order_id", "place_by"}
+)
+
+_INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
+_CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
+_DECIMAL = re.compile(r"\d{1,32}(\.\d{1,32})?", re.ASCII)
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_TYPES = {str(kind): kind for kind in OrderType}
+_SIDES = {str(side): side for side in Side}
+
+
+class _Repeated(ValueError):
+    """A key stands twice in one object; what was meant, nobody can say."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _Repeated(key)
+            seen.add(key)
+    return fields
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=Decimal, parse_constant=_refuse_constant
+)
+
+
+def parse_order(body: bytes, *, order_id: str, key: str | None, now: datetime) -> Order:
+    """Read an order; `key` is the Idempotency-Key header. Raises InvalidOrder with every problem found."""
+    fields = _fields(body)
+    problems: list[FieldProblem] = []
+
+    def problem(pointer: str, detail: str) -> None:
+        problems.append(FieldProblem(pointer, detail))
+
+    if not fields.keys() <= FIELDS:
+        for name in sorted(fields.keys() - FIELDS):
+            problem("/" + name[:64].replace("~", "~0").replace("/", "~1"), "is not a field of an order")
+
+    kind = _choice(fields.get("type"), _TYPES, "/type", problem)
+    side = _choice(fields.get("side"), _SIDES, "/side", problem)
+    instrument = fields.get("instrument")
+    if not isinstance(instrument, str) or not _INSTRUMENT.fullmatch(instrument):
+        problem("/instrument", "must be 12 characters, A to Z and 0 to 9")
+    price = _price(fields, kind, problem)
+    quantity = _quantity(fields.get("quantity"), problem)
+    client_order_id = _client_order_id(fields.get("client_order_id"), key, problem)
+    place_by = _place_by(fields.get("place_by"), now, problem)
+
+    if problems:
+        raise InvalidOrder(problems)
+    assert kind is not None and side is not None and isinstance(instrument, str) and quantity is not None
+    return Order(order_id, kind, side, instrument, price, quantity, client_order_id, place_by)
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = _decoder.decode(body.decode("utf-8"))
+    except _Repeated as error:
+        raise InvalidOrder([FieldProblem("", f"the key {str(error)[:64]!r} stands in it twice")]) from None
+    except RecursionError:
+        raise InvalidOrder([FieldProblem("", "is nested too deeply")]) from None
+    except ValueError as error:
+        raise InvalidOrder([FieldProblem("", f"is not JSON: {str(error)[:200]}")]) from None
+    if not isinstance(fields, dict):
+        raise InvalidOrder([FieldProblem("", "must be a JSON object")])
+    return fields
+
+
+def _choice(value: Any, choices: dict[str, Any], pointer: str, problem: Any) -> Any:
+    choice = choices.get(value) if isinstance(value, str) else None
+    if choice is None:
+        problem(pointer, "must be " + " or ".join(f'"{name}"' for name in choices))
+    return choice
+
+
+def _price(fields: dict[str, Any], kind: OrderType | None, problem: Any) -> Decimal | None:
+    value = fields.get("limit_price")
+    if kind is OrderType.MARKET:
+        if value is not None:
+            problem("/limit_price", "must not be given for a market order")
+        return None
+    if value is None:
+        if kind is OrderType.LIMIT:
+            problem("/limit_price", "is needed for a limit order")
+        return None
+    price: Decimal
+    if isinstance(value, Decimal):
+        price = value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        price = Decimal(value)
+    elif isinstance(value, str) and _DECIMAL.fullmatch(value):
+        price = Decimal(value)
+    else:
+        problem("/limit_price", "must be a number, or a string of digits with at most one point")
+        return None
+    detail = price_problem(price)
+    if detail is not None:
+        problem("/limit_price", detail)
+        return None
+    return price
+
+
+def _quantity(value: Any, problem: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        problem("/quantity", "must be a whole JSON number")
+        return None
+    # Compared before it is converted: 1e999999 is a short text and a long number.
+    if not 0 < value <= QUANTITY_MAX:
+        problem("/quantity", f"must be greater than 0 and at most {QUANTITY_MAX}")
+        return None
+    if value != int(value):
+        problem("/quantity", "must be a whole number")
+        return None
+    return int(value)
+
+
+def _client_order_id(value: Any, key: str | None, problem: Any) -> str | None:
+    if key is not None and not _CLIENT_ORDER_ID.fullmatch(key):
+        problem("/headers/Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+        return None
+    if value is None:
+        return key
+    if not isinstance(value, str) or not _CLIENT_ORDER_ID.fullmatch(value):
+        problem("/client_order_id", "must be 1 to 255 visible ASCII characters")
+        return None
+    if key is not None and key != value:
+        problem("/client_order_id", "differs from the Idempotency-Key header; they are two spellings of one key")
+        return None
+    return value
+
+
+def _place_by(value: Any, now: datetime, problem: Any) -> datetime | None:
+    if value is None:
+        return None
+    moment = _moment(value)
+    if moment is None:
+        problem("/place_by", "must be a time as in RFC 3339, with an offset")
+        return None
+    if moment <= now:
+        problem("/place_by", "must be in the future")
+        return None
+    return moment
+
+
+def _moment(value: Any) -> datetime | None:
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        return None
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,171 @@
+"""Errors → HTTP: every problem type in one table (RFC 9457), and the type that a failed order gets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ordertrail.domain.trail import NOT_SENT, REFUSED, OrderStatus, TrailRow
+
+CONTENT_TYPE = "application/problem+json"
+ORDER_FAILED = "Internal server error while placing the order"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem: its HTTP status, its title, and what a caller should make of it."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+PROBLEMS: dict[str, ProblemType] = {
+    "exchange-refused": ProblemType(
+        500,
+        "The exchange refused the order",
+        "The exchange has examined the order and said no. It is not there and never will be; the reason stands in "
+        "`detail`. Repeating it gives the same answer.",
+    ),
+    "exchange-unavailable": ProblemType(
+        500,
+        "The exchange cannot be reached",
+        "Nothing was sent, or the exchange says that it did nothing. While `outcome` is pending we send it again "
+        "until `place_by`.",
+    ),
+    "exchange-throttled": ProblemType(
+        500,
+        "The exchange asks for fewer orders",
+        "The exchange did nothing with the order because too many came. While `outcome` is pending we send it again "
+        "until `place_by`.",
+    ),
+    "circuit-open": ProblemType(
+        500,
+        "Sending is suspended after too many failures",
+        "The exchange has failed too often of late, so the order was not sent. While `outcome` is pending we send it "
+        "again until `place_by`.",
+    ),
+    "outcome-unknown": ProblemType(
+        500,
+        "The order may have reached the exchange",
+        "It was sent and no answer came that proves anything. We keep asking the exchange and record what is true. "
+        "Do not place it again under another key: that may make two orders.",
+    ),
+    "not-recorded": ProblemType(
+        500,
+        "A step of the order could not be recorded",
+        "The database did not take a row. `outcome` says whether the exchange has the order.",
+    ),
+    "internal-error": ProblemType(
+        500,
+        "Something went wrong inside the service",
+        "A bug of ours. `outcome` says what is known of the order; while it is unknown, do not place it again under "
+        "another key.",
+    ),
+    "invalid-request": ProblemType(
+        422,
+        "The request is not valid",
+        "Nothing was recorded and nothing was sent. `errors` names each field by its JSON pointer and says what is "
+        "wrong with it.",
+    ),
+    "key-reused": ProblemType(
+        422,
+        "The key belongs to another order",
+        "One key, one order, for ever. `order_id` is the order that has the key. Use another key for another order.",
+    ),
+    "request-in-progress": ProblemType(
+        409,
+        "An order with this key is being placed right now",
+        "Send the same request again after `Retry-After` seconds; it never places a second order.",
+    ),
+    "order-not-found": ProblemType(404, "There is no such order", "No order has this id."),
+    "not-cancelable": ProblemType(
+        409,
+        "The order is terminal",
+        "It is filled, canceled, expired, rejected or was never placed: there is nothing to cancel.",
+    ),
+    "not-found": ProblemType(404, "There is nothing here", "No resource has this path."),
+    "method-not-allowed": ProblemType(405, "The method is not allowed here", "The `Allow` header says which are."),
+    "payload-too-large": ProblemType(
+        413, "The body is too large", "An order takes a few hundred bytes. Nothing was recorded and nothing was sent."
+    ),
+    "unsupported-media-type": ProblemType(
+        415, "The body must be JSON", "Send it with `Content-Type: application/json`. Nothing was recorded."
+    ),
+    "request-timeout": ProblemType(
+        408, "The request took too long to arrive", "Nothing was recorded and nothing was sent."
+    ),
+    "overloaded": ProblemType(
+        503,
+        "Too many orders are being placed",
+        "The order was turned away before anything was recorded or sent. Repeat it after `Retry-After` seconds.",
+    ),
+    "halted": ProblemType(
+        503,
+        "Placing is halted by the operator",
+        "The order was turned away before anything was recorded or sent. Cancelling and reading go on.",
+    ),
+    "shutting-down": ProblemType(
+        503,
+        "This process is stopping",
+        "The order was turned away before anything was recorded or sent. Another process takes it.",
+    ),
+    "database-unavailable": ProblemType(
+        503, "The database cannot be reached", "Nothing can be read just now. Repeat after `Retry-After` seconds."
+    ),
+    "too-slow": ProblemType(
+        503, "The question takes the database too long", "Ask for less: a shorter time, fewer filters, one order."
+    ),
+}
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem; `members` are added to its body."""
+
+    def __init__(
+        self, type: str, *, detail: str | None = None, headers: dict[str, str] | None = None, **members: object
+    ) -> None:
+        super().__init__(type)
+        self.type = type
+        self.status = PROBLEMS[type].status
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+    def body(self) -> bytes:
+        """The problem document."""
+        return problem_body(self.type, detail=self.detail, **self.members)
+
+
+def problem_body(type: str, *, detail: str | None = None, **members: object) -> bytes:
+    """A problem document; consumers key on `type` and ignore what they do not know."""
+    kind = PROBLEMS[type]
+    document: dict[str, Any] = {"type": f"/problems/{type}", "title": kind.title, "status": kind.status}
+    document["detail"] = detail or kind.meaning
+    document.update(members)
+    return msgspec.json.encode(document)
+
+
+def problem_type_of(rows: Sequence[TrailRow]) -> str:
+    """The type of problem that a trail without placement amounts to."""
+    by_status = {row.status: row.reason or "" for row in rows}
+    if OrderStatus.DATABASE_PERSISTENCE_FAILED in by_status and len(by_status) == 2:
+        return "not-recorded"
+    if by_status.keys() & {OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, OrderStatus.UNRESOLVED}:
+        settled = by_status.get(OrderStatus.NOT_PLACED)
+        return "outcome-unknown" if settled is None else _of_reason(settled)
+    for status in (OrderStatus.NOT_PLACED, OrderStatus.EXCHANGE_CREATION_FAILED):
+        if status in by_status:
+            return _of_reason(by_status[status])
+    return "outcome-unknown"
+
+
+def _of_reason(reason: str) -> str:
+    if REFUSED in reason:
+        return "exchange-refused"
+    if NOT_SENT + "throttled" in reason:
+        return "exchange-throttled"
+    if NOT_SENT + "circuit_open" in reason:
+        return "circuit-open"
+    return "exchange-unavailable"

@@ -1,0 +1,55 @@
+"""Watches the database: migrates it as soon as it is there, and says so when it comes and goes."""
+
+import asyncio
+
+import asyncpg
+
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.postgres.database import Database
+from ordertrail.postgres.migrate import migrate
+from ordertrail.telemetry.logs import get_logger
+
+_log = get_logger()
+
+_UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class DatabaseWatch:
+    """`problem` is a sentence while the database cannot be used, None while it can."""
+
+    def __init__(self, database: Database, url: str, *, interval_seconds: float = 1) -> None:
+        self._database = database
+        self._url = url
+        self._interval_seconds = interval_seconds
+        self._is_migrated = False
+        self.problem: str | None = "The database has not been reached yet."
+
+    async def run(self) -> None:
+        """Look for ever; cancel to end."""
+        while True:
+            await self.run_once()
+            await asyncio.sleep(self._interval_seconds)
+
+    async def run_once(self) -> None:
+        """One look: migrate if that has not been done, then ask for a sign of life."""
+        try:
+            if not self._is_migrated:
+                await migrate(self._url)
+                self._is_migrated = True
+            await self._database.fetch("SELECT 1")
+        except (DatabaseAnswered, DatabaseLost, *_UNREACHABLE) as error:
+            self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
+        except Exception as error:
+            # A failed migration: nothing works without it, and the next look tries again.
+            self._set(f"The database cannot be migrated: {error}.")
+        else:
+            self._set(None)
+
+    def _set(self, problem: str | None) -> None:
+        if problem is not None and self.problem is None:
+            _log.error("the database is away", problem=problem)
+        elif problem is not None and problem != self.problem:
+            _log.warning("the database is not there yet", problem=problem)
+        elif problem is None and self.problem is not None:
+            _log.info("the database is there")
+        self.problem = problem
