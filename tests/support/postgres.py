@@ -1,0 +1,133 @@
+"""Real PostgreSQL for tests: one embedded server for each xdist worker, one database for each test.
+
+`database_url` is a fresh, migrated database; `empty_database_url` one without tables; `own_postgres` a server
+that a test may kill; `postgres_16_url` an empty database on the other major version, for an external server.
+"""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+
+from ordertrail.postgres.embedded import STOP_QUICKLY, EmbeddedPostgres
+from ordertrail.postgres.migrate import migrate
+
+T = TypeVar("T")
+
+TEMPLATE = "migrated"
+
+# Nothing here outlives the machine, so nothing needs to reach its disk.
+OPTIONS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_wal_senders": "0",
+    "wal_level": "minimal",
+}
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every account may enter; pytest's own are for one account only."""
+    folder = Path(tempfile.mkdtemp(prefix="ordertrail-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def temporary_postgres(major: int = 18) -> Iterator[EmbeddedPostgres]:
+    with open_folder() as folder:
+        server = EmbeddedPostgres(folder / "postgres", major=major, options=OPTIONS)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(STOP_QUICKLY)
+
+
+@contextmanager
+def temporary_database(server: EmbeddedPostgres, template: str = "template1") -> Iterator[str]:
+    """A database that is gone afterwards, whoever is still connected to it."""
+    name = f"test_{secrets.token_hex(6)}"
+    execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield url_of(server, name)
+    finally:
+        execute(server.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def url_of(server: EmbeddedPostgres, name: str) -> str:
+    return server.url.rpartition("/")[0] + f"/{name}"
+
+
+def execute(url: str, statement: str) -> None:
+    """Run one statement over a connection of its own, from synchronous code."""
+
+    async def connect_and_execute() -> None:
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    run(connect_and_execute())
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run to the end in a thread of its own, for this one's event loop may be somebody else's."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    with temporary_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: EmbeddedPostgres) -> str:
+    execute(postgres_server.url, f"CREATE DATABASE {TEMPLATE}")
+    run(migrate(url_of(postgres_server, TEMPLATE)))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    with temporary_database(postgres_server, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    with temporary_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    with temporary_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_16() -> Iterator[EmbeddedPostgres]:
+    with temporary_postgres(major=16) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_16_url(postgres_16: EmbeddedPostgres) -> Iterator[str]:
+    with temporary_database(postgres_16) as url:
+        yield url
