@@ -1,0 +1,1 @@
+"""The name under which web servers look for the application."""

@@ -1,3 +1,5 @@
 """The application under the name that `uvicorn app.api:app` expects; all of it lives in `ordertrail`."""
 
-from ordertrail.asgi import app as app
+from ordertrail.asgi import app
+
+__all__ = ["app"]

@@ -1,8 +1,10 @@
 """The composition root: settings → the parts of a process, real by default, others by argument."""
 
 import asyncio
+import contextlib
 
 from ordertrail.clock import Clock, SystemClock
+from ordertrail.domain.errors import DatabaseLost
 from ordertrail.journal import Journal
 from ordertrail.placement.place_order import Placing
 from ordertrail.postgres.database import Database
@@ -13,8 +15,11 @@ from ordertrail.rows import Rows, Windows
 from ordertrail.sending import Sender
 from ordertrail.settings import Settings
 from ordertrail.shared_commits import Limits
+from ordertrail.spool import Spool
 from ordertrail.venues.registry import make_venue
 from ordertrail.venues.venue import Venue
+
+WATCH_INTERVAL_SECONDS = 1
 
 
 def windows_of(settings: Settings) -> Windows:
@@ -55,8 +60,10 @@ class Service:
             clock=self.clock,
             connections_max=settings.exchange_connections_max,
         )
+        self.spool = Spool(settings.data_dir / "spool", bytes_max=settings.spool_bytes_max)
         self.journal = Journal(
             rows or PostgresRows(self.database, self.windows),
+            self.spool,
             self.clock,
             Limits(
                 rows_max=settings.commit_rows_max,
@@ -72,8 +79,9 @@ class Service:
         """Start; neither an absent database nor an absent exchange stops it."""
         await self.venue.open()
         await self.database.open()
+        await self.spool.open()
         await self.watch.run_once()
-        self._watching = asyncio.create_task(self.watch.run())
+        self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
         """Stop, once nothing is being placed any more."""
@@ -81,9 +89,28 @@ class Service:
             self._watching.cancel()
             await asyncio.wait({self._watching})
         await self.journal.close()
+        await self.spool.close()
         await self.venue.close()
         await self.database.close()
 
-    def turn_away(self) -> str | None:
+    def turn_away(self, orders_in_flight: int) -> str | None:
         """Why a new order is turned away before its first step, as a problem type; None: it is taken."""
-        return "overloaded" if self.journal.is_full else None
+        if self.journal.is_full or orders_in_flight >= self.settings.orders_in_flight_max:
+            return "overloaded"
+        if not self.spool.has_room(orders_in_flight=orders_in_flight):
+            return "spool-full"
+        return None
+
+    def problems(self) -> list[str]:
+        """Why orders cannot be taken now, in sentences."""
+        return [problem for problem in (self.watch.problem, self.spool.problem) if problem is not None]
+
+    async def _watch(self) -> None:
+        """Keep an eye on the database and the spool, and bring them together."""
+        while True:
+            await self.clock.sleep(WATCH_INTERVAL_SECONDS)
+            await self.watch.run_once()
+            await asyncio.to_thread(self.spool.probe)
+            if self.watch.problem is None and self.spool.has_trails:
+                with contextlib.suppress(DatabaseLost):
+                    await self.journal.replay()

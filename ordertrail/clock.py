@@ -1,5 +1,6 @@
 """The only reader of the time; what decides gets the time passed in."""
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -16,6 +17,10 @@ class Clock(Protocol):
         """Seconds that never run backwards."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Let that much monotonic time pass."""
+        ...
+
 
 class SystemClock:
     """This machine's clocks."""
@@ -25,3 +30,6 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

@@ -1,26 +1,36 @@
 """The journal: the only writer of trails.
 
 Each kind of row has a lane of shared commits. A call returns once its row is committed, and raises
-DatabaseAnswered (it is not written) or DatabaseLost (it may be).
+DatabaseAnswered (it is not written) or DatabaseLost (it may be). What the database does not take goes to the spool.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
 from typing import cast
 
 from ordertrail.clock import Clock
-from ordertrail.domain.errors import DatabaseAnswered
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.order import Order
-from ordertrail.domain.trail import OrderStatus
-from ordertrail.rows import KeyTaken, Recorded, Rows, StepRow, StoredOrder, Unsent
+from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.rows import KeyTaken, Recorded, Rows, SpooledTrail, StepRow, StoredOrder, Unsent
 from ordertrail.shared_commits import Limits, SharedCommits
+from ordertrail.spool import Spool, SpoolFailed
+from ordertrail.telemetry import metrics
+from ordertrail.telemetry.logs import get_logger
+
+_log = get_logger()
+
+REPLAY_TRAILS_MAX = 100
 
 
 class Journal:
     """Trails, written with shared commits."""
 
-    def __init__(self, rows: Rows, clock: Clock, limits: Limits) -> None:
+    def __init__(self, rows: Rows, spool: Spool, clock: Clock, limits: Limits) -> None:
         self._rows = rows
+        self._spool = spool
+        self._spooled = SharedCommits("spool", spool.append, clock, limits)
         self._initiated = SharedCommits("initiated", rows.insert_initiated, clock, limits)
         self._completed = SharedCommits("completed", rows.insert_steps, clock, limits)
         self._failed = SharedCommits("failed", rows.insert_steps, clock, limits)
@@ -49,13 +59,48 @@ class Journal:
         """Append INITIATED and the row that says the order was never sent, together."""
         return cast("Awaitable[Unsent | KeyTaken]", self._unsent.submit(order))
 
+    async def spooled(self, order: Order, rows: tuple[TrailRow, ...]) -> bool:
+        """Keep on disk a trail that the database does not take; False: not even that can be done."""
+        try:
+            await self._spooled.submit(SpooledTrail(order, rows))
+        except (SpoolFailed, DatabaseLost) as error:
+            _log.error("the spool did not take a trail", order_id=order.id, error=str(error))
+            return False
+        return True
+
+    async def replay(self) -> int:
+        """Write what the spool has kept, ours and what dead processes left; returns how many trails."""
+        count = 0
+        with self._spool.adopted() as files:
+            for path, trails in files:
+                for start in range(0, len(trails), REPLAY_TRAILS_MAX):
+                    await self._replay(path, trails[start : start + REPLAY_TRAILS_MAX])
+                count += len(trails)
+        if count:
+            metrics.REPLAYED.inc(count)
+            _log.warning("the spool was replayed", trails=count)
+        return count
+
+    async def _replay(self, path: Path, trails: Sequence[SpooledTrail]) -> None:
+        try:
+            await self._rows.replay(trails)
+        except DatabaseAnswered as error:
+            if len(trails) > 1:
+                for trail in trails:
+                    await self._replay(path, [trail])
+                return
+            # One that the database will never take must not keep the others back.
+            self._spool.set_aside(path, trails[0])
+            metrics.INVARIANTS_BROKEN.labels("spooled_trail_refused").inc()
+            _log.error("the database refuses a spooled trail", order_id=trails[0].order.id, error=str(error))
+
     async def read(self, order_id: str) -> StoredOrder | None:
         """One order with its trail."""
         return await self._rows.read(order_id)
 
     async def close(self) -> None:
         """Wait until everything submitted is written or failed."""
-        lanes = (self._initiated, self._completed, self._failed, self._unsent)
+        lanes = (self._initiated, self._completed, self._failed, self._unsent, self._spooled)
         await asyncio.gather(*(lane.close() for lane in lanes))
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from ordertrail.domain.order import Order, OrderType
 from ordertrail.domain.trail import (
-    Outcome,
     OrderStatus,
+    Outcome,
     TrailRow,
     fold_exchange_order_id,
     fold_outcome,
@@ -81,6 +81,14 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SpooledTrail:
+    """A trail that the database could not take when it happened; `order.place_by` is only the caller's own."""
+
+    order: Order
+    rows: tuple[TrailRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredOrder:
     """An order with its trail, as one transaction saw it. Times are aware, UTC, by the database's clock."""
 
@@ -131,6 +139,10 @@ class Rows(Protocol):
 
     async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | KeyTaken]:
         """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays."""
+        ...
+
+    async def replay(self, trails: Sequence[SpooledTrail]) -> None:
+        """Append what a spool kept; what is there already stays, and a key that another order has stays its own."""
         ...
 
     async def read(self, order_id: str) -> StoredOrder | None:

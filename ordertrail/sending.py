@@ -53,7 +53,7 @@ class Sender:
             answer = await self._venue.place(
                 order, send_by=send_by, timeout_seconds=self._timeout_seconds, accept_by=accept_by
             )
-        except Exception:
+        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
             # An adapter must not raise. What it had sent by then, nobody knows.
             metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
             _log.exception("the venue's adapter raised", order_id=order.id, venue=self._venue.name)
@@ -68,7 +68,7 @@ class Sender:
         start = self._clock.monotonic()
         try:
             verification = await self._venue.ask(order_id, timeout_seconds=self._timeout_seconds)
-        except Exception:
+        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
             metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
             _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
             verification = NoAnswer("adapter_raised")

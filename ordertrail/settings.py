@@ -18,14 +18,20 @@ class Settings(BaseSettings):
     exchange_url: str | None = Field(
         default=None, description="the exchange, http://…; unset: a simulated exchange inside the process"
     )
-    queue_url: str | None = Field(default=None, description="the queue for execution reports, nats://… or sqs://…; later")
-    exchange_timeout_seconds: PositiveFloat = Field(default=5, description="how long one answer of the exchange may take")
+    queue_url: str | None = Field(
+        default=None, description="the queue for execution reports, nats://… or sqs://…; later"
+    )
+    exchange_timeout_seconds: PositiveFloat = Field(
+        default=5, description="how long one answer of the exchange may take"
+    )
     database_timeout_seconds: PositiveFloat = Field(default=2, description="how long one statement may take")
     send_window_seconds: PositiveFloat = Field(
         default=5, description="how long after INITIATED the first send may start"
     )
     retry_window_seconds: float = Field(
-        default=60, ge=0, description="how long a limit order may be sent again, without a place_by; 0: only the first send"
+        default=60,
+        ge=0,
+        description="how long a limit order may be sent again, without a place_by; 0: only the first send",
     )
     reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often doubts are looked for")
     host: str = Field(default="127.0.0.1", description="the address `ordertrail api` listens on")
@@ -34,11 +40,18 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path(".ordertrail"), description="where everything that is kept on disk goes")
     database_connections_max: PositiveInt = Field(default=8, description="connections to PostgreSQL a process")
     exchange_connections_max: PositiveInt = Field(default=8192, description="connections to the exchange a process")
-    orders_in_flight_max: PositiveInt = Field(default=10_000, description="orders that may be placed at once, a process")
+    orders_in_flight_max: PositiveInt = Field(
+        default=10_000, description="orders that may be placed at once, a process"
+    )
     commit_rows_max: PositiveInt = Field(default=256, description="rows that share one commit, at the most")
     commit_queue_max: PositiveInt = Field(default=20_000, description="rows that may wait for a commit, a process")
+    spool_bytes_max: PositiveInt = Field(
+        default=64 * 1024 * 1024, description="how large the spool may grow; full: no order is taken"
+    )
     body_bytes_max: PositiveInt = Field(default=65_536, description="the largest request body")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="the least that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least that is logged"
+    )
     log_format: Literal["json", "text"] = Field(default="json", description="JSON for programs, text for people")
 
     @property

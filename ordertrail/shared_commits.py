@@ -106,8 +106,8 @@ class SharedCommits(Generic[Item, Result]):
         while True:
             start = self._clock.monotonic()
             try:
-                results = await self._write(items)
-                break
+                self._finish(batch, await self._write(items), start)
+                return
             except DatabaseAnswered as error:
                 self._answered.inc()
                 if len(batch) == 1:
@@ -124,11 +124,13 @@ class SharedCommits(Generic[Item, Result]):
                         waiting.fail(DatabaseLost(str(error), may_have_happened=may_have_happened))
                     return
                 await asyncio.sleep(REPEAT_AFTER_SECONDS)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # A bug of ours: every waiter learns of it, and nothing is known of the rows.
                 for waiting in batch:
                     waiting.fail(error)
                 return
+
+    def _finish(self, batch: list[_Waiting[Item, Result]], results: Sequence[Result], start: float) -> None:
         self._seconds.observe(self._clock.monotonic() - start)
         self._rows.observe(len(batch))
         for waiting, result in zip(batch, results, strict=True):

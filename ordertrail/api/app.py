@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from ordertrail import __version__
 from ordertrail.api.health import health_router
@@ -26,6 +27,7 @@ class Ordertrail(FastAPI):
 
     place_order: PlaceOrder | None = None
 
+    @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
             self.place_order is not None
@@ -51,12 +53,11 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
             service.clock,
             turn_away=service.turn_away,
             body_bytes_max=settings.body_bytes_max,
-            orders_in_flight_max=settings.orders_in_flight_max,
             seconds_after_send_by=settings.seconds_after_send_by,
             place_by_of=service.windows.place_by,
         )
         app.include_router(read_router(service.reads))
-        app.include_router(health_router(lambda: [service.watch.problem] if service.watch.problem else []))
+        app.include_router(health_router(service.problems))
         app.place_order = place_order
         try:
             yield
@@ -91,8 +92,7 @@ async def _problem(_request: Request, error: Exception) -> Response:
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"pointer": "/" + "/".join(str(part) for part in item["loc"]), "detail": item["msg"]}
-        for item in error.errors()
+        {"pointer": "/" + "/".join(str(part) for part in item["loc"]), "detail": item["msg"]} for item in error.errors()
     ]
     return _respond(ProblemError("invalid-request", errors=errors))
 

@@ -27,7 +27,8 @@ def health_router(unready: Callable[[], list[str]]) -> APIRouter:
     async def readyz() -> JSONResponse:
         problems = unready()
         return JSONResponse(
-            {"status": "unready" if problems else "ok", "problems": problems}, status_code=503 if problems else 200
+            {"status": "unready" if problems else "ok", "problems": problems},
+            status_code=503 if problems else 200,
         )
 
     @router.get(
@@ -46,7 +47,12 @@ def health_router(unready: Callable[[], list[str]]) -> APIRouter:
         tags=["problems"],
         summary="What a problem type means",
         response_class=HTMLResponse,
-        responses={404: {"description": "There is no such problem type.", "content": {"application/problem+json": {}}}},
+        responses={
+            404: {
+                "description": "There is no such problem type.",
+                "content": {"application/problem+json": {}},
+            }
+        },
     )
     async def problem_page(name: str, request: Request) -> Response:
         kind = PROBLEMS.get(name)

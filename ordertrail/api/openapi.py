@@ -218,7 +218,7 @@ PLACE_ORDER: dict[str, Any] = {
         415: problem_response("unsupported-media-type"),
         422: problem_response("invalid-request", "key-reused"),
         500: problem_response(*_FAILED_TYPES, schema=_FAILED_ORDER, headers=_LOCATION | _RETRY_AFTER),
-        503: problem_response("overloaded", "halted", "shutting-down", headers=_RETRY_AFTER),
+        503: problem_response("overloaded", "spool-full", "halted", "shutting-down", headers=_RETRY_AFTER),
     },
     "openapi_extra": {
         "parameters": [
@@ -238,7 +238,12 @@ PLACE_ORDER: dict[str, Any] = {
                     "examples": {
                         "limit": {"value": _EXAMPLE},
                         "market": {
-                            "value": {"type": "market", "side": "sell", "instrument": "AAPL12345678", "quantity": 10}
+                            "value": {
+                                "type": "market",
+                                "side": "sell",
+                                "instrument": "AAPL12345678",
+                                "quantity": 10,
+                            }
                         },
                     },
                 }

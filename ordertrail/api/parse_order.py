@@ -20,16 +20,12 @@ from ordertrail.domain.order import (
     price_problem,
 )
 
-FIELDS = frozenset(
-    {"type", "side", "instrument", "limit_price", "quantity", "client_order_id", "place_by"}
-)
+FIELDS = frozenset({"type", "side", "instrument", "limit_price", "quantity", "client_order_id", "place_by"})
 
 _INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
 _CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
 _DECIMAL = re.compile(r"\d{1,32}(\.\d{1,32})?", re.ASCII)
-_RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _TYPES = {str(kind): kind for kind in OrderType}
 _SIDES = {str(side): side for side in Side}
 
@@ -53,9 +49,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=Decimal, parse_constant=_refuse_constant
-)
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal, parse_constant=_refuse_constant)
 
 
 def parse_order(body: bytes, *, order_id: str, key: str | None, now: datetime) -> Order:
@@ -117,16 +111,11 @@ def _price(fields: dict[str, Any], kind: OrderType | None, problem: Any) -> Deci
         if kind is OrderType.LIMIT:
             problem("/limit_price", "is needed for a limit order")
         return None
-    price: Decimal
-    if isinstance(value, Decimal):
-        price = value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        price = Decimal(value)
-    elif isinstance(value, str) and _DECIMAL.fullmatch(value):
-        price = Decimal(value)
-    else:
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    if not is_number and not (isinstance(value, str) and _DECIMAL.fullmatch(value)):
         problem("/limit_price", "must be a number, or a string of digits with at most one point")
         return None
+    price = Decimal(value)
     detail = price_problem(price)
     if detail is not None:
         problem("/limit_price", detail)

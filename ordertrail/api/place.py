@@ -66,9 +66,8 @@ class PlaceOrder:
         placing: Placing,
         clock: Clock,
         *,
-        turn_away: Callable[[], str | None],
+        turn_away: Callable[[int], str | None],
         body_bytes_max: int,
-        orders_in_flight_max: int,
         seconds_after_send_by: float,
         place_by_of: Callable[[Order, Any], Any],
     ) -> None:
@@ -76,7 +75,6 @@ class PlaceOrder:
         self._clock = clock
         self._turn_away = turn_away
         self._body_bytes_max = body_bytes_max
-        self._orders_in_flight_max = orders_in_flight_max
         self._seconds_after_send_by = seconds_after_send_by
         self._place_by_of = place_by_of
         self._in_flight: set[asyncio.Task[Placement]] = set()
@@ -103,9 +101,7 @@ class PlaceOrder:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(
-        self, scope: Scope, receive: Receive
-    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         content_type = key = traceparent = None
         keys = 0
         for name, value in scope["headers"]:
@@ -135,14 +131,12 @@ class PlaceOrder:
                 detail="The order is not valid: " + str(error),
                 errors=[{"pointer": p.pointer, "detail": p.detail} for p in error.problems],
             ) from None
-        reason = self._turn_away()
-        if reason is not None or len(self._in_flight) >= self._orders_in_flight_max:
-            raise ProblemError(reason or "overloaded", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        reason = self._turn_away(len(self._in_flight))
+        if reason is not None:
+            raise ProblemError(reason, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         return await self._place(order, traceparent)
 
-    async def _place(
-        self, order: Order, traceparent: bytes | None
-    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _place(self, order: Order, traceparent: bytes | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         start = self._clock.monotonic()
         task = asyncio.get_running_loop().create_task(self._placing.place(order))
         self._in_flight.add(task)
@@ -151,7 +145,7 @@ class PlaceOrder:
         trace_id = _trace_id(order.id, traceparent)
         try:
             placement = await asyncio.shield(task)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the client gets an answer
             metrics.INVARIANTS_BROKEN.labels("placing_raised").inc()
             _log.exception("placing raised", order_id=order.id, trace_id=trace_id)
             return self._failed(

@@ -88,7 +88,9 @@ PROBLEMS: dict[str, ProblemType] = {
     "not-found": ProblemType(404, "There is nothing here", "No resource has this path."),
     "method-not-allowed": ProblemType(405, "The method is not allowed here", "The `Allow` header says which are."),
     "payload-too-large": ProblemType(
-        413, "The body is too large", "An order takes a few hundred bytes. Nothing was recorded and nothing was sent."
+        413,
+        "The body is too large",
+        "An order takes a few hundred bytes. Nothing was recorded and nothing was sent.",
     ),
     "unsupported-media-type": ProblemType(
         415, "The body must be JSON", "Send it with `Content-Type: application/json`. Nothing was recorded."
@@ -101,6 +103,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "Too many orders are being placed",
         "The order was turned away before anything was recorded or sent. Repeat it after `Retry-After` seconds.",
     ),
+    "spool-full": ProblemType(
+        503,
+        "Failures could not be recorded",
+        "The database is away and the spool on disk is full or cannot be written, so no order is taken. The order was "
+        "turned away before anything was recorded or sent.",
+    ),
     "halted": ProblemType(
         503,
         "Placing is halted by the operator",
@@ -112,10 +120,14 @@ PROBLEMS: dict[str, ProblemType] = {
         "The order was turned away before anything was recorded or sent. Another process takes it.",
     ),
     "database-unavailable": ProblemType(
-        503, "The database cannot be reached", "Nothing can be read just now. Repeat after `Retry-After` seconds."
+        503,
+        "The database cannot be reached",
+        "Nothing can be read just now. Repeat after `Retry-After` seconds.",
     ),
     "too-slow": ProblemType(
-        503, "The question takes the database too long", "Ask for less: a shorter time, fewer filters, one order."
+        503,
+        "The question takes the database too long",
+        "Ask for less: a shorter time, fewer filters, one order.",
     ),
 }
 
@@ -124,7 +136,12 @@ class ProblemError(Exception):
     """Ends a request with a problem; `members` are added to its body."""
 
     def __init__(
-        self, type: str, *, detail: str | None = None, headers: dict[str, str] | None = None, **members: object
+        self,
+        type: str,
+        *,
+        detail: str | None = None,
+        headers: dict[str, str] | None = None,
+        **members: object,
     ) -> None:
         super().__init__(type)
         self.type = type

@@ -13,11 +13,15 @@ CLIENT_ORDER_ID_LENGTH_MAX = 255
 
 
 class OrderType(StrEnum):
+    """At any price, or at a limit."""
+
     MARKET = "market"
     LIMIT = "limit"
 
 
 class Side(StrEnum):
+    """Which way."""
+
     BUY = "buy"
     SELL = "sell"
 

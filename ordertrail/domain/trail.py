@@ -29,9 +29,7 @@ class OrderStatus(StrEnum):
 
 PRECEDENCE = {status: rank for rank, status in enumerate(OrderStatus)}
 PLACED_STATUSES = frozenset(s for s in OrderStatus if PRECEDENCE[s] >= PRECEDENCE[OrderStatus.COMPLETED])
-TERMINAL_AT_EXCHANGE = frozenset(
-    {OrderStatus.REJECTED, OrderStatus.EXPIRED, OrderStatus.CANCELED, OrderStatus.FILLED}
-)
+TERMINAL_AT_EXCHANGE = frozenset({OrderStatus.REJECTED, OrderStatus.EXPIRED, OrderStatus.CANCELED, OrderStatus.FILLED})
 
 
 class Outcome(StrEnum):
@@ -76,9 +74,7 @@ def fold_outcome(rows: Iterable[TrailRow], *, may_send_again: bool, has_open_cla
     rows = list(rows)
     statuses = {row.status for row in rows}
     reasons = {row.reason or "" for row in rows if row.status not in PLACED_STATUSES}
-    persistence_failed = [
-        row.reason or "" for row in rows if row.status is OrderStatus.DATABASE_PERSISTENCE_FAILED
-    ]
+    persistence_failed = [row.reason or "" for row in rows if row.status is OrderStatus.DATABASE_PERSISTENCE_FAILED]
     if statuses & PLACED_STATUSES or ACCEPTED in persistence_failed:
         return Outcome.PLACED
     if OrderStatus.NOT_PLACED in statuses:

@@ -139,7 +139,7 @@ class Placing:
             unsent = await self._journal.unsent(order)
         except DatabaseFailed as second:
             may_be_recorded |= isinstance(second, DatabaseLost) and second.may_have_happened
-            self._unrecorded(order, rows, second)
+            await self._unrecorded(order, rows, second)
             return Failed(order, rows, None, may_be_recorded=may_be_recorded)
         if isinstance(unsent, KeyTaken):
             return await self.repeat(unsent.order_id)
@@ -183,15 +183,23 @@ class Placing:
                 break
             except DatabaseFailed as error:
                 _log.error(
-                    "a failing row could not be written", order_id=order.id, status=row.status, error=str(error)
+                    "a failing row could not be written",
+                    order_id=order.id,
+                    status=row.status,
+                    error=str(error),
                 )
         else:
-            self._unrecorded(order, (initiated, row), None)
+            await self._unrecorded(order, (initiated, row), None)
         return Failed(order, (initiated, row), place_by, retry_after_seconds)
 
-    def _unrecorded(self, order: Order, rows: tuple[TrailRow, ...], error: Exception | None) -> None:
+    async def _unrecorded(self, order: Order, rows: tuple[TrailRow, ...], error: Exception | None) -> None:
+        """The database takes no row of this: the spool does, and what not even the spool takes, the log."""
+        failpoints.reach("before_spool")
+        if await self._journal.spooled(order, rows):
+            failpoints.reach("after_spool")
+            return
         metrics.UNRECORDED.inc()
-        _log.error(
+        _log.critical(
             "the trail could not be written",
             order_id=order.id,
             rows=[(row.status, row.reason, row.exchange_order_id) for row in rows],

@@ -13,7 +13,7 @@ from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
 from ordertrail.postgres import statements
 from ordertrail.postgres.database import Database
-from ordertrail.rows import KeyTaken, Recorded, StepRow, StoredOrder, Unsent, Windows
+from ordertrail.rows import KeyTaken, Recorded, SpooledTrail, StepRow, StoredOrder, Unsent, Windows
 
 
 class PostgresRows:
@@ -89,11 +89,19 @@ class PostgresRows:
         if len(records) == len(rows):
             return [True] * len(rows)
         # Inserted before, or no INITIATED row to append to.
-        records = await self._database.fetch(
-            statements.STEPS_THERE, ids, [row.status for row in rows]
-        )
+        records = await self._database.fetch(statements.STEPS_THERE, ids, [row.status for row in rows])
         there = {(record["id"], record["status"]) for record in records}
         return [(row.order_id, row.status.value) in there for row in rows]
+
+    async def replay(self, trails: Sequence[SpooledTrail]) -> None:
+        rows = [(trail.order, row) for trail in trails for row in trail.rows]
+        await self._database.fetch(
+            statements.REPLAY,
+            *_columns([order for order, _ in rows], self._windows)[:-1],
+            [row.status for _, row in rows],
+            [row.reason for _, row in rows],
+            [row.exchange_order_id for _, row in rows],
+        )
 
     async def read(self, order_id: str) -> StoredOrder | None:
         records = await self._database.fetch(statements.READ_ORDER, order_id)

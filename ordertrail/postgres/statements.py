@@ -68,6 +68,38 @@ SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity,
 ON CONFLICT DO NOTHING
 """  # nosec B608: built from constants
 
+# Trails from a spool, one element of the arrays a row. Their orders were never sent after this, so their send_by has
+# passed; they are looked after at once, for reconciliation may have been here before.
+REPLAY = """
+WITH input AS MATERIALIZED (
+    SELECT *
+      FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
+                  $7::varchar[], $8::timestamptz[], $9::order_status_enum[], $10::varchar[], $11::varchar[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, status, reason,
+             exchange_order_id)
+), claimed AS (
+    INSERT INTO order_keys (client_order_id, order_id)
+    SELECT client_order_id, id FROM input WHERE client_order_id IS NOT NULL AND status = 'INITIATED'
+     ORDER BY client_order_id, id
+    ON CONFLICT DO NOTHING
+    RETURNING order_id
+), replayed AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
+                        exchange_order_id, client_order_id, place_by, send_by)
+    SELECT id, clock_timestamp() AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, status, reason,
+           exchange_order_id,
+           CASE WHEN status = 'INITIATED' AND id IN (SELECT order_id FROM claimed) THEN client_order_id END,
+           CASE WHEN status = 'INITIATED' THEN place_by END,
+           CASE WHEN status = 'INITIATED' THEN clock_timestamp() END
+      FROM input
+     ORDER BY id, status
+    ON CONFLICT DO NOTHING
+    RETURNING id
+)
+INSERT INTO order_batches (due_at, order_ids)
+SELECT clock_timestamp(), array_agg(DISTINCT id) FROM replayed HAVING count(*) > 0
+"""
+
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
 
 INITIATED_TIMES = "SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'"

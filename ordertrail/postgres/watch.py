@@ -1,7 +1,5 @@
 """Watches the database: migrates it as soon as it is there, and says so when it comes and goes."""
 
-import asyncio
-
 import asyncpg
 
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
@@ -17,18 +15,11 @@ _UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceE
 class DatabaseWatch:
     """`problem` is a sentence while the database cannot be used, None while it can."""
 
-    def __init__(self, database: Database, url: str, *, interval_seconds: float = 1) -> None:
+    def __init__(self, database: Database, url: str) -> None:
         self._database = database
         self._url = url
-        self._interval_seconds = interval_seconds
         self._is_migrated = False
         self.problem: str | None = "The database has not been reached yet."
-
-    async def run(self) -> None:
-        """Look for ever; cancel to end."""
-        while True:
-            await self.run_once()
-            await asyncio.sleep(self._interval_seconds)
 
     async def run_once(self) -> None:
         """One look: migrate if that has not been done, then ask for a sign of life."""
@@ -39,7 +30,7 @@ class DatabaseWatch:
             await self._database.fetch("SELECT 1")
         except (DatabaseAnswered, DatabaseLost, *_UNREACHABLE) as error:
             self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A failed migration: nothing works without it, and the next look tries again.
             self._set(f"The database cannot be migrated: {error}.")
         else:

@@ -41,10 +41,11 @@ COMMIT_QUEUE = Gauge(
 DATABASE_FAILURES = Counter(
     "ordertrail_database_failures", "Statements that failed: answered with an error, or lost.", ["kind"]
 )
+SPOOLED = Counter("ordertrail_spooled", "Trails that went to the spool on disk.")
+REPLAYED = Counter("ordertrail_replayed", "Trails from the spool that the database has taken.")
+SPOOL_BYTES = Gauge("ordertrail_spool_bytes", "Bytes in the spool's folder.", multiprocess_mode="livemax")
 UNRECORDED = Counter("ordertrail_unrecorded", "Trails that could not be written at all.")
-IN_FLIGHT = Gauge(
-    "ordertrail_orders_in_flight", "Orders being placed right now.", multiprocess_mode="livesum"
-)
+IN_FLIGHT = Gauge("ordertrail_orders_in_flight", "Orders being placed right now.", multiprocess_mode="livesum")
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )
