@@ -1,0 +1,73 @@
+"""`python -m simulated_exchange`: the simulated exchange as a program of its own."""
+
+import argparse
+import asyncio
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from simulated_exchange.capabilities import PROFILES, parse_profile
+from simulated_exchange.faults import parse_faults
+from simulated_exchange.log import LogError
+from simulated_exchange.server import ExchangeServer
+from simulated_exchange.service import Service, open_exchange
+
+CANNOT_START = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; 0 when stopped, 2 and a sentence on stderr if it cannot start."""
+    arguments = _parser().parse_args(argv)
+    try:
+        profile = parse_profile(arguments.profile)
+        faults = parse_faults(arguments.faults)
+        listener = _listen(arguments.host, arguments.port)
+        with listener:
+            service = open_exchange(arguments.data_dir, profile=profile, faults=faults)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(service, listener))
+    except (LogError, ValueError, OSError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return CANNOT_START
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="simulated_exchange", description="A simulated exchange.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: any that is free (0)")
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the exchange's log")
+    parser.add_argument(
+        "--profile", default="durable", help=f"what it promises: {', '.join(PROFILES)}, or JSON (durable)"
+    )
+    parser.add_argument("--faults", default="{}", help="faults from the start, as for PUT /v1/faults ({})")
+    return parser
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise OSError(f"Cannot listen on {host}, port {port}: {reason}.") from problem
+
+
+async def _serve(service: Service, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown_host = f"[{host}]" if ":" in host else host
+
+    def announce() -> None:
+        sys.stdout.write(f"simulated exchange listening on http://{shown_host}:{port}\n")
+        sys.stdout.flush()
+
+    try:
+        await ExchangeServer(service, on_ready=announce).serve(sockets=[listener])
+    finally:
+        await service.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

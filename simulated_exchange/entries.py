@@ -1,0 +1,120 @@
+"""The lines of the exchange's log: one for every command that changed something, with what came of it.
+
+An outside checker reads these; README.md describes them. The format is added to, never changed.
+"""
+
+from decimal import Decimal
+from typing import TypeAlias
+
+import msgspec
+
+from simulated_exchange.orders import NewOrder, Order, Refusal, Report
+from simulated_exchange.wire import ReportView, price_text, report_view, time_text
+
+FORMAT = 1
+
+
+class LoggedOrder(msgspec.Struct, frozen=True):
+    """The order as it was asked for; what could not be read is null."""
+
+    client_order_id: str
+    type: str | None
+    side: str | None
+    instrument: str | None
+    limit_price: str | None
+    quantity: int | None
+    accept_by: str | None
+
+
+class EpochLine(msgspec.Struct, frozen=True, tag_field="kind", tag="epoch"):
+    """The first line."""
+
+    format: int
+    epoch: str
+
+
+class AcceptedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="accepted"):
+    """An order was taken in; `reports` include those of the orders it traded with."""
+
+    transact_time: str
+    exchange_order_id: str
+    order: LoggedOrder
+    reports: tuple[ReportView, ...]
+
+
+class RejectedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="rejected"):
+    """An order was refused for good; its id is taken all the same."""
+
+    transact_time: str
+    exchange_order_id: str
+    order: LoggedOrder
+    reject_reason: str
+    text: str
+    reports: tuple[ReportView, ...]
+
+
+class CanceledLine(msgspec.Struct, frozen=True, tag_field="kind", tag="canceled"):
+    """An open order was canceled on demand."""
+
+    transact_time: str
+    exchange_order_id: str
+    client_order_id: str
+    reports: tuple[ReportView, ...]
+
+
+Command: TypeAlias = AcceptedLine | RejectedLine | CanceledLine
+Line: TypeAlias = EpochLine | Command
+
+
+def accepted_line(new: NewOrder, order: Order, reports: list[Report]) -> AcceptedLine:
+    """What `Exchange` wrote down for an order it accepted."""
+    return AcceptedLine(
+        time_text(order.transacted_at_us), order.exchange_order_id, _logged(new, order), _views(reports)
+    )
+
+
+def rejected_line(new: NewOrder, order: Order, refusal: Refusal, reports: list[Report]) -> RejectedLine:
+    """What it wrote down for an order it refused."""
+    return RejectedLine(
+        time_text(order.transacted_at_us),
+        order.exchange_order_id,
+        _logged(new, order),
+        refusal.reject_reason,
+        refusal.text,
+        _views(reports),
+    )
+
+
+def canceled_line(order: Order, reports: list[Report]) -> CanceledLine:
+    """What it wrote down for a cancel that took effect."""
+    at_us = reports[-1].transacted_at_us
+    return CanceledLine(time_text(at_us), order.exchange_order_id, order.client_order_id, _views(reports))
+
+
+def asked_for(logged: LoggedOrder) -> NewOrder:
+    """The order as it arrived, without its `accept_by`: that was decided on long ago."""
+    return NewOrder(
+        client_order_id=logged.client_order_id,
+        type=logged.type,
+        side=logged.side,
+        instrument=logged.instrument,
+        limit_price=None if logged.limit_price is None else Decimal(logged.limit_price),
+        quantity=logged.quantity,
+    )
+
+
+def _logged(new: NewOrder, order: Order) -> LoggedOrder:
+    as_written = None if new.limit_price is None else str(new.limit_price)
+    return LoggedOrder(
+        client_order_id=new.client_order_id,
+        type=new.type,
+        side=new.side,
+        instrument=new.instrument,
+        limit_price=price_text(order.price_ticks) or as_written,
+        quantity=new.quantity,
+        accept_by=None if new.accept_by_us is None else time_text(new.accept_by_us),
+    )
+
+
+def _views(reports: list[Report]) -> tuple[ReportView, ...]:
+    return tuple(map(report_view, reports))

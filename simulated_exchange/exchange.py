@@ -1,0 +1,322 @@
+"""The exchange as a state machine without network: commands in, decisions and execution reports out.
+
+It never waits. What it decides is in memory at once and in the log's buffer in the same step; that nobody
+sees it before it is durable is the caller's part (`service.py`).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+from simulated_exchange.capabilities import Profile
+from simulated_exchange.entries import AcceptedLine, CanceledLine, Command, RejectedLine, asked_for
+from simulated_exchange.faults import FaultDice, Faults
+from simulated_exchange.log import Log
+from simulated_exchange.order_book import OrderBook
+from simulated_exchange.orders import (
+    ExecType,
+    NewOrder,
+    Order,
+    Refusal,
+    Report,
+    is_client_order_id,
+    refusal_of,
+    ticks_of,
+)
+from simulated_exchange.results import (
+    Accepted,
+    Canceled,
+    CancelResult,
+    Decision,
+    Duplicate,
+    Executions,
+    OpenOrders,
+    Rejected,
+    TooLate,
+    UnknownOrder,
+)
+from simulated_exchange.wire import OrderView, order_view, report_view, text_us, time_text
+
+EXECUTIONS_LIMIT_MAX = 10_000
+INVALID_ID = Rejected("invalid_client_order_id", "client_order_id must be 1 to 255 visible ASCII characters.")
+EXPIRED_BEFORE_ACCEPTANCE = Refusal("accept_by_passed", "accept_by had passed before the order could be accepted.")
+
+
+class Exchange:
+    """All orders, books and execution reports of one epoch.
+
+    `now_us` is the wall clock in microseconds since 1970; the exchange's own time never runs backwards.
+    `keep_orders` bounds the memory of an exchange that may forget: the oldest orders and reports are dropped,
+    open ones too. Without it everything is kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        epoch: str,
+        log: Log,
+        now_us: Callable[[], int],
+        random: Random,
+        profile: Profile | None = None,
+        faults: Faults | None = None,
+        keep_orders: int | None = None,
+    ) -> None:
+        self.epoch = epoch
+        self._log = log
+        self._now_us = now_us
+        self._random = random
+        self._profile = Profile()
+        self.dice = FaultDice(Faults(), random)
+        self._keep_orders = keep_orders
+        self._newest_by_id: dict[str, Order] = {}
+        self._open: dict[str, Order] = {}
+        self._books: dict[str, OrderBook[Order]] = {}
+        self._reports: list[Report] = []
+        self._reports_dropped = 0
+        self._kept: deque[Order] = deque()
+        self._orders_count = 0
+        self._last_us = 0
+        self.set_capabilities(profile or Profile())
+        self.set_faults(faults or Faults())
+
+    # Capabilities and faults
+
+    def capabilities(self) -> Profile:
+        return self._profile
+
+    def set_capabilities(self, profile: Profile) -> None:
+        """ValueError with a sentence where the faults in force would break the promise."""
+        _check_hiding(profile, self.faults)
+        self._profile = profile
+
+    @property
+    def faults(self) -> Faults:
+        return self.dice.settings
+
+    def set_faults(self, faults: Faults) -> None:
+        """ValueError with a sentence where they would break a promise of the profile."""
+        _check_hiding(self._profile, faults)
+        self.dice = FaultDice(faults, self._random)
+
+    # Commands
+
+    def taken_by(self, client_order_id: str) -> Order | None:
+        """The order that holds the id against a new one, as far as the profile says that ids are unique."""
+        order = self._newest_by_id.get(client_order_id)
+        if order is None:
+            return None
+        unique = self._profile.client_order_id_unique
+        if unique == "forever":
+            return order
+        if unique == "while_open":
+            return order if order.is_open else None
+        if unique == "never":
+            return None
+        return order if self._now() < order.transacted_at_us + unique * 1_000_000 else None
+
+    def place(self, new: NewOrder, refusal: Refusal | None = None) -> Decision:
+        """Accept or reject an order; a `refusal` of the door counts once the id is found to be free."""
+        if not is_client_order_id(new.client_order_id):
+            return INVALID_ID
+        taken_by = self.taken_by(new.client_order_id)
+        if taken_by is not None:
+            return Duplicate(order_view(taken_by))
+        now_us = self._now()
+        refusal = refusal or refusal_of(new) or self._expiry(new, now_us)
+        if refusal is not None:
+            order, reports = self._reject(new, refusal, now_us)
+            self._log.rejected(new, order, refusal, reports)
+            return Rejected(refusal.reject_reason, refusal.text)
+        order, reports = self._accept(new, now_us)
+        self._log.accepted(new, order, reports)
+        return Accepted(order.exchange_order_id, order.client_order_id, order.ord_status, order.transacted_at_us)
+
+    def cancel(self, client_order_id: str) -> CancelResult:
+        """Cancel the newest order with the id, if it is open."""
+        order = self._newest_by_id.get(client_order_id)
+        if order is None:
+            return UnknownOrder()
+        if not order.is_open:
+            return TooLate(order_view(order))
+        reports = self._cancel(order, self._now())
+        self._log.canceled(order, reports)
+        return Canceled(order_view(order))
+
+    # Questions
+
+    def ask(self, client_order_id: str) -> OrderView | None:
+        """The newest order with the id, as far as the exchange shows it (`hide_seconds`, `ask_covers`)."""
+        order = self._newest_by_id.get(client_order_id)
+        if order is None or (self._profile.ask_covers == "open_only" and not order.is_open):
+            return None
+        hide_seconds = self.faults.ask.hide_seconds
+        if hide_seconds and self._now() < order.transacted_at_us + hide_seconds * 1_000_000:
+            return None
+        return order_view(order)
+
+    def open_orders(self) -> OpenOrders:
+        return OpenOrders(tuple(map(order_view, self._open.values())), time_text(self._now()))
+
+    def executions(self, after: int, limit: int) -> Executions:
+        """Reports with `seq` above `after`, in order, at most `limit` and never more than a page."""
+        first = max(after - self._reports_dropped, 0)
+        reports = self._reports[first : first + min(limit, EXECUTIONS_LIMIT_MAX)]
+        return Executions(self.epoch, tuple(map(report_view, reports)), self._head)
+
+    def replay(self, command: Command) -> None:
+        """Do again what the log says was done; ValueError if something else comes of it."""
+        at_us = text_us(command.transact_time)
+        self._last_us = max(self._last_us, at_us)
+        order: Order
+        reports: list[Report]
+        match command:
+            case AcceptedLine():
+                order, reports = self._accept(asked_for(command.order), at_us)
+            case RejectedLine():
+                refusal = Refusal(command.reject_reason, command.text)
+                order, reports = self._reject(asked_for(command.order), refusal, at_us)
+            case CanceledLine():
+                if command.exchange_order_id not in self._open:
+                    raise ValueError(f"it cancels {command.exchange_order_id}, which is not open")
+                order = self._open[command.exchange_order_id]
+                reports = self._cancel(order, at_us)
+        if order.exchange_order_id != command.exchange_order_id:
+            raise ValueError(f"its order would be {order.exchange_order_id}, not {command.exchange_order_id}")
+        if tuple(map(report_view, reports)) != command.reports:
+            raise ValueError("its execution reports do not follow from the lines before")
+
+    # What commands do once they are decided
+
+    def _accept(self, new: NewOrder, now_us: int) -> tuple[Order, list[Report]]:
+        order = self._take_in(new, now_us)
+        reports = [self._report(order, "new", now_us)]
+        if order.price_ticks is not None or new.instrument in self._books:
+            self._match(order, reports, now_us)
+        if order.leaves_qty and order.price_ticks is None:
+            order.leaves_qty = 0
+            order.ord_status = "canceled"
+            reports.append(self._report(order, "canceled", now_us))
+        if order.is_open:
+            self._open[order.exchange_order_id] = order
+        return order, reports
+
+    def _match(self, order: Order, reports: list[Report], now_us: int) -> None:
+        instrument = order.instrument or ""
+        book = self._books.get(instrument)
+        if book is None:
+            book = self._books[instrument] = OrderBook()
+        for resting, quantity, ticks in book.place(order):
+            for side in (order, resting):
+                side.cum_qty += quantity
+                side.notional_ticks += quantity * ticks
+            # The arriving order's leaves are those after all its trades; each report shows its own.
+            order_leaves = (order.quantity or 0) - order.cum_qty
+            order.ord_status = "partially_filled" if order_leaves else "filled"
+            resting.ord_status = "partially_filled" if resting.leaves_qty else "filled"
+            reports.append(self._report(order, "trade", now_us, quantity, ticks, leaves_qty=order_leaves))
+            reports.append(self._report(resting, "trade", now_us, quantity, ticks))
+            if not resting.is_open:
+                del self._open[resting.exchange_order_id]
+        if book.is_empty:
+            del self._books[instrument]
+
+    def _reject(self, new: NewOrder, refusal: Refusal, now_us: int) -> tuple[Order, list[Report]]:
+        order = self._take_in(new, now_us)
+        order.leaves_qty = 0
+        order.ord_status = "rejected"
+        order.reject_reason = refusal.reject_reason
+        return order, [self._report(order, "rejected", now_us)]
+
+    def _cancel(self, order: Order, now_us: int) -> list[Report]:
+        self._take_out(order)
+        order.leaves_qty = 0
+        order.ord_status = "canceled"
+        return [self._report(order, "canceled", now_us)]
+
+    def _take_in(self, new: NewOrder, now_us: int) -> Order:
+        self._orders_count += 1
+        order = Order(
+            self._orders_count,
+            new.side == "buy",
+            None if new.limit_price is None else ticks_of(new.limit_price),
+            new.quantity or 0,
+            new.client_order_id,
+            f"{self.epoch}-{self._orders_count}",
+            new.type,
+            new.side,
+            new.instrument,
+            new.quantity,
+            now_us,
+        )
+        self._newest_by_id[new.client_order_id] = order
+        if self._keep_orders is not None:
+            self._forget(order, self._keep_orders)
+        return order
+
+    def _take_out(self, order: Order) -> None:
+        del self._open[order.exchange_order_id]
+        instrument = order.instrument or ""
+        book = self._books[instrument]
+        book.remove(order)
+        if book.is_empty:
+            del self._books[instrument]
+
+    def _forget(self, newest: Order, keep_orders: int) -> None:
+        self._kept.append(newest)
+        if len(self._kept) > keep_orders:
+            oldest = self._kept.popleft()
+            if oldest.is_open:
+                self._take_out(oldest)
+            if self._newest_by_id.get(oldest.client_order_id) is oldest:
+                del self._newest_by_id[oldest.client_order_id]
+        if len(self._reports) > 4 * keep_orders:  # cut rarely, for a cut moves all that stay
+            self._reports_dropped += 2 * keep_orders
+            del self._reports[: 2 * keep_orders]
+
+    def _report(
+        self,
+        order: Order,
+        exec_type: ExecType,
+        now_us: int,
+        last_qty: int = 0,
+        last_ticks: int | None = None,
+        *,
+        leaves_qty: int | None = None,
+    ) -> Report:
+        report = Report(
+            self._head + 1,
+            exec_type,
+            order.ord_status,
+            order.client_order_id,
+            order.exchange_order_id,
+            last_qty,
+            last_ticks,
+            order.cum_qty,
+            order.leaves_qty if leaves_qty is None else leaves_qty,
+            order.notional_ticks,
+            now_us,
+        )
+        self._reports.append(report)
+        return report
+
+    @property
+    def _head(self) -> int:
+        return self._reports_dropped + len(self._reports)
+
+    def _expiry(self, new: NewOrder, now_us: int) -> Refusal | None:
+        is_late = new.accept_by_us is not None and now_us > new.accept_by_us
+        return EXPIRED_BEFORE_ACCEPTANCE if is_late and self._profile.honours_accept_by else None
+
+    def _now(self) -> int:
+        """The clock, held back where it was set back: times in the log never decrease."""
+        self._last_us = max(self._last_us, self._now_us())
+        return self._last_us
+
+
+def _check_hiding(profile: Profile, faults: Faults) -> None:
+    promised = profile.visible_within_seconds
+    if promised is not None and faults.ask.hide_seconds > promised:
+        raise ValueError(
+            f"ask.hide_seconds ({faults.ask.hide_seconds:g}) would break the promise visible_within_seconds "
+            f"({promised:g}); raise that first with PUT /v1/capabilities."
+        )

@@ -1,0 +1,119 @@
+"""Faults on demand: what goes wrong, how often, and the instruments that always go wrong."""
+
+from enum import StrEnum
+from random import Random
+from typing import Annotated
+
+import msgspec
+
+Weight = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+FaultSeconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=600_000)]
+
+
+class PlaceFault(StrEnum):
+    """What becomes of one call that places an order. README.md says each in full."""
+
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    THROTTLE = "throttle"
+    CLOSED = "closed"
+    LOST = "lost"
+    LATE = "late"
+    ERROR_AFTER = "error_after"
+    ERROR_BEFORE = "error_before"
+    GARBAGE = "garbage"
+    RESET = "reset"
+
+
+class PlaceWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often each thing happens, relative to the others."""
+
+    accept: Weight = 0.0
+    refuse: Weight = 0.0
+    throttle: Weight = 0.0
+    closed: Weight = 0.0
+    lost: Weight = 0.0
+    late: Weight = 0.0
+    error_after: Weight = 0.0
+    error_before: Weight = 0.0
+    garbage: Weight = 0.0
+    reset: Weight = 0.0
+
+    def __post_init__(self) -> None:
+        if not any(self.of(fault) for fault in PlaceFault):
+            raise ValueError("at least one weight must be greater than 0")
+
+    def of(self, fault: PlaceFault) -> float:
+        weight: float = getattr(self, fault.value)
+        return weight
+
+
+class AskFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`no_answer`: probability of an answer that says nothing; `hide_seconds`: new ones are hidden so long."""
+
+    no_answer: Probability = 0.0
+    hide_seconds: FaultSeconds = 0.0
+
+
+class SocketFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Probabilities for the socket of execution reports; kept, and without effect until there is one."""
+
+    gap: Probability = 0.0
+    duplicate: Probability = 0.0
+    shuffle: Probability = 0.0
+    stall: Probability = 0.0
+    cut: Probability = 0.0
+
+
+class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All faults as `PUT /v1/faults` takes them; what is left out has its default, which is no fault."""
+
+    place: PlaceWeights = PlaceWeights(accept=1.0)
+    ask: AskFaults = AskFaults()
+    latency_ms: Milliseconds = 0.0
+    late_seconds: FaultSeconds = 6.0
+    socket: SocketFaults = SocketFaults()
+
+
+INSTRUMENTS = {
+    "FAULTREFUSE0": PlaceFault.REFUSE,
+    "FAULTTHROTTL": PlaceFault.THROTTLE,
+    "FAULTCLOSED0": PlaceFault.CLOSED,
+    "FAULTLOST000": PlaceFault.LOST,
+    "FAULTLATE000": PlaceFault.LATE,
+    "FAULTERROR00": PlaceFault.ERROR_AFTER,
+    "FAULTGARBAGE": PlaceFault.GARBAGE,
+    "FAULTRESET00": PlaceFault.RESET,
+}
+
+
+class FaultDice:
+    """Draws what happens to each call; where there is one possibility it draws nothing, which is cheap."""
+
+    def __init__(self, settings: Faults, random: Random) -> None:
+        self.settings = settings
+        self._random = random
+        self._choices = [fault for fault in PlaceFault if settings.place.of(fault) > 0]
+        self._weights = [settings.place.of(fault) for fault in self._choices]
+
+    def place(self, instrument: str | None) -> PlaceFault:
+        """What becomes of a call that places an order in this instrument."""
+        if instrument is not None and (on_purpose := INSTRUMENTS.get(instrument)) is not None:
+            return on_purpose
+        if len(self._choices) == 1:
+            return self._choices[0]
+        return self._random.choices(self._choices, self._weights)[0]
+
+    def ask_has_no_answer(self) -> bool:
+        probability = self.settings.ask.no_answer
+        return probability > 0 and self._random.random() < probability
+
+
+def parse_faults(text: str | bytes) -> Faults:
+    """Faults from JSON; ValueError with a sentence."""
+    try:
+        return msgspec.json.decode(text, type=Faults)
+    except msgspec.DecodeError as problem:
+        raise ValueError(f"The faults cannot be used: {problem}.") from problem

@@ -1,0 +1,93 @@
+"""What may come of a call, as values; both doors, HTTP and the one in the same process, map them all."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from simulated_exchange.orders import OrdStatus
+from simulated_exchange.wire import OrderView, ReportView
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """The order is at the exchange; `ord_status` is what became of it at once."""
+
+    exchange_order_id: str
+    client_order_id: str
+    ord_status: OrdStatus
+    transacted_at_us: int
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """The id is taken, by `order`; nothing was done."""
+
+    order: OrderView
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Refused: proof that this send did not and will not place the order."""
+
+    reject_reason: str
+    text: str
+
+
+class Throttled(msgspec.Struct, frozen=True):
+    """Proof that nothing was executed: too many requests."""
+
+    retry_after_seconds: int
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """Proof that nothing was executed: the exchange takes no orders now."""
+
+
+class ServerError(msgspec.Struct, frozen=True):
+    """An answer that proves nothing; the order may have been accepted."""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An answer of success that cannot be read; it proves nothing."""
+
+
+class NoAnswer(msgspec.Struct, frozen=True):
+    """No answer will ever come; whoever waits, waits until its own deadline."""
+
+
+class ConnectionReset(msgspec.Struct, frozen=True):
+    """The connection broke before an answer."""
+
+
+class Canceled(msgspec.Struct, frozen=True):
+    """The order was open and is canceled."""
+
+    order: OrderView
+
+
+class TooLate(msgspec.Struct, frozen=True):
+    """There was nothing left to cancel."""
+
+    order: OrderView
+
+
+class UnknownOrder(msgspec.Struct, frozen=True):
+    """The exchange shows no such order."""
+
+
+class Executions(msgspec.Struct, frozen=True):
+    """Execution reports after a position, in order; `head` is the newest there is."""
+
+    epoch: str
+    executions: tuple[ReportView, ...]
+    head: int
+
+
+class OpenOrders(msgspec.Struct, frozen=True):
+    """All open orders as of a time (RFC 3339, the exchange's clock)."""
+
+    orders: tuple[OrderView, ...]
+    as_of: str
+
+
+Decision: TypeAlias = Accepted | Duplicate | Rejected
+PlaceResult: TypeAlias = Decision | Throttled | Closed | ServerError | Unreadable | NoAnswer | ConnectionReset
+AskResult: TypeAlias = OrderView | UnknownOrder | ServerError
+CancelResult: TypeAlias = Canceled | TooLate | UnknownOrder

@@ -1,0 +1,227 @@
+"""The exchange with its time and its memory: what both doors use, HTTP and the same loop.
+
+Every answer waits until the log holds all it may tell of. A caller in this process maps what `place` gives:
+
+- `Accepted`: accepted. `Duplicate`: the id is taken; compare `order`, it may be an earlier send.
+- `Rejected`: refused, proof that this send did not place the order and never will.
+- `Throttled`, `Closed`: not sent; proof that nothing was executed.
+- `ServerError`, `Unreadable`, `ConnectionReset`: unknown, at once.
+- `NoAnswer`: unknown, after the caller's own deadline; `place` returns at once and leaves the waiting to it.
+- `LogError` raised: unknown; the exchange cannot write any more and takes nothing until it is opened anew.
+
+Cancelling a call is a client that hangs up: what the exchange has begun, a late order too, goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import TypeVar
+
+from simulated_exchange.capabilities import Profile
+from simulated_exchange.exchange import Exchange
+from simulated_exchange.faults import Faults, PlaceFault
+from simulated_exchange.latency import Latency
+from simulated_exchange.log import DurableLog, ForgetfulLog, Log, LogError
+from simulated_exchange.orders import NewOrder, Refusal
+from simulated_exchange.results import (
+    AskResult,
+    CancelResult,
+    Closed,
+    ConnectionReset,
+    Decision,
+    Duplicate,
+    Executions,
+    NoAnswer,
+    OpenOrders,
+    PlaceResult,
+    ServerError,
+    Throttled,
+    UnknownOrder,
+    Unreadable,
+)
+from simulated_exchange.wire import order_view
+
+LATE_ORDERS_MAX = 10_000
+KEPT_ORDERS = 20_000
+RETRY_AFTER_SECONDS = 1
+ON_PURPOSE = Refusal("refused_on_purpose", "The exchange was told to refuse this order.")
+HELD_TOO_LONG = Refusal("held_too_long", "The order was held for longer than accepts_within_seconds.")
+
+AnyResult = TypeVar("AnyResult")
+
+_BEFORE: dict[PlaceFault, PlaceResult] = {
+    PlaceFault.THROTTLE: Throttled(RETRY_AFTER_SECONDS),
+    PlaceFault.CLOSED: Closed(),
+    PlaceFault.ERROR_BEFORE: ServerError(),
+}
+_AFTER: dict[PlaceFault, PlaceResult] = {
+    PlaceFault.LOST: NoAnswer(),
+    PlaceFault.ERROR_AFTER: ServerError(),
+    PlaceFault.GARBAGE: Unreadable(),
+    PlaceFault.RESET: ConnectionReset(),
+}
+
+
+class Service:
+    """An exchange that is open for calls; every method belongs to the event loop it is first called in."""
+
+    def __init__(self, exchange: Exchange, log: Log) -> None:
+        self.exchange = exchange
+        self._log = log
+        self._latency = Latency(0.0)
+        self._late: set[asyncio.Task[Decision]] = set()
+        self.stopping = asyncio.Event()
+
+    async def place(self, order: NewOrder, refusal: Refusal | None = None) -> PlaceResult:
+        """Place an order and answer as the faults have it; `refusal` is the door's, for what is unreadable."""
+        exchange = self.exchange
+        fault = exchange.dice.place(order.instrument)
+        held = self._hold()
+        result: PlaceResult
+        if fault is PlaceFault.ACCEPT:
+            result = exchange.place(order, refusal)
+        else:
+            result = await self._place_with(fault, order, refusal)
+        if self._log.pending:
+            await self._log.durable()
+        if held is not None:
+            await held
+        return result
+
+    async def ask(self, client_order_id: str) -> AskResult:
+        """One order by its id; `ServerError` is an answer that says nothing."""
+        held = self._hold()
+        result: AskResult
+        if self.exchange.dice.ask_has_no_answer():
+            result = ServerError()
+        else:
+            result = self.exchange.ask(client_order_id) or UnknownOrder()
+        return await self._answer(result, held)
+
+    async def cancel(self, client_order_id: str) -> CancelResult:
+        """Cancel an order; harmless if repeated."""
+        held = self._hold()
+        return await self._answer(self.exchange.cancel(client_order_id), held)
+
+    async def open_orders(self) -> OpenOrders:
+        """Every open order, never a part of them."""
+        return await self._answer(self.exchange.open_orders(), self._hold())
+
+    async def executions(self, after: int, limit: int) -> Executions:
+        """Execution reports with `seq` above `after`, in order, at most `limit`."""
+        return await self._answer(self.exchange.executions(after, limit), None)
+
+    def stop(self) -> None:
+        """Take nothing late any more and let go of callers who wait for an answer that will not come."""
+        self.stopping.set()
+        for task in self._late:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Call once, after the last call has ended: the log is made durable and its lock let go."""
+        self.stop()
+        await asyncio.gather(*self._late, return_exceptions=True)
+        await self._log.close()
+
+    async def _place_with(self, fault: PlaceFault, order: NewOrder, refusal: Refusal | None) -> PlaceResult:
+        if fault in _BEFORE:
+            return _BEFORE[fault]
+        if fault is PlaceFault.REFUSE:
+            return self.exchange.place(order, refusal or ON_PURPOSE)
+        if fault is PlaceFault.LATE:
+            return await self._place_late(order, refusal)
+        self.exchange.place(order, refusal)
+        return _AFTER[fault]
+
+    async def _place_late(self, order: NewOrder, refusal: Refusal | None) -> PlaceResult:
+        taken_by = self.exchange.taken_by(order.client_order_id)
+        if taken_by is not None:
+            return Duplicate(order_view(taken_by))
+        if len(self._late) >= LATE_ORDERS_MAX:
+            return Throttled(RETRY_AFTER_SECONDS)
+        task = asyncio.get_running_loop().create_task(self._accept_late(order, refusal))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        await asyncio.wait((task,))  # does not cancel the task with the caller, who may have hung up
+        return ConnectionReset() if task.cancelled() else task.result()
+
+    async def _accept_late(self, order: NewOrder, refusal: Refusal | None) -> Decision:
+        late_seconds = self.exchange.faults.late_seconds
+        await asyncio.sleep(late_seconds)
+        accepts_within = self.exchange.capabilities().accepts_within_seconds
+        if accepts_within is not None and late_seconds > accepts_within:
+            refusal = refusal or HELD_TOO_LONG
+        decision = self.exchange.place(order, refusal)
+        await self._log.durable()  # here too, for the caller may have gone and with it who would wait for the log
+        return decision
+
+    def _hold(self) -> asyncio.Future[None] | None:
+        """The time an answer takes at least, from now on."""
+        seconds = self.exchange.faults.latency_ms / 1000
+        if not seconds:
+            return None
+        if seconds != self._latency.seconds:
+            self._latency = Latency(seconds)  # those who wait in the one before are released by it
+        return self._latency.begin()
+
+    async def _answer(self, result: AnyResult, held: asyncio.Future[None] | None) -> AnyResult:
+        if self._log.pending:
+            await self._log.durable()
+        if held is not None:
+            await held
+        return result
+
+
+def wall_clock_us() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def open_exchange(
+    folder: Path | None,
+    *,
+    profile: Profile | None = None,
+    faults: Faults | None = None,
+    now_us: Callable[[], int] = wall_clock_us,
+    random: Random | None = None,
+) -> Service:
+    """An exchange on the log in `folder`, as it was left; None: one that forgets, with bounded memory.
+
+    LogError where the log is in use or broken, ValueError where `faults` would break the `profile`.
+    """
+    random = random or SystemRandom()
+    epoch = f"{random.getrandbits(48):012x}"
+    if folder is None:
+        log: Log = ForgetfulLog()
+        return Service(
+            Exchange(
+                epoch=epoch,
+                log=log,
+                now_us=now_us,
+                random=random,
+                profile=profile,
+                faults=faults,
+                keep_orders=KEPT_ORDERS,
+            ),
+            log,
+        )
+    durable = DurableLog(folder, epoch_if_new=epoch)
+    try:
+        exchange = Exchange(
+            epoch=durable.epoch, log=durable, now_us=now_us, random=random, profile=profile, faults=faults
+        )
+        _replay(durable, exchange)
+    except BaseException:
+        durable.release()
+        raise
+    return Service(exchange, durable)
+
+
+def _replay(log: DurableLog, exchange: Exchange) -> None:
+    for number, command in log.commands():
+        try:
+            exchange.replay(command)
+        except ValueError as problem:
+            raise LogError(f"{log.path}, line {number}: {problem}.") from problem
