@@ -66,7 +66,7 @@ SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity,
                     ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
  ORDER BY id, step.status
 ON CONFLICT DO NOTHING
-"""  # nosec B608: built from constants
+"""  # noqa: S608  # nosec B608 - built from constants
 
 # Trails from a spool, one element of the arrays a row. Their orders were never sent after this, so their send_by has
 # passed; they are looked after at once, for reconciliation may have been here before.
