@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import socket
 import sys
 from pathlib import Path
@@ -51,7 +52,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as problem:
-        reason = problem.strerror if isinstance(problem, OSError) else problem
+        # Python adds the address to the text of a number it knows; a name that is not found has no such number.
+        number = problem.errno if isinstance(problem, OSError) else None
+        reason = os.strerror(number) if number is not None and number > 0 else problem
         raise OSError(f"Cannot listen on {host}, port {port}: {reason}.") from problem
 
 

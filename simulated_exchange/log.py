@@ -216,9 +216,11 @@ class DurableLog:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Line]]:
-    """All lines with their numbers from 1; needs no lock. LogError at the first that cannot be read."""
+    """All whole lines with their numbers from 1; needs no lock. LogError at the first that cannot be read."""
     with path.open("rb") as lines:
         for number, text in enumerate(lines, start=1):
+            if not text.endswith(b"\n"):
+                return  # being written, or torn
             try:
                 yield number, _decoder.decode(text)
             except (msgspec.DecodeError, UnicodeDecodeError) as problem:

@@ -148,13 +148,14 @@ class Service:
         return ConnectionReset() if task.cancelled() else task.result()
 
     async def _accept_late(self, order: NewOrder, refusal: Refusal | None) -> Decision:
-        late_seconds = self.exchange.faults.late_seconds
-        await asyncio.sleep(late_seconds)
+        loop = asyncio.get_running_loop()
+        arrived_at = loop.time()
+        await asyncio.sleep(self.exchange.faults.late_seconds)
         accepts_within = self.exchange.capabilities().accepts_within_seconds
-        if accepts_within is not None and late_seconds > accepts_within:
+        if accepts_within is not None and loop.time() - arrived_at > accepts_within:
             refusal = refusal or HELD_TOO_LONG
         decision = self.exchange.place(order, refusal)
-        await self._log.durable()  # here too, for the caller may have gone and with it who would wait for the log
+        await self._log.durable()  # here too: the caller, who would wait for the log, may have gone
         return decision
 
     def _hold(self) -> asyncio.Future[None] | None:

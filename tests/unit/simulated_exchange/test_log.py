@@ -1,0 +1,239 @@
+import asyncio
+import errno
+import threading
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulated_exchange.exchange import Exchange
+from simulated_exchange.log import DurableLog, LogError, read_lines
+from simulated_exchange.orders import Refusal
+from simulated_exchange.results import Accepted
+from simulated_exchange.service import Service, open_exchange
+from simulated_exchange.wire import OrderView
+from tests.unit.simulated_exchange.making import Clock, limit, market
+
+
+def opened(folder: Path) -> Service:
+    return open_exchange(folder, now_us=Clock(), random=Random(1))
+
+
+async def some_trading(folder: Path) -> tuple[object, ...]:
+    """What the exchange showed at the end of it."""
+    service = opened(folder)
+    await asyncio.gather(
+        service.place(limit("a", "sell", quantity=10)),
+        service.place(market("b", "buy", 3)),
+        service.place(limit("c", "buy", "9.00")),
+        service.place(limit("d"), Refusal("any", "Any.")),
+        service.cancel("c"),
+    )
+    truth = await everything(service)
+    await service.close()
+    return truth
+
+
+async def everything(service: Service) -> tuple[object, ...]:
+    orders = [await service.ask(name) for name in "abcde"]
+    return (*orders, (await service.open_orders()).orders, await service.executions(0, 1000))
+
+
+async def test_reopened_exchange_is_as_it_was_left(tmp_path: Path) -> None:
+    before = await some_trading(tmp_path)
+
+    service = opened(tmp_path)
+
+    assert await everything(service) == before
+    assert isinstance(await service.place(limit("e", "buy", quantity=7)), Accepted)
+    assert (await service.open_orders()).orders == ()
+    await service.close()
+
+
+async def test_log_can_be_read_line_by_line(tmp_path: Path) -> None:
+    await some_trading(tmp_path)
+
+    kinds = [type(line).__name__ for _, line in read_lines(tmp_path / "exchange.log")]
+
+    assert kinds == ["EpochLine", "AcceptedLine", "AcceptedLine", "AcceptedLine", "RejectedLine", "CanceledLine"]
+
+
+async def test_every_cut_of_the_log_opens_with_a_prefix(tmp_path: Path) -> None:
+    await some_trading(tmp_path)
+    path = tmp_path / "exchange.log"
+    whole = path.read_bytes()
+
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        await opened(tmp_path).close()
+        kept = path.read_bytes()
+        assert kept == whole[: whole.rfind(b"\n", 0, length) + 1] or length <= whole.find(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (b'"kind":"canceled"', b'"kind":"cancelled"', "line 6"),
+        (b'"leaves_qty":7', b'"leaves_qty":8', "line 3: its execution reports do not follow"),
+        (b'"format":1', b'"format":2', "line 1: not the beginning"),
+        (b'{"kind":"accepted"', b"\x00\x00", "line 2"),
+    ],
+)
+async def test_broken_log_is_refused_with_its_name(tmp_path: Path, old: bytes, new: bytes, sentence: str) -> None:
+    await some_trading(tmp_path)
+    path = tmp_path / "exchange.log"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+
+    with pytest.raises(LogError, match=sentence) as caught:
+        opened(tmp_path)
+
+    assert str(path) in str(caught.value)
+
+
+async def test_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
+    service = opened(tmp_path)
+
+    with pytest.raises(LogError, match="in use by another process"):
+        opened(tmp_path)
+
+    await service.close()
+    await opened(tmp_path).close()
+
+
+def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(LogError, match="cannot be opened"):
+        opened(tmp_path / "file" / "folder")
+
+
+class SlowDisk:
+    """Lets a log's writes wait until they are let go, or fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writing = threading.Event()
+        self.go_on = threading.Event()
+        self.writes: list[bytes] = []
+        self.failure: OSError | None = None
+        self._write = DurableLog._write
+        disk = self
+
+        def write(log: DurableLog, data: bytes) -> None:
+            disk.writing.set()
+            assert disk.go_on.wait(10)
+            if disk.failure is not None:
+                raise disk.failure
+            disk.writes.append(data)
+            disk._write(log, data)
+
+        monkeypatch.setattr(DurableLog, "_write", write)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return opened(tmp_path)
+
+
+@pytest.fixture
+def disk(service: Service, monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    return SlowDisk(monkeypatch)
+
+
+async def test_nobody_sees_an_order_before_it_is_durable(service: Service, disk: SlowDisk) -> None:
+    placing = asyncio.create_task(service.place(limit("a")))
+    await asyncio.to_thread(disk.writing.wait, 10)
+    seeing = [
+        asyncio.create_task(service.ask("a")),
+        asyncio.create_task(service.place(limit("a"))),
+        asyncio.create_task(service.executions(0, 10)),
+        asyncio.create_task(service.open_orders()),
+        asyncio.create_task(service.cancel("a")),
+    ]
+
+    done, _ = await asyncio.wait((placing, *seeing), timeout=0.05)
+
+    assert done == set()
+    disk.go_on.set()
+    await asyncio.gather(placing, *seeing)
+    assert isinstance(seeing[0].result(), OrderView)
+    await service.close()
+
+
+async def test_many_orders_share_one_sync(service: Service, disk: SlowDisk) -> None:
+    first = asyncio.create_task(service.place(limit("first")))
+    await asyncio.to_thread(disk.writing.wait, 10)
+    others = [asyncio.create_task(service.place(limit(f"a{number}"))) for number in range(100)]
+
+    disk.go_on.set()
+    await asyncio.gather(first, *others)
+
+    assert [data.count(b"\n") for data in disk.writes if data] == [1, 100]
+    await service.close()
+
+
+async def test_order_goes_on_without_the_client_that_hung_up(service: Service, disk: SlowDisk) -> None:
+    placing = asyncio.create_task(service.place(limit("a")))
+    await asyncio.to_thread(disk.writing.wait, 10)
+
+    placing.cancel()
+    disk.go_on.set()
+
+    assert isinstance(await service.ask("a"), OrderView)
+    await service.close()
+
+
+async def test_failed_write_is_final(service: Service, disk: SlowDisk, tmp_path: Path) -> None:
+    disk.failure = OSError(errno.ENOSPC, "No space left on device")
+    disk.go_on.set()
+
+    with pytest.raises(LogError, match=r"exchange\.log could not be written.*No space left"):
+        await service.place(limit("a"))
+    disk.failure = None
+    with pytest.raises(LogError):
+        await service.ask("a")
+    with pytest.raises(LogError):
+        await service.place(limit("b"))
+
+    await service.close()
+    reopened = opened(tmp_path)
+    assert (await reopened.executions(0, 10)).head == 0
+    await reopened.close()
+
+
+command = st.tuples(
+    st.sampled_from("abcdef"), st.sampled_from(["buy", "sell"]), st.none() | st.integers(9, 12), st.integers(0, 20)
+)
+
+
+@given(st.lists(command | st.sampled_from("abcdef"), max_size=30))
+def test_replaying_the_log_leads_to_the_same_exchange(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, int | None, int] | str]
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+
+    async def run() -> None:
+        service = opened(folder)
+        for step in steps:
+            if isinstance(step, str):
+                service.exchange.cancel(step)
+            else:
+                name, side, price, quantity = step
+                order = market(name, side, quantity) if price is None else limit(name, side, str(price), quantity)
+                service.exchange.place(order)
+        before = shown(service.exchange)
+        await service.close()
+        service = opened(folder)
+        assert shown(service.exchange) == before
+        await service.close()
+
+    asyncio.run(run())
+
+
+def shown(exchange: Exchange) -> tuple[object, ...]:
+    return (
+        exchange.executions(0, 1000),
+        exchange.open_orders().orders,
+        [exchange.ask(name) for name in "abcdef"],
+    )

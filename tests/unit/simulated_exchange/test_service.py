@@ -1,0 +1,233 @@
+import asyncio
+from random import Random
+
+import pytest
+
+from simulated_exchange.capabilities import Profile
+from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
+from simulated_exchange.latency import Latency
+from simulated_exchange.results import (
+    Accepted,
+    Closed,
+    ConnectionReset,
+    Duplicate,
+    NoAnswer,
+    PlaceResult,
+    Rejected,
+    ServerError,
+    Throttled,
+    UnknownOrder,
+    Unreadable,
+)
+from simulated_exchange.service import Service, open_exchange
+from simulated_exchange.wire import OrderView
+from tests.unit.simulated_exchange.making import NOON_US, Clock, always, limit
+
+LATE_SECONDS = 0.01
+
+
+def opened(faults: Faults | None = None, profile: Profile | None = None, clock: Clock | None = None) -> Service:
+    return open_exchange(None, faults=faults, profile=profile, now_us=clock or Clock(), random=Random(1))
+
+
+async def status_of(service: Service, client_order_id: str) -> str | None:
+    order = await service.ask(client_order_id)
+    return order.ord_status if isinstance(order, OrderView) else None
+
+
+WHAT_FAULTS_DO: list[tuple[str, str, type[PlaceResult], str | None]] = [
+    ("accept", "US0378331005", Accepted, "new"),
+    ("refuse", "FAULTREFUSE0", Rejected, "rejected"),
+    ("throttle", "FAULTTHROTTL", Throttled, None),
+    ("closed", "FAULTCLOSED0", Closed, None),
+    ("lost", "FAULTLOST000", NoAnswer, "new"),
+    ("late", "FAULTLATE000", Accepted, "new"),
+    ("error_after", "FAULTERROR00", ServerError, "new"),
+    ("garbage", "FAULTGARBAGE", Unreadable, "new"),
+    ("reset", "FAULTRESET00", ConnectionReset, "new"),
+]
+
+
+@pytest.mark.parametrize(("fault", "_instrument", "result", "status"), WHAT_FAULTS_DO)
+async def test_fault_by_weight(fault: str, _instrument: str, result: type[PlaceResult], status: str | None) -> None:
+    service = opened(always(fault, late_seconds=LATE_SECONDS))
+
+    assert isinstance(await service.place(limit("a")), result)
+
+    assert await status_of(service, "a") == status
+
+
+@pytest.mark.parametrize(("_fault", "instrument", "result", "status"), WHAT_FAULTS_DO)
+async def test_fault_by_instrument(_fault: str, instrument: str, result: type[PlaceResult], status: str | None) -> None:
+    service = opened(Faults(late_seconds=LATE_SECONDS))
+
+    assert isinstance(await service.place(limit("a", instrument=instrument)), result)
+
+    assert await status_of(service, "a") == status
+
+
+async def test_error_before_places_nothing() -> None:
+    service = opened(always("error_before"))
+
+    assert isinstance(await service.place(limit("a")), ServerError)
+
+    assert await status_of(service, "a") is None
+
+
+async def test_refusing_never_disowns_an_order_that_is_there() -> None:
+    service = opened()
+    await service.place(limit("a"))
+    service.exchange.set_faults(always("refuse"))
+
+    assert isinstance(await service.place(limit("a")), Duplicate)
+
+    assert await status_of(service, "a") == "new"
+
+
+async def test_late_order_is_there_later_also_without_its_client() -> None:
+    service = opened(always("late", late_seconds=LATE_SECONDS))
+    placing = asyncio.create_task(service.place(limit("a")))
+    await asyncio.sleep(0)
+    placing.cancel()
+    early = await status_of(service, "a")
+
+    await asyncio.wait(service._late)
+
+    assert early is None
+    assert await status_of(service, "a") == "new"
+
+
+async def test_late_order_is_refused_if_its_accept_by_has_passed() -> None:
+    clock = Clock()
+    service = opened(always("late", late_seconds=LATE_SECONDS), clock=clock)
+    placing = asyncio.create_task(service.place(limit("a", accept_by_us=NOON_US)))
+    await asyncio.sleep(0)
+    clock.move(1)
+
+    result = await placing
+
+    assert isinstance(result, Rejected)
+    assert result.reject_reason == "accept_by_passed"
+
+
+async def test_late_order_is_never_accepted_later_than_promised() -> None:
+    service = opened(always("late", late_seconds=LATE_SECONDS), Profile(accepts_within_seconds=LATE_SECONDS / 2))
+
+    result = await service.place(limit("a"))
+
+    assert isinstance(result, Rejected)
+    assert result.reject_reason == "held_too_long"
+
+
+async def test_id_of_a_late_order_is_free_until_it_is_accepted_and_then_taken_once() -> None:
+    service = opened(always("late", late_seconds=LATE_SECONDS))
+    late = [asyncio.create_task(service.place(limit("a"))) for _ in range(3)]
+    await asyncio.sleep(0)
+    service.exchange.set_faults(Faults())
+
+    prompt = await service.place(limit("a"))
+
+    assert isinstance(prompt, Accepted)
+    assert all(isinstance(result, Duplicate) for result in await asyncio.gather(*late))
+    assert (await service.executions(0, 10)).head == 1
+
+
+async def test_late_order_with_a_taken_id_is_told_at_once() -> None:
+    service = opened()
+    await service.place(limit("a"))
+    service.exchange.set_faults(always("late", late_seconds=3600.0))
+
+    assert isinstance(await service.place(limit("a")), Duplicate)
+
+
+async def test_stopping_drops_what_is_late() -> None:
+    service = opened(always("late", late_seconds=3600.0))
+    placing = asyncio.create_task(service.place(limit("a")))
+    await asyncio.sleep(0)
+
+    service.stop()
+
+    assert isinstance(await placing, ConnectionReset)
+    assert await status_of(service, "a") is None
+
+
+async def test_asking_gets_no_answer_as_often_as_told() -> None:
+    service = opened(Faults(ask=AskFaults(no_answer=0.25)))
+
+    answers = [await service.ask("a") for _ in range(4000)]
+
+    assert 900 < sum(isinstance(answer, ServerError) for answer in answers) < 1100
+    assert {type(answer) for answer in answers} == {ServerError, UnknownOrder}
+
+
+async def test_weights_are_shares() -> None:
+    service = opened(Faults(place=PlaceWeights(accept=3, closed=1)))
+
+    results = [await service.place(limit(f"a{number}")) for number in range(4000)]
+
+    assert 900 < sum(isinstance(result, Closed) for result in results) < 1100
+
+
+async def test_same_seed_same_faults() -> None:
+    def seeded() -> Service:
+        return opened(Faults(place=PlaceWeights(accept=1, closed=1, throttle=1)))
+
+    first, second = seeded(), seeded()
+
+    assert [await first.place(limit(str(n))) for n in range(50)] == [
+        await second.place(limit(str(n))) for n in range(50)
+    ]
+
+
+async def test_latency_holds_every_answer_that_long() -> None:
+    service = opened(Faults(latency_ms=20))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    await asyncio.gather(*(service.place(limit(str(n))) for n in range(100)))
+    placed = loop.time()
+    await service.ask("1")
+    asked = loop.time()
+    await service.cancel("1")
+
+    assert placed - began >= 0.02
+    assert asked - placed >= 0.02
+    assert loop.time() - asked >= 0.02
+
+
+async def test_latency_releases_in_order_and_passes_over_who_has_gone() -> None:
+    latency = Latency(0.01)
+    first, gone, last = latency.begin(), latency.begin(), latency.begin()
+    gone.cancel()
+
+    await last
+
+    assert first.done()
+
+
+async def test_shorter_latency_does_not_wait_for_the_longer_one_before_it() -> None:
+    service = opened(Faults(latency_ms=600_000))
+    slow = asyncio.create_task(service.place(limit("slow")))
+    await asyncio.sleep(0)
+    service.exchange.set_faults(Faults(latency_ms=1))
+
+    await asyncio.wait_for(service.place(limit("quick")), timeout=10)
+
+    assert not slow.done()
+    slow.cancel()
+
+
+async def test_forgetful_exchange_keeps_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulated_exchange.service.KEPT_ORDERS", 100)
+    service = opened()
+
+    for number in range(1000):
+        await service.place(limit(str(number), price=f"{1 + number % 7}.00"))
+
+    reports = await service.executions(0, 10_000)
+    assert reports.head == 1000
+    assert len(reports.executions) <= 400
+    assert reports.executions[-1].seq == 1000
+    assert len((await service.open_orders()).orders) == 100
+    assert await status_of(service, "899") is None
+    assert await status_of(service, "900") == "new"
