@@ -1,0 +1,83 @@
+# Needs make and Python 3.11 to 3.14, nothing else. `make` alone lists what there is.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help up test check format format-check lint types contracts security spelling containers \
+        lock lock-check bench clean runtime development benchmark
+
+python := .venv/bin/python
+sources := app ordertrail simulated_exchange tests ops $(wildcard bench)
+
+# The first Python that fits: PostgreSQL's wheel has binaries for CPython 3.11 to 3.14.
+fits := import sys, sysconfig, venv, ensurepip; \
+        sys.exit(not ((3, 11) <= sys.version_info[:2] < (3, 15) and not sysconfig.get_config_var("Py_GIL_DISABLED")))
+find_python = for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+        "$$candidate" -c '$(fits)' >/dev/null 2>&1 && exec "$$candidate" ops/install.py $(1); \
+    done; \
+    echo "No suitable Python found: CPython 3.11, 3.12, 3.13 or 3.14 with its venv module is needed" \
+         "(on Debian and Ubuntu: apt install python3-venv). PYTHON=/path/to/python make ... names one." >&2; \
+    exit 1
+
+ifdef PORT
+export ORDERTRAIL_PORT := $(PORT)
+endif
+
+help: ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+up: runtime ## Run everything here: PostgreSQL, the simulated exchange, the API on port 8000 (or PORT=...)
+	@$(python) -m ordertrail up
+
+test: development ## Run the tests
+	@$(python) -m pytest -n 2 --dist=worksteal $(ARGS)
+
+check: format-check lint types contracts security spelling containers lock-check ## Check all that a machine can check; `make -k check` goes on after a finding
+
+format: development ## Put the sources into their form
+	@$(python) -m ruff check --quiet --fix-only $(sources)
+	@$(python) -m ruff format $(sources)
+
+format-check: development
+	@$(python) -m ruff format --check $(sources)
+
+lint: development
+	@$(python) -m ruff check $(sources)
+
+types: development
+	@$(python) -m mypy $(sources)
+
+contracts: development
+	@.venv/bin/lint-imports
+
+security: development
+	@$(python) -m bandit --quiet --recursive --configfile pyproject.toml app ordertrail simulated_exchange ops
+
+spelling: development
+	@$(python) -m codespell_lib
+
+containers: development
+	@.venv/bin/yamllint --strict -d '{extends: default, rules: {document-start: disable, line-length: {max: 110}}}' compose.yaml
+	@.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	@.venv/bin/hadolint Dockerfile
+
+lock: development ## Compile the lock files from pyproject.toml (ARGS=--upgrade: to the newest versions)
+	@$(python) ops/lock.py $(ARGS)
+
+lock-check: development
+	@$(python) ops/lock.py --check
+
+bench: benchmark ## Measure us beside the rivals
+	@$(python) -m bench $(ARGS)
+
+clean: ## Remove what was installed and cached here; the data in .ordertrail stay
+	@rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+runtime:
+	@$(call find_python,requirements.txt)
+
+development:
+	@$(call find_python,requirements-dev.txt)
+
+benchmark:
+	@$(call find_python,requirements-bench.txt)
