@@ -74,6 +74,7 @@ class Service:
         self.sender = Sender(self.venue, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
         self.placing = Placing(self.journal, self.sender, self.clock, self.windows)
         self._watching: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     async def open(self) -> None:
         """Start; neither an absent database nor an absent exchange stops it."""
@@ -103,7 +104,12 @@ class Service:
 
     def problems(self) -> list[str]:
         """Why orders cannot be taken now, in sentences."""
-        return [problem for problem in (self.watch.problem, self.spool.problem) if problem is not None]
+        stopping = "This process is stopping." if self._is_stopping else None
+        return [problem for problem in (stopping, self.watch.problem, self.spool.problem) if problem is not None]
+
+    def begin_to_stop(self) -> None:
+        """Say that no more requests should come; those that come are served until `close`."""
+        self._is_stopping = True
 
     async def _watch(self) -> None:
         """Keep an eye on the database and the spool, and bring them together."""

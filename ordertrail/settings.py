@@ -49,6 +49,31 @@ class Settings(BaseSettings):
         default=64 * 1024 * 1024, description="how large the spool may grow; full: no order is taken"
     )
     body_bytes_max: PositiveInt = Field(default=65_536, description="the largest request body")
+    header_timeout_seconds: PositiveFloat = Field(
+        default=10, description="how long the head of a request may take to arrive"
+    )
+    body_timeout_seconds: PositiveFloat = Field(
+        default=10, description="how long the body of a request may take to arrive"
+    )
+    keep_alive_seconds: PositiveFloat = Field(
+        default=75, description="how long a connection may stay open between two requests"
+    )
+    answer_timeout_seconds: PositiveFloat = Field(
+        default=30, description="how long a client may take to read what was answered"
+    )
+    header_bytes_max: int = Field(default=16_384, ge=256, description="the largest head of a request")
+    connections_max: PositiveInt = Field(default=10_000, description="connections of clients, a process")
+    connections_backlog: PositiveInt = Field(
+        default=2048, description="connections that may wait to be accepted, at one address"
+    )
+    drain_seconds: PositiveFloat | None = Field(
+        default=None,
+        description="how long a process that was told to stop may finish what it has begun; "
+        "unset: 5 seconds longer than an order can take",
+    )
+    drain_notice_seconds: float = Field(
+        default=0, ge=0, description="how long /readyz says that the process stops before it stops accepting"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="the least that is logged"
     )
@@ -63,6 +88,11 @@ class Settings(BaseSettings):
     def seconds_after_send_by(self) -> float:
         """How long a send that started in time, its question and its last rows may still take."""
         return 2 * self.exchange_timeout_seconds + 3 * self.database_timeout_seconds
+
+    @property
+    def drain_bound_seconds(self) -> float:
+        """After which a process ends whatever is left; an order that was begun last has ended by then."""
+        return self.review_seconds + 5 if self.drain_seconds is None else self.drain_seconds
 
 
 def load_settings() -> Settings:

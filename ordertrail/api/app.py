@@ -1,8 +1,9 @@
 """The HTTP application: one ASGI app in which `POST /orders` has a way of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -44,7 +45,7 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
     """The application; the service is made when the server starts, within its event loop."""
 
     @asynccontextmanager
-    async def lifespan(app: Ordertrail) -> AsyncIterator[None]:
+    async def lifespan(app: Ordertrail) -> AsyncIterator[Mapping[str, Any]]:
         service = make_service()
         await service.open()
         settings = service.settings
@@ -60,7 +61,8 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
         app.include_router(health_router(service.problems))
         app.place_order = place_order
         try:
-            yield
+            # For a server that knows how to drain; any other just ends the lifespan.
+            yield {"begin_to_stop": service.begin_to_stop, "in_flight": place_order.in_flight}
         finally:
             await place_order.drain()
             await asyncio.shield(service.close())

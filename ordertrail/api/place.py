@@ -77,11 +77,15 @@ class PlaceOrder:
         self._body_bytes_max = body_bytes_max
         self._seconds_after_send_by = seconds_after_send_by
         self._place_by_of = place_by_of
-        self._in_flight: set[asyncio.Task[Placement]] = set()
+        self._in_flight: dict[asyncio.Task[Placement], str] = {}
         self._status_counters = {
             status: metrics.REQUESTS.labels(str(status)) for status in (201, 408, 409, 413, 415, 422, 500, 503)
         }
         self._seconds = {outcome: metrics.PLACEMENT_SECONDS.labels(outcome) for outcome in Outcome}
+
+    def in_flight(self) -> list[str]:
+        """The ids of the orders that are being placed now."""
+        return list(self._in_flight.values())
 
     async def drain(self) -> None:
         """Wait until every order that was taken has its rows."""
@@ -139,7 +143,7 @@ class PlaceOrder:
     async def _place(self, order: Order, traceparent: bytes | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         start = self._clock.monotonic()
         task = asyncio.get_running_loop().create_task(self._placing.place(order))
-        self._in_flight.add(task)
+        self._in_flight[task] = order.id
         metrics.IN_FLIGHT.inc()
         task.add_done_callback(self._placed)
         trace_id = _trace_id(order.id, traceparent)
@@ -194,7 +198,7 @@ class PlaceOrder:
         return self._repeated(order, placement, trace_id)
 
     def _placed(self, task: "asyncio.Task[Placement]") -> None:
-        self._in_flight.discard(task)
+        self._in_flight.pop(task, None)
         metrics.IN_FLIGHT.dec()
         if not task.cancelled():
             task.exception()  # seen, also where the client had hung up

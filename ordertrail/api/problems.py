@@ -98,6 +98,17 @@ PROBLEMS: dict[str, ProblemType] = {
     "request-timeout": ProblemType(
         408, "The request took too long to arrive", "Nothing was recorded and nothing was sent."
     ),
+    "malformed-request": ProblemType(
+        400,
+        "The request is not HTTP/1.1",
+        "It could not be read: its lines, its lengths or its encoding break the protocol's rules. Nothing was recorded "
+        "and nothing was sent.",
+    ),
+    "headers-too-large": ProblemType(
+        431,
+        "The head of the request is too large",
+        "An order's request needs a few hundred bytes of headers. Nothing was recorded and nothing was sent.",
+    ),
     "overloaded": ProblemType(
         503,
         "Too many orders are being placed",

@@ -46,6 +46,9 @@ REPLAYED = Counter("ordertrail_replayed", "Trails from the spool that the databa
 SPOOL_BYTES = Gauge("ordertrail_spool_bytes", "Bytes in the spool's folder.", multiprocess_mode="livemax")
 UNRECORDED = Counter("ordertrail_unrecorded", "Trails that could not be written at all.")
 IN_FLIGHT = Gauge("ordertrail_orders_in_flight", "Orders being placed right now.", multiprocess_mode="livesum")
+CONNECTIONS_ENDED = Counter(
+    "ordertrail_connections_ended", "Connections that were ended by one of their limits.", ["limit"]
+)
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )
