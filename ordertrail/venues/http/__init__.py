@@ -1,0 +1,1 @@
+"""A venue that speaks the protocol of `simulated_exchange/README.md` over HTTP."""

@@ -1,0 +1,164 @@
+"""The connections to a venue over HTTP: one request a call, one deadline around all of it, and no retries."""
+
+import asyncio
+from datetime import datetime
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from ordertrail.clock import Clock
+from ordertrail.domain.answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
+from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.order import Order
+from ordertrail.venues.http import wire
+from ordertrail.venues.http.address import base_of
+from ordertrail.venues.http.send import SendOnce
+from ordertrail.venues.http.wire import Reply
+from ordertrail.venues.venue import Executions, OpenOrders
+
+REPLY_BYTES_MAX = 64 * 1024
+LIST_BYTES_MAX = 64 * 1024 * 1024
+# Common servers close an idle connection after 5 s. Whoever writes on one just then learns nothing of the order.
+KEEPALIVE_SECONDS = 4.0
+DNS_TTL_SECONDS = 10
+QUESTIONS_SHARE = 8  # one in so many connections is for asking, and one for cancelling
+
+_HEADERS = {"User-Agent": "ordertrail", "Accept": "application/json", "Accept-Encoding": "identity"}
+# Our own deadline covers all of a call, waiting for a connection included, so aiohttp needs none.
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
+
+
+class HttpVenue:
+    """A venue at a URL. Placing, cancelling and asking have connections of their own, so none starves another."""
+
+    name = "http"
+
+    def __init__(self, url: str, *, clock: Clock, connections_max: int) -> None:
+        """CannotStart with a sentence where the URL cannot be one."""
+        base = base_of(url)
+        self._orders_url = URL(base + "/v1/orders", encoded=True)
+        self._order_url = base + "/v1/orders/"
+        self._open_orders_url = URL(base + "/v1/orders?open=true", encoded=True)
+        self._executions_url = base + "/v1/executions"
+        self._capabilities_url = URL(base + "/v1/capabilities", encoded=True)
+        self._clock = clock
+        self._connections_max = connections_max
+        self._sessions: list[aiohttp.ClientSession] = []
+
+    async def open(self) -> None:
+        share = max(self._connections_max // QUESTIONS_SHARE, 1)
+        self._placing = self._session(max(self._connections_max - 2 * share, 1))
+        self._cancelling = self._session(share)
+        self._asking = self._session(share)
+
+    async def close(self) -> None:
+        for session in self._sessions:
+            await session.close()
+
+    async def capabilities(self, *, timeout_seconds: float) -> Capabilities | NoAnswer:
+        reply = await self._get(self._capabilities_url, timeout_seconds)
+        return NoAnswer(reply) if isinstance(reply, str) else wire.read_capabilities(reply)
+
+    async def place(
+        self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
+    ) -> Answer:
+        body = SendOnce(wire.write_order(order, accept_by), send_by=send_by, clock=self._clock)
+        try:
+            reply = await _call(self._placing, "POST", self._orders_url, timeout_seconds, body=body)
+        finally:
+            body.close_window()
+        if not body.has_begun:
+            return NotSent(_why_not_sent(body, reply))
+        if isinstance(reply, str):
+            return Unknown(reply)
+        return wire.read_placed(reply, order, now=self._clock.now())
+
+    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
+        reply = await self._get(self._url_of(order_id), timeout_seconds)
+        return NoAnswer(reply) if isinstance(reply, str) else wire.read_order(reply, order_id)
+
+    async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:
+        reply = await _call(self._cancelling, "DELETE", self._url_of(order_id), timeout_seconds)
+        return NoAnswer(reply) if isinstance(reply, str) else wire.read_canceled(reply)
+
+    async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
+        reply = await self._get(self._open_orders_url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
+        return NoAnswer(reply) if isinstance(reply, str) else wire.read_open_orders(reply)
+
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
+        url = URL(f"{self._executions_url}?after={after}&limit={limit}", encoded=True)
+        reply = await self._get(url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
+        return NoAnswer(reply) if isinstance(reply, str) else wire.read_executions(reply, after=after, limit=limit)
+
+    async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | str:
+        return await _call(self._asking, "GET", url, timeout_seconds, bytes_max=bytes_max)
+
+    def _url_of(self, order_id: str) -> URL:
+        return URL(self._order_url + quote(order_id, safe=""), encoded=True)
+
+    def _session(self, connections_max: int) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections_max, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_TTL_SECONDS
+            ),
+            headers=_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=_NO_TIMEOUT,
+            auto_decompress=False,
+            trust_env=False,
+        )
+        self._sessions.append(session)
+        return session
+
+
+async def _call(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    timeout_seconds: float,
+    *,
+    body: SendOnce | None = None,
+    bytes_max: int = REPLY_BYTES_MAX,
+) -> Reply | str:
+    """The reply in full, or the cause that there is none.
+
+    aiohttp repeats a request by itself only where a kept connection broke and the method is idempotent: a GET or
+    a DELETE of ours may go out twice, which is harmless; a POST never does.
+    """
+    try:
+        async with (
+            asyncio.timeout(timeout_seconds),
+            session.request(method, url, data=body, allow_redirects=False) as response,
+        ):
+            received = await _read(response, bytes_max)
+            if received is None:
+                response.close()
+                return "too_large"
+            return Reply(response.status, received, response.headers.get("Retry-After"))
+    except TimeoutError:
+        return "timeout"
+    except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError):
+        return "connect_failed"
+    except aiohttp.ClientResponseError:
+        return wire.UNREADABLE
+    except (aiohttp.ClientError, OSError):
+        return "connection_lost"
+
+
+async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:
+    """The body; None if it is longer than `bytes_max`, of which no more is read."""
+    parts: list[bytes] = []
+    size = 0
+    while part := await response.content.readany():
+        size += len(part)
+        if size > bytes_max:
+            return None
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _why_not_sent(body: SendOnce, reply: Reply | str) -> str:
+    if body.window_has_passed:
+        return "send_window_passed"
+    return "connect_timeout" if reply == "timeout" else "connect_failed"

@@ -1,0 +1,1 @@
+"""The simulated exchange inside this process; nothing else of ours imports it."""

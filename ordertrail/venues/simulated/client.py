@@ -1,0 +1,133 @@
+"""A venue that calls the simulated exchange in this very process, with the answers HTTP would have given."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from ordertrail.clock import Clock
+from ordertrail.domain.answer import (
+    Absent,
+    Answer,
+    CancelAccepted,
+    CancelAnswer,
+    CancelTooLate,
+    Found,
+    NoAnswer,
+    NotSent,
+    Unknown,
+    Verification,
+)
+from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.order import Order
+from ordertrail.telemetry.logs import get_logger
+from ordertrail.venues.simulated import translation
+from ordertrail.venues.simulated.opening import Opening
+from ordertrail.venues.venue import Execution, Executions, OpenOrders
+from simulated_exchange import results
+from simulated_exchange.log import LogError
+from simulated_exchange.service import Service
+
+_log = get_logger()
+
+
+class SimulatedVenue:
+    """The simulated exchange, opened with this process and closed with it."""
+
+    name = "simulated"
+
+    def __init__(self, opening: Opening, *, clock: Clock) -> None:
+        self._opening = opening
+        self._clock = clock
+        self._service: Service | None = None
+
+    @property
+    def exchange(self) -> Service:
+        """The other side, for tests and for whoever sets its faults."""
+        assert self._service is not None, "open() comes first"
+        return self._service
+
+    async def open(self) -> None:
+        """CannotStart where another process has the exchange's log."""
+        self._service = self._opening.open()
+        if self._opening.forgets:
+            _log.warning("this exchange forgets: benchmarks only", venue=self.name)
+
+    async def close(self) -> None:
+        if self._service is not None:
+            await self._service.close()
+
+    async def capabilities(self, *, timeout_seconds: float) -> Capabilities | NoAnswer:  # noqa: ARG002 - known at once
+        exchange = self.exchange.exchange
+        return translation.capabilities_of(exchange.epoch, exchange.capabilities())
+
+    async def place(
+        self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
+    ) -> Answer:
+        service = self.exchange
+        new = translation.new_order(order, accept_by)
+        if self._clock.monotonic() >= send_by:
+            return NotSent("send_window_passed")
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                result = await service.place(new)
+                if type(result) is results.NoAnswer:
+                    await asyncio.get_running_loop().create_future()  # as on a connection on which nothing comes
+        except TimeoutError:
+            return Unknown("timeout")
+        except LogError:
+            return Unknown("exchange_broken")
+        return translation.answer_of(result, order)
+
+    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                result = await self.exchange.ask(order_id)
+        except (TimeoutError, LogError) as problem:
+            return _no_answer(problem)
+        match result:
+            case results.UnknownOrder():
+                return Absent()
+            case results.ServerError():
+                return NoAnswer("http_503")
+            case view:
+                found = translation.venue_order(view)
+                return NoAnswer("unreadable") if found is None else Found(found)
+
+    async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                result = await self.exchange.cancel(order_id)
+        except (TimeoutError, LogError) as problem:
+            return _no_answer(problem)
+        match result:
+            case results.Canceled():
+                return CancelAccepted()
+            case results.TooLate():
+                return CancelTooLate()
+            case results.UnknownOrder():
+                return Absent()
+
+    async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                result = await self.exchange.open_orders()
+        except (TimeoutError, LogError) as problem:
+            return _no_answer(problem)
+        orders = tuple(found for view in result.orders if (found := translation.venue_order(view)) is not None)
+        if len(orders) < len(result.orders):
+            return NoAnswer("unreadable")
+        return OpenOrders(orders, datetime.fromisoformat(result.as_of).astimezone(UTC))
+
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                result = await self.exchange.executions(after, limit)
+        except (TimeoutError, LogError) as problem:
+            return _no_answer(problem)
+        executions = tuple(
+            Execution(e.seq, e.exec_id, e.exec_type, e.client_order_id, e.exchange_order_id) for e in result.executions
+        )
+        return Executions(result.epoch, executions, result.head)
+
+
+def _no_answer(problem: TimeoutError | LogError) -> NoAnswer:
+    return NoAnswer("timeout" if isinstance(problem, TimeoutError) else "exchange_broken")
