@@ -181,17 +181,20 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _feed(self, data: bytes) -> None:
+        before = self.cycle
+        was_between_requests = before is None or not before.more_body
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.finish()  # We stay with HTTP/1.1; what follows on the connection is anybody's guess.
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
             self.refuse("malformed-request", limit="syntax")
             return
         cycle = self.cycle
         if cycle is None or cycle.scope is not self.scope:
-            self._request_bytes += len(data)
+            # A slice that also ended an earlier request does not count: its length says nothing about this one.
+            self._request_bytes += len(data) if cycle is before and was_between_requests else -self._request_bytes
             if self._request_bytes >= self._limits.header_bytes_max:
                 self.refuse("headers-too-large", limit="header_bytes")
         elif cycle.more_body:
@@ -201,13 +204,42 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         else:
             self._request_bytes = 0
 
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Read a request that offers another protocol as if it did not.
+
+        The parser leaves its body unread, and there are clients that offer HTTP/2 with every first request.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.refuse("malformed-request", limit="syntax")
+            return
+        lines = [method + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = (token.strip().lower() for token in value.split(b","))
+                lines.append(b"connection: " + b",".join(t for t in tokens if t in (b"close", b"keep-alive")))
+            elif name != b"upgrade":
+                lines.append(name + b": " + value)
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+
     @override
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_headers_complete()
         # Trailers are no headers: a field that comes after the body must not change what the request means.
         self.headers = []
         if self._all.is_draining:
             self.cycle.keep_alive = False
+
+    @override
+    def on_message_complete(self) -> None:
+        cycle = self.cycle
+        # Where an upgrade is declined, there is no cycle for what has been read.
+        if cycle is not None and cycle.scope is self.scope and not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     @override
     def on_response_complete(self) -> None:
