@@ -23,10 +23,7 @@ def main(lock_file: str) -> int:
     # A lock beside the virtual environment, for two makes at once; the kernel lets go of it however we end.
     with (ROOT / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Every other lock file holds the runtime's pins too (a test compares them).
-        wanted = {name: _fingerprint(name) for name in (RUNTIME, lock_file)}
-        installed = _stamp()
-        if wanted.items() <= installed.items() and _runs():
+        if _wanted(lock_file).items() <= _stamp().items():
             return 0
         try:
             _install(lock_file)
@@ -36,15 +33,17 @@ def main(lock_file: str) -> int:
                 file=sys.stderr,
             )
             return 1
-        STAMP.write_text(json.dumps(wanted))
+        STAMP.write_text(json.dumps(_wanted(lock_file)))
     return 0
 
 
-def _fingerprint(lock_file: str) -> str:
-    """What an installation depends on: the pins, this Python, and the place, for a venv cannot be moved."""
-    pins = (ROOT / lock_file).read_bytes()
-    place = f"{ROOT} {sys.base_prefix} {sys.version}".encode()
-    return hashlib.sha256(pins + place).hexdigest()
+def _wanted(lock_file: str) -> dict[str, str]:
+    """What the stamp should say: the pins, the Python, and the place, for a virtual environment cannot be moved.
+
+    Every other lock file holds the runtime's pins too (a test compares them), so it stands for both.
+    """
+    where = f"{ROOT} {_ask('import sys; print(sys.version)')}".encode()
+    return {name: hashlib.sha256((ROOT / name).read_bytes() + where).hexdigest() for name in (RUNTIME, lock_file)}
 
 
 def _stamp() -> dict[str, str]:
@@ -55,17 +54,19 @@ def _stamp() -> dict[str, str]:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def _runs(*arguments: str) -> bool:
-    """Whether the virtual environment's Python runs; the one it was made from may be gone."""
+def _ask(code: str) -> str | None:
+    """What the virtual environment's Python answers; None if it is not there, or not whole."""
     try:
-        return subprocess.run([PYTHON, *arguments, "--version"], capture_output=True, check=False).returncode == 0
+        answer = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False)
     except OSError:
-        return False
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _install(lock_file: str) -> None:
     STAMP.unlink(missing_ok=True)
-    if not (_runs("-m", "pip") and _is_made_from_this_python()):
+    # One that is there and fits stays, whichever Python make found today.
+    if _ask("import sys, pip; print((3, 11) <= sys.version_info[:2] < (3, 15))") != "True":
         print("Making a virtual environment in .venv ...", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
     count = sum("==" in line for line in (ROOT / lock_file).read_text().splitlines())
@@ -76,18 +77,11 @@ def _install(lock_file: str) -> None:
     _link_the_checkout()
 
 
-def _is_made_from_this_python() -> bool:
-    ask = [PYTHON, "-c", "import sys; print(sys.base_prefix, sys.version)"]
-    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip() == (
-        f"{sys.base_prefix} {sys.version}"
-    )
-
-
 def _link_the_checkout() -> None:
     """What an editable install would do, without a build back end to download and trust."""
-    ask = [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
-    (packages / "ordertrail-checkout.pth").write_text(f"{ROOT}\n")
+    packages = _ask("import sysconfig; print(sysconfig.get_path('purelib'))")
+    assert packages is not None, "pip has just run there"
+    (Path(packages) / "ordertrail-checkout.pth").write_text(f"{ROOT}\n")
     COMMAND.write_text(f"#!/bin/sh\nexec '{PYTHON}' -m ordertrail \"$@\"\n")
     COMMAND.chmod(0o755)
 
