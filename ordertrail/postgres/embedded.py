@@ -21,7 +21,8 @@ from typing import IO, Self
 import psutil
 
 from ordertrail.children import Patience, end, end_leftovers, find_leftovers, spawn
-from ordertrail.postgres.home import REFUGE, CannotStart, Home, find_home
+from ordertrail.domain.errors import CannotStart
+from ordertrail.postgres.home import REFUGE, Home, find_home
 
 HOST = "127.0.0.1"
 

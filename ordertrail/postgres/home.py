@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ordertrail.children import Account
+from ordertrail.domain.errors import CannotStart
 
 # Where root keeps what the other account must reach, if the data folder lies where only root may enter.
 REFUGE = Path("/var/lib/ordertrail")
@@ -28,10 +29,6 @@ _POINTER = "the-database-is-elsewhere.txt"
 
 _ENTERS = 'cd "$1"'
 _RUNS = '"$1/bin/postgres" --version && test -r "$1/share/postgresql/postgres.bki"'
-
-
-class CannotStart(Exception):  # noqa: N818 - reads as what is the case
-    """PostgreSQL cannot be started; the message is for people: what is wrong, and what to do."""
 
 
 @dataclass(frozen=True)
