@@ -4,7 +4,7 @@ import asyncio
 import sys
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from pydantic import SecretStr, ValidationError
 
 from ordertrail import __version__
@@ -14,6 +14,7 @@ from ordertrail.settings import Settings, load_settings
 USAGE_ERROR = 2
 
 app = App(name="ordertrail", version=__version__, help="Places orders at an exchange; never loses or doubles one.")
+app.command("ordertrail.order_commands:app", name="order")
 
 
 @app.command
@@ -98,7 +99,10 @@ def _shown(value: Any) -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; its result is the exit code: 2 for a usage error or a process that cannot start."""
     try:
-        result = app(arguments, result_action="return_value")
+        result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"ordertrail: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
     except CannotStart as error:
         print(f"ordertrail: {error}", file=sys.stderr)
         sys.exit(USAGE_ERROR)

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often doubts are looked for")
     host: str = Field(default="127.0.0.1", description="the address `ordertrail api` listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="the port `ordertrail api` listens on")
+    api_url: str = Field(default="http://127.0.0.1:8000", description="the API that `ordertrail order` talks to")
     workers: PositiveInt = Field(default=1, description="processes of `ordertrail api`")
     data_dir: Path = Field(default=Path(".ordertrail"), description="where everything that is kept on disk goes")
     database_connections_max: PositiveInt = Field(default=8, description="connections to PostgreSQL a process")
