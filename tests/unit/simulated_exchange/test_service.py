@@ -205,6 +205,19 @@ async def test_latency_releases_in_order_and_passes_over_who_has_gone() -> None:
     assert first.done()
 
 
+async def test_latency_counts_from_ones_own_beginning() -> None:
+    latency = Latency(0.04)
+    loop = asyncio.get_running_loop()
+    first = latency.begin()
+    await asyncio.wait((first,), timeout=0.02)
+    began = loop.time()
+
+    await latency.begin()
+
+    assert first.done()
+    assert loop.time() - began >= 0.04
+
+
 async def test_shorter_latency_does_not_wait_for_the_longer_one_before_it() -> None:
     service = opened(Faults(latency_ms=600_000))
     slow = asyncio.create_task(service.place(limit("slow")))
