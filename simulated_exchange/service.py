@@ -141,16 +141,18 @@ class Service:
             return Duplicate(order_view(taken_by))
         if len(self._late) >= LATE_ORDERS_MAX:
             return Throttled(RETRY_AFTER_SECONDS)
-        task = asyncio.get_running_loop().create_task(self._accept_late(order, refusal))
+        task = asyncio.get_running_loop().create_task(
+            self._accept_late(order, refusal, self.exchange.faults.late_seconds)
+        )
         self._late.add(task)
         task.add_done_callback(self._late.discard)
         await asyncio.wait((task,))  # does not cancel the task with the caller, who may have hung up
         return ConnectionReset() if task.cancelled() else task.result()
 
-    async def _accept_late(self, order: NewOrder, refusal: Refusal | None) -> Decision:
+    async def _accept_late(self, order: NewOrder, refusal: Refusal | None, late_seconds: float) -> Decision:
         loop = asyncio.get_running_loop()
         arrived_at = loop.time()
-        await asyncio.sleep(self.exchange.faults.late_seconds)
+        await asyncio.sleep(late_seconds)
         accepts_within = self.exchange.capabilities().accepts_within_seconds
         if accepts_within is not None and loop.time() - arrived_at > accepts_within:
             refusal = refusal or HELD_TOO_LONG
