@@ -72,7 +72,9 @@ class Journal:
         """Write what the spool has kept, ours and what dead processes left; returns how many trails."""
         count = 0
         with self._spool.adopted() as files:
-            for path, trails in files:
+            # Reading, locking and deleting files take as long as the disk likes: not in the event loop.
+            while (adopted := await asyncio.to_thread(next, files, None)) is not None:
+                path, trails = adopted
                 for start in range(0, len(trails), REPLAY_TRAILS_MAX):
                     await self._replay(path, trails[start : start + REPLAY_TRAILS_MAX])
                 count += len(trails)

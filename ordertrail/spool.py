@@ -101,12 +101,11 @@ class Spool:
             self._probe()
 
     def _probe(self) -> None:
+        if self._file is not None and self._path is not None and not self._path.exists():
+            # Somebody deleted the file under us: records must go where they can be found.
+            self._give_up_file()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if self._file is not None and self._path is not None and not self._path.exists():
-                # Somebody deleted the file under us: records must go where they can be found.
-                os.close(self._file)
-                self._file = None
             if self._file is None:
                 self._start_file()
             self._total = sum(path.stat().st_size for path in self._files())
@@ -180,16 +179,15 @@ class Spool:
             raise OSError(5, self.problem or "the spool is not open")
         if self._total + len(lines) > self._bytes_max:
             raise OSError(28, "the spool is full")
+        assert self._path is not None
         start = self._size
         try:
-            written = 0
-            while written < len(lines):
-                written += os.write(self._file, lines[written:])
-            os.fdatasync(self._file)
+            _write(self._file, self._path, lines)
         except OSError:
-            # What is half there must not be glued to the next record.
+            # What is half there must not be glued to the next record, nor can a file whose sync failed be trusted.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, start)
+            self._give_up_file()
             raise
         self._size += len(lines)
         self._total += len(lines)
@@ -202,22 +200,42 @@ class Spool:
         handle = os.open(hidden, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hidden.rename(path)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(self._folder)
+        _sync(self._folder.parent)
         self._file, self._path, self._size = handle, path, 0
 
     def _files(self) -> list[Path]:
         return list(self._folder.glob("*" + SUFFIX))
 
     def _close(self) -> None:
-        if self._file is not None and self._path is not None:
-            if self._size == 0:
-                self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
+        with self._lock:
+            if self._file is not None and self._path is not None:
+                if self._size == 0:
+                    self._path.unlink(missing_ok=True)
+                self._give_up_file()
+
+    def _give_up_file(self) -> None:
+        """Leave the file to whoever adopts it."""
+        assert self._file is not None
+        os.close(self._file)
+        self._file = None
+
+
+def _write(file: int, path: Path, lines: bytes) -> None:
+    written = 0
+    while written < len(lines):
+        written += os.write(file, lines[written:])
+    os.fdatasync(file)
+    if not path.exists():
+        raise OSError(2, "the file was deleted while it was written")
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _lock(path: Path) -> int | None:
@@ -270,7 +288,10 @@ def _read(path: Path) -> list[SpooledTrail]:
         _log.warning("the spool's last record was torn", file=str(path), bytes=len(torn))
     if broken:
         kept = path.with_suffix(".broken")
-        kept.write_bytes(b"\n".join(broken) + b"\n")
+        with kept.open("wb") as file:
+            file.write(b"\n".join(broken) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
         metrics.INVARIANTS_BROKEN.labels("spool_record_broken").inc(len(broken))
         _log.error("the spool has broken records", file=str(kept), records=len(broken))
     return trails
