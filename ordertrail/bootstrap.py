@@ -16,6 +16,7 @@ from ordertrail.sending import Sender
 from ordertrail.settings import Settings
 from ordertrail.shared_commits import Limits
 from ordertrail.spool import Spool
+from ordertrail.telemetry import tally
 from ordertrail.venues.registry import make_venue
 from ordertrail.venues.venue import Venue
 
@@ -115,6 +116,7 @@ class Service:
         """Keep an eye on the database and the spool, and bring them together."""
         while True:
             await self.clock.sleep(WATCH_INTERVAL_SECONDS)
+            tally.flush()
             await self.watch.run_once()
             await asyncio.to_thread(self.spool.probe)
             if self.watch.problem is None and self.spool.has_trails:

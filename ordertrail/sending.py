@@ -10,6 +10,7 @@ from ordertrail.clock import Clock
 from ordertrail.domain.answer import (
     Accepted,
     Answer,
+    CancelAnswer,
     Found,
     NoAnswer,
     NotSent,
@@ -18,21 +19,24 @@ from ordertrail.domain.answer import (
     Verification,
     judge_found,
 )
+from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
 from ordertrail.telemetry import metrics
 from ordertrail.telemetry.logs import get_logger
-from ordertrail.venues.venue import Venue
+from ordertrail.telemetry.tally import Count, Spread
+from ordertrail.venues.venue import Executions, OpenOrders, Venue
 
 _log = get_logger()
 
-_ANSWER_COUNTERS = {
-    Accepted: metrics.ANSWERS.labels("accepted"),
-    Refused: metrics.ANSWERS.labels("refused"),
-    NotSent: metrics.ANSWERS.labels("not_sent"),
-    Unknown: metrics.ANSWERS.labels("unknown"),
+_ANSWERS: dict[type[Answer], Count] = {
+    Accepted: Count(metrics.ANSWERS.labels("accepted")),
+    Refused: Count(metrics.ANSWERS.labels("refused")),
+    NotSent: Count(metrics.ANSWERS.labels("not_sent")),
+    Unknown: Count(metrics.ANSWERS.labels("unknown")),
 }
-_PLACE_SECONDS = metrics.EXCHANGE_SECONDS.labels("place")
-_ASK_SECONDS = metrics.EXCHANGE_SECONDS.labels("ask")
+_PLACE_SECONDS = Spread(metrics.EXCHANGE_SECONDS.labels("place"))
+_ASK_SECONDS = Spread(metrics.EXCHANGE_SECONDS.labels("ask"))
+_CANCEL_SECONDS = Spread(metrics.EXCHANGE_SECONDS.labels("cancel"))
 
 
 class Sender:
@@ -60,7 +64,7 @@ class Sender:
             answer = Unknown("adapter_raised")
         failpoints.reach("after_send")
         _PLACE_SECONDS.observe(self._clock.monotonic() - start)
-        _ANSWER_COUNTERS[type(answer)].inc()
+        _ANSWERS[type(answer)].add()
         return answer
 
     async def ask(self, order_id: str) -> Verification:
@@ -75,6 +79,35 @@ class Sender:
         _ASK_SECONDS.observe(self._clock.monotonic() - start)
         metrics.VERIFICATIONS.labels(type(verification).__name__.lower()).inc()
         return verification
+
+    async def cancel(self, order_id: str) -> CancelAnswer:
+        """Ask the venue to cancel one order; harmless if repeated."""
+        start = self._clock.monotonic()
+        answer: CancelAnswer
+        try:
+            answer = await self._venue.cancel(order_id, timeout_seconds=self._timeout_seconds)
+        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
+            metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
+            _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
+            answer = NoAnswer("adapter_raised")
+        _CANCEL_SECONDS.observe(self._clock.monotonic() - start)
+        return answer
+
+    async def capabilities(self) -> Capabilities | NoAnswer:
+        """What the venue promises now."""
+        return await self._venue.capabilities(timeout_seconds=self._timeout_seconds)
+
+    async def open_orders(self) -> OpenOrders | NoAnswer:
+        """Every order open at the venue."""
+        return await self._venue.open_orders(timeout_seconds=self._timeout_seconds)
+
+    async def executions(self, *, after: int, limit: int) -> Executions | NoAnswer:
+        """The venue's execution reports after a position."""
+        return await self._venue.executions(after=after, limit=limit, timeout_seconds=self._timeout_seconds)
+
+    def closed(self) -> str | None:
+        """Why placing would be answered at once without a send; None: it would be sent."""
+        return None
 
     async def send_and_ask(self, order: Order, *, send_by: float, accept_by: datetime | None) -> Answer:
         """Send once; after an unknown answer ask once. Found counts; absent, so soon, proves nothing."""

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from ordertrail.clock import Clock
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.telemetry import metrics
+from ordertrail.telemetry.tally import Spread
 
 REPEAT_AFTER_SECONDS = 0.05
 
@@ -54,8 +55,8 @@ class SharedCommits(Generic[Item, Result]):
         self._limits = limits
         self._waiting: list[_Waiting[Item, Result]] = []
         self._task: asyncio.Task[None] | None = None
-        self._rows = metrics.COMMIT_ROWS.labels(lane)
-        self._seconds = metrics.COMMIT_SECONDS.labels(lane)
+        self._rows = Spread(metrics.COMMIT_ROWS.labels(lane))
+        self._seconds = Spread(metrics.COMMIT_SECONDS.labels(lane))
         self._answered = metrics.DATABASE_FAILURES.labels("answered")
         self._lost = metrics.DATABASE_FAILURES.labels("lost")
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from ordertrail.clock import Clock
 from ordertrail.domain.errors import FieldProblem, InvalidOrder
 from ordertrail.domain.order import (
     CLIENT_ORDER_ID_LENGTH_MAX,
@@ -52,7 +53,7 @@ def _refuse_constant(name: str) -> Any:
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal, parse_constant=_refuse_constant)
 
 
-def parse_order(body: bytes, *, order_id: str, key: str | None, now: datetime) -> Order:
+def parse_order(body: bytes, *, order_id: str, key: str | None, clock: Clock) -> Order:
     """Read an order; `key` is the Idempotency-Key header. Raises InvalidOrder with every problem found."""
     fields = _fields(body)
     problems: list[FieldProblem] = []
@@ -72,7 +73,7 @@ def parse_order(body: bytes, *, order_id: str, key: str | None, now: datetime) -
     price = _price(fields, kind, problem)
     quantity = _quantity(fields.get("quantity"), problem)
     client_order_id = _client_order_id(fields.get("client_order_id"), key, problem)
-    place_by = _place_by(fields.get("place_by"), now, problem)
+    place_by = _place_by(fields.get("place_by"), clock, problem)
 
     if problems:
         raise InvalidOrder(problems)
@@ -152,14 +153,14 @@ def _client_order_id(value: Any, key: str | None, problem: Any) -> str | None:
     return value
 
 
-def _place_by(value: Any, now: datetime, problem: Any) -> datetime | None:
+def _place_by(value: Any, clock: Clock, problem: Any) -> datetime | None:
     if value is None:
         return None
     moment = _moment(value)
     if moment is None:
         problem("/place_by", "must be a time as in RFC 3339, with an offset")
         return None
-    if moment <= now:
+    if moment <= clock.now():
         problem("/place_by", "must be in the future")
         return None
     return moment

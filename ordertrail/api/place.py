@@ -30,6 +30,7 @@ from ordertrail.placement.place_order import Failed, Placed, Placement, Placing,
 from ordertrail.rows import StoredOrder
 from ordertrail.telemetry import metrics
 from ordertrail.telemetry.logs import get_logger
+from ordertrail.telemetry.tally import Count, Spread
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -77,15 +78,15 @@ class PlaceOrder:
         self._body_bytes_max = body_bytes_max
         self._seconds_after_send_by = seconds_after_send_by
         self._place_by_of = place_by_of
-        self._in_flight: dict[asyncio.Task[Placement], str] = {}
+        self._in_flight: dict[asyncio.Task[Placement], tuple[str, asyncio.Future[Placement]]] = {}
         self._status_counters = {
-            status: metrics.REQUESTS.labels(str(status)) for status in (201, 408, 409, 413, 415, 422, 500, 503)
+            status: Count(metrics.REQUESTS.labels(str(status))) for status in (201, 408, 409, 413, 415, 422, 500, 503)
         }
-        self._seconds = {outcome: metrics.PLACEMENT_SECONDS.labels(outcome) for outcome in Outcome}
+        self._seconds = {outcome: Spread(metrics.PLACEMENT_SECONDS.labels(outcome)) for outcome in Outcome}
 
     def in_flight(self) -> list[str]:
         """The ids of the orders that are being placed now."""
-        return list(self._in_flight.values())
+        return [order_id for order_id, _ in self._in_flight.values()]
 
     async def drain(self) -> None:
         """Wait until every order that was taken has its rows."""
@@ -101,7 +102,7 @@ class PlaceOrder:
             headers += [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
         except _ClientGone:
             return
-        self._status_counters[status].inc()
+        self._status_counters[status].add()
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -128,7 +129,7 @@ class PlaceOrder:
                     "invalid-request",
                     errors=[{"pointer": "/headers/Idempotency-Key", "detail": "stands in the request twice"}],
                 )
-            order = parse_order(body, order_id=order_id, key=key, now=self._clock.now())
+            order = parse_order(body, order_id=order_id, key=key, clock=self._clock)
         except InvalidOrder as error:
             raise ProblemError(
                 "invalid-request",
@@ -142,13 +143,15 @@ class PlaceOrder:
 
     async def _place(self, order: Order, traceparent: bytes | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         start = self._clock.monotonic()
-        task = asyncio.get_running_loop().create_task(self._placing.place(order))
-        self._in_flight[task] = order.id
-        metrics.IN_FLIGHT.inc()
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._placing.place(order))
+        answered: asyncio.Future[Placement] = loop.create_future()
+        self._in_flight[task] = (order.id, answered)
         task.add_done_callback(self._placed)
         trace_id = _trace_id(order.id, traceparent)
         try:
-            placement = await asyncio.shield(task)
+            # Whoever cancels this request cancels this future, and not the placing.
+            placement = await answered
         except Exception:  # noqa: BLE001 - whatever it was, the client gets an answer
             metrics.INVARIANTS_BROKEN.labels("placing_raised").inc()
             _log.exception("placing raised", order_id=order.id, trace_id=trace_id)
@@ -198,10 +201,15 @@ class PlaceOrder:
         return self._repeated(order, placement, trace_id)
 
     def _placed(self, task: "asyncio.Task[Placement]") -> None:
-        self._in_flight.pop(task, None)
-        metrics.IN_FLIGHT.dec()
-        if not task.cancelled():
-            task.exception()  # seen, also where the client had hung up
+        _, answered = self._in_flight.pop(task)
+        if answered.done():
+            return
+        if task.cancelled():
+            answered.cancel()
+        elif (error := task.exception()) is not None:
+            answered.set_exception(error)
+        else:
+            answered.set_result(task.result())
 
     def _created(self, placed: Placed) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         order = placed.order

@@ -17,6 +17,8 @@ from prometheus_client import (
     multiprocess,
 )
 
+from ordertrail.telemetry import tally
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 REQUESTS = Counter("ordertrail_requests", "Answers to POST /orders, by HTTP status.", ["status"])
@@ -45,10 +47,21 @@ SPOOLED = Counter("ordertrail_spooled", "Trails that went to the spool on disk."
 REPLAYED = Counter("ordertrail_replayed", "Trails from the spool that the database has taken.")
 SPOOL_BYTES = Gauge("ordertrail_spool_bytes", "Bytes in the spool's folder.", multiprocess_mode="livemax")
 UNRECORDED = Counter("ordertrail_unrecorded", "Trails that could not be written at all.")
-IN_FLIGHT = Gauge("ordertrail_orders_in_flight", "Orders being placed right now.", multiprocess_mode="livesum")
 CONNECTIONS_ENDED = Counter(
     "ordertrail_connections_ended", "Connections that were ended by one of their limits.", ["limit"]
 )
+RECONCILED = Counter("ordertrail_reconciled", "Rows that reconciliation appended, by status.", ["status"])
+DOUBTS = Gauge("ordertrail_doubts", "Orders in doubt.", multiprocess_mode="livemax")
+DOUBTS_UNRESOLVED = Gauge(
+    "ordertrail_doubts_unresolved", "Orders in doubt that a person must look at.", multiprocess_mode="livemax"
+)
+DOUBTS_OLDEST_SECONDS = Gauge(
+    "ordertrail_doubts_oldest_seconds", "Age of the oldest order in doubt.", multiprocess_mode="livemax"
+)
+LATE_ARRIVALS = Counter(
+    "ordertrail_late_arrivals", "Orders found at the exchange after they were settled as not placed."
+)
+ORPHANS = Counter("ordertrail_orphans", "Orders found at the exchange that were never recorded here.")
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )
@@ -56,6 +69,7 @@ INVARIANTS_BROKEN = Counter(
 
 def render() -> tuple[bytes, str]:
     """The exposition text of all workers, and its content type."""
+    tally.flush()
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()

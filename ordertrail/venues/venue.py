@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ordertrail.domain.answer import Answer, CancelAnswer, NoAnswer, Verification, VenueOrder
+from ordertrail.domain.answer import Answer, CancelAnswer, NoAnswer, VenueOrder, Verification
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
 
