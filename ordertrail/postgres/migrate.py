@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0002"
 
 _VERSION = "SELECT version_num FROM alembic_version"
 

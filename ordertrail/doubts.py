@@ -1,0 +1,137 @@
+"""The operations on orders in doubt, each one transaction, below reconciliation; PostgreSQL implements them.
+
+An order in doubt has one row on which claims, cancels and settling serialise. Taking it raises its fence; whoever
+holds an older fence changes nothing any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ordertrail.domain.settling import Doubt, SendAnswer
+from ordertrail.domain.trail import OrderStatus, TrailRow
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An order in doubt, taken for a while; `tries` counts the looks before this one."""
+
+    order_id: str
+    fence: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look came to: rows to append, whether the order is settled, else when to look again."""
+
+    taken: Taken
+    rows: tuple[TrailRow, ...]
+    is_settled: bool
+    next_seconds: float
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedSend:
+    """A send that nobody else may make; `send_by` and `accept_by` by the database's clock."""
+
+    number: int
+    send_by: datetime
+    accept_by: datetime
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtView:
+    """An order in doubt, for a person."""
+
+    order_id: str
+    since: datetime
+    age_seconds: float
+    tries: int
+    last_seen: str | None
+    next_at: datetime
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtCounts:
+    """How many orders are in doubt, and for how long the oldest has been."""
+
+    count: int
+    unresolved: int
+    oldest_seconds: float
+
+
+class DoubtRows(Protocol):
+    """What reconciliation needs of a database."""
+
+    async def take_in(self, *, batches_max: int) -> int:
+        """Look at batches that are due, and make doubts of their orders that are not settled; returns batches."""
+        ...
+
+    async def take(self, *, doubts_max: int, lease_seconds: float) -> list[Taken]:
+        """Take orders in doubt that are due and that nobody holds."""
+        ...
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt]:
+        """The orders with their rows and sends."""
+        ...
+
+    async def conclude(self, verdicts: Sequence[Verdict]) -> int:
+        """Carry out the verdicts whose fence is still the newest; returns how many those are."""
+        ...
+
+    async def claim_send(
+        self, taken: Taken, *, claimed_by: str, send_seconds: float, answer_seconds: float
+    ) -> ClaimedSend | None:
+        """Commit the claim to send once more; None: another holds the order, it is canceled, halted or too late."""
+        ...
+
+    async def record_answer(
+        self, order_id: str, number: int, answer: SendAnswer, reason: str | None, exchange_order_id: str | None
+    ) -> None:
+        """Record what came of a claimed send."""
+        ...
+
+    async def wake(self) -> int:
+        """Make every waiting doubt due now: the venue answers again."""
+        ...
+
+    async def reopen(self, order_ids: Sequence[str]) -> int:
+        """Make doubts of these orders, settled or not, due now."""
+        ...
+
+    async def request_cancel(self, order_id: str) -> bool:
+        """Commit the wish to cancel and forbid further sends; False: there is no such order."""
+        ...
+
+    async def counts(self) -> DoubtCounts:
+        """Orders in doubt now."""
+        ...
+
+    async def oldest(self, *, limit: int) -> list[DoubtView]:
+        """Orders in doubt, oldest first."""
+        ...
+
+
+class SweepRows(Protocol):
+    """What the reverse sweep needs of a database."""
+
+    async def sweep_position(self, venue: str) -> tuple[str, int]:
+        """The epoch and the position up to which executions were compared; ("", 0) at first."""
+        ...
+
+    async def move_sweep_position(self, venue: str, epoch: str, seq: int) -> None:
+        """Move the position forward, or to another epoch."""
+        ...
+
+    async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:
+        """The statuses of those orders that have a trail."""
+        ...
+
+    async def keep_orphans(self, venue: str, epoch: str, orphans: dict[str, str]) -> list[str]:
+        """Keep orders (client order id: exchange order id) that have none; returns those not kept before."""
+        ...

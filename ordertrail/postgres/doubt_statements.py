@@ -1,0 +1,187 @@
+"""The statements of reconciliation, one constant each; every one is a transaction of its own.
+
+Statuses compare by precedence: from NOT_PLACED upwards an order is settled by its rows.
+"""
+
+# Whatever its rows' deadlines: a batch is looked at once after it is due, whenever it became visible.
+TAKE_IN = """
+WITH due AS (
+    SELECT due_at, id, order_ids FROM order_batches
+     WHERE due_at <= clock_timestamp()
+     ORDER BY due_at, id
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+), unsettled AS (
+    SELECT o.id
+      FROM due CROSS JOIN unnest(due.order_ids) AS o(id)
+     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status >= 'NOT_PLACED')
+), noted AS (
+    INSERT INTO doubts (order_id) SELECT id FROM unsettled ORDER BY id
+    ON CONFLICT (order_id) DO UPDATE
+       SET settled_at = NULL, next_at = clock_timestamp() WHERE doubts.settled_at IS NOT NULL
+), looked_at AS (
+    DELETE FROM order_batches b USING due WHERE b.due_at = due.due_at AND b.id = due.id RETURNING b.id
+)
+SELECT count(*) AS batches FROM looked_at
+"""
+
+TAKE = """
+UPDATE doubts SET fence = fence + 1, tries = tries + 1,
+                  leased_until = clock_timestamp() + $2::float8 * interval '1 second'
+ WHERE order_id IN (
+    SELECT order_id FROM doubts
+     WHERE settled_at IS NULL
+       AND next_at <= clock_timestamp()
+       AND (leased_until IS NULL OR leased_until <= clock_timestamp())
+     ORDER BY next_at
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED)
+RETURNING order_id, fence, tries - 1 AS tries
+"""
+
+LOAD = """
+SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quantity, o.status::text AS status,
+       o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
+       clock_timestamp() AS read_at,
+       EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_cancel_wanted,
+       CASE WHEN o.status = 'INITIATED' THEN (
+           SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason) ORDER BY a.number)
+             FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+            WHERE a.order_id = o.id) END AS attempts
+  FROM orders o
+ WHERE o.id = ANY($1::varchar[])
+ ORDER BY o.id, o.created_at, o.status
+"""
+
+# $1..$5: one element a verdict; $6..$9: one element a row, by the verdict's order.
+CONCLUDE = """
+WITH verdict AS MATERIALIZED (
+    SELECT * FROM unnest($1::varchar[], $2::bigint[], $3::boolean[], $4::float8[], $5::varchar[])
+        AS t(order_id, fence, is_settled, next_seconds, seen)
+), held AS MATERIALIZED (
+    SELECT d.order_id, v.is_settled, v.next_seconds, v.seen
+      FROM doubts d JOIN verdict v ON v.order_id = d.order_id AND v.fence = d.fence
+     WHERE d.settled_at IS NULL
+     ORDER BY d.order_id
+       FOR UPDATE OF d
+), appended AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
+                        exchange_order_id)
+    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+           x.status, x.reason, x.exchange_order_id
+      FROM unnest($6::varchar[], $7::order_status_enum[], $8::varchar[], $9::varchar[])
+        AS x(order_id, status, reason, exchange_order_id)
+      JOIN held h ON h.order_id = x.order_id
+      JOIN orders o ON o.id = x.order_id AND o.status = 'INITIATED'
+     ORDER BY o.id, x.status
+    ON CONFLICT DO NOTHING
+), concluded AS (
+    UPDATE doubts d
+       SET settled_at = CASE WHEN h.is_settled THEN clock_timestamp() END,
+           next_at = clock_timestamp() + h.next_seconds * interval '1 second',
+           leased_until = NULL,
+           last_seen = h.seen
+      FROM held h
+     WHERE d.order_id = h.order_id
+    RETURNING d.order_id
+)
+SELECT count(*) AS concluded FROM concluded
+"""
+
+# A cancel raises the fence in its own transaction, so a claim that waited for the row finds it gone.
+CLAIM_SEND = """
+WITH held AS MATERIALIZED (
+    SELECT order_id FROM doubts WHERE order_id = $1 AND fence = $2 AND settled_at IS NULL FOR UPDATE
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), window_of AS (
+    SELECT h.order_id, at, least(at + $4::float8 * interval '1 second', o.place_by) AS send_by
+      FROM held h JOIN orders o ON o.id = h.order_id AND o.status = 'INITIATED' CROSS JOIN instant
+     WHERE at < o.place_by
+       AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id)
+       AND NOT EXISTS (SELECT FROM switches s WHERE s.name = 'halt' AND s.is_on)
+       AND NOT EXISTS (SELECT FROM orders r WHERE r.id = h.order_id AND r.status >= 'NOT_PLACED')
+), claimed AS (
+    INSERT INTO attempts (order_id, number, fence, claimed_by, send_by, accept_by)
+    SELECT order_id,
+           1 + coalesce((SELECT max(number) FROM attempts a WHERE a.order_id = window_of.order_id), 1),
+           $2, $3, send_by, send_by + $5::float8 * interval '1 second'
+      FROM window_of
+    RETURNING number, send_by, accept_by
+)
+SELECT number, send_by, accept_by, extract(epoch FROM send_by - at)::float8 AS seconds_left
+  FROM claimed CROSS JOIN instant
+"""
+
+RECORD_ANSWER = """
+INSERT INTO attempt_answers (order_id, number, answer, reason, exchange_order_id)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING
+"""
+
+WAKE = """
+WITH waiting AS (
+    SELECT order_id FROM doubts WHERE settled_at IS NULL AND next_at > clock_timestamp() FOR UPDATE SKIP LOCKED
+)
+UPDATE doubts SET next_at = clock_timestamp(), tries = 0 WHERE order_id IN (SELECT order_id FROM waiting)
+RETURNING 1
+"""
+
+REOPEN = """
+INSERT INTO doubts (order_id) SELECT id FROM unnest($1::varchar[]) AS t(id) ORDER BY id
+ON CONFLICT (order_id) DO UPDATE SET settled_at = NULL, next_at = clock_timestamp(), tries = 0
+RETURNING 1
+"""
+
+# The wish first, then everything that follows from it: it forbids further sends from this commit on.
+REQUEST_CANCEL = """
+WITH known AS (
+    SELECT id FROM orders WHERE id = $1 AND status = 'INITIATED'
+), wish AS (
+    INSERT INTO cancel_requests (order_id) SELECT id FROM known ON CONFLICT DO NOTHING
+), forbidden AS (
+    INSERT INTO doubts (order_id, fence) SELECT id, 1 FROM known
+    ON CONFLICT (order_id) DO UPDATE
+       SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
+)
+SELECT id FROM known
+"""
+
+COUNTS = """
+SELECT count(*) AS count,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM orders o WHERE o.id = order_id AND o.status = 'UNRESOLVED'))
+           AS unresolved,
+       coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 AS oldest_seconds
+  FROM doubts
+ WHERE settled_at IS NULL
+"""
+
+OLDEST = """
+SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::float8 AS age_seconds, d.tries,
+       d.last_seen, d.next_at, (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status
+  FROM doubts d
+ WHERE d.settled_at IS NULL
+ ORDER BY d.since
+ LIMIT $1
+"""
+
+SWEEP_POSITION = "SELECT epoch, seq FROM sweep_positions WHERE venue = $1"
+
+MOVE_SWEEP_POSITION = """
+INSERT INTO sweep_positions (venue, epoch, seq) VALUES ($1, $2, $3)
+ON CONFLICT (venue) DO UPDATE
+   SET epoch = excluded.epoch,
+       seq = CASE WHEN sweep_positions.epoch = excluded.epoch THEN greatest(sweep_positions.seq, excluded.seq)
+                  ELSE excluded.seq END
+"""
+
+STATUSES_OF = """
+SELECT id, array_agg(status::text) AS statuses FROM orders WHERE id = ANY($1::varchar[]) GROUP BY id
+"""
+
+KEEP_ORPHANS = """
+INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id)
+SELECT $1, $2, * FROM unnest($3::varchar[], $4::varchar[])
+ON CONFLICT DO NOTHING
+RETURNING client_order_id
+"""

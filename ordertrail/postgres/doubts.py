@@ -1,0 +1,121 @@
+"""The operations on orders in doubt and of the reverse sweep, in SQL."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from ordertrail.domain.settling import Doubt, Send, SendAnswer, first_send
+from ordertrail.domain.trail import OrderStatus
+from ordertrail.doubts import ClaimedSend, DoubtCounts, DoubtView, Taken, Verdict
+from ordertrail.postgres import doubt_statements as statements
+from ordertrail.postgres.database import Database
+from ordertrail.postgres.rows import stored_order
+
+
+class PostgresDoubts:
+    """`DoubtRows` and `SweepRows` of `ordertrail.doubts`, on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take_in(self, *, batches_max: int) -> int:
+        records = await self._database.fetch(statements.TAKE_IN, batches_max)
+        return int(records[0]["batches"])
+
+    async def take(self, *, doubts_max: int, lease_seconds: float) -> list[Taken]:
+        records = await self._database.fetch(statements.TAKE, doubts_max, lease_seconds)
+        return [Taken(r["order_id"], r["fence"], r["tries"]) for r in records]
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt]:
+        records = await self._database.fetch(statements.LOAD, list(order_ids))
+        return {
+            order_id: doubt_of(list(rows)) for order_id, rows in groupby(records, key=lambda record: str(record["id"]))
+        }
+
+    async def conclude(self, verdicts: Sequence[Verdict]) -> int:
+        rows = [(verdict.taken.order_id, row) for verdict in verdicts for row in verdict.rows]
+        records = await self._database.fetch(
+            statements.CONCLUDE,
+            [verdict.taken.order_id for verdict in verdicts],
+            [verdict.taken.fence for verdict in verdicts],
+            [verdict.is_settled for verdict in verdicts],
+            [verdict.next_seconds for verdict in verdicts],
+            [verdict.seen for verdict in verdicts],
+            [order_id for order_id, _ in rows],
+            [row.status for _, row in rows],
+            [row.reason for _, row in rows],
+            [row.exchange_order_id for _, row in rows],
+        )
+        return int(records[0]["concluded"])
+
+    async def claim_send(
+        self, taken: Taken, *, claimed_by: str, send_seconds: float, answer_seconds: float
+    ) -> ClaimedSend | None:
+        records = await self._database.fetch(
+            statements.CLAIM_SEND, taken.order_id, taken.fence, claimed_by, send_seconds, answer_seconds
+        )
+        if not records:
+            return None
+        record = records[0]
+        return ClaimedSend(record["number"], record["send_by"], record["accept_by"], record["seconds_left"])
+
+    async def record_answer(
+        self, order_id: str, number: int, answer: SendAnswer, reason: str | None, exchange_order_id: str | None
+    ) -> None:
+        await self._database.fetch(statements.RECORD_ANSWER, order_id, number, answer, reason, exchange_order_id)
+
+    async def wake(self) -> int:
+        return len(await self._database.fetch(statements.WAKE))
+
+    async def reopen(self, order_ids: Sequence[str]) -> int:
+        return len(await self._database.fetch(statements.REOPEN, list(order_ids)))
+
+    async def request_cancel(self, order_id: str) -> bool:
+        return bool(await self._database.fetch(statements.REQUEST_CANCEL, order_id))
+
+    async def counts(self) -> DoubtCounts:
+        record = (await self._database.fetch(statements.COUNTS))[0]
+        return DoubtCounts(record["count"], record["unresolved"], record["oldest_seconds"])
+
+    async def oldest(self, *, limit: int) -> list[DoubtView]:
+        records = await self._database.fetch(statements.OLDEST, limit)
+        return [DoubtView(**dict(record)) for record in records]
+
+    async def sweep_position(self, venue: str) -> tuple[str, int]:
+        records = await self._database.fetch(statements.SWEEP_POSITION, venue)
+        return (records[0]["epoch"], records[0]["seq"]) if records else ("", 0)
+
+    async def move_sweep_position(self, venue: str, epoch: str, seq: int) -> None:
+        await self._database.fetch(statements.MOVE_SWEEP_POSITION, venue, epoch, seq)
+
+    async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:
+        records = await self._database.fetch(statements.STATUSES_OF, list(order_ids))
+        return {r["id"]: frozenset(OrderStatus(status) for status in r["statuses"]) for r in records}
+
+    async def keep_orphans(self, venue: str, epoch: str, orphans: dict[str, str]) -> list[str]:
+        records = await self._database.fetch(
+            statements.KEEP_ORPHANS, venue, epoch, list(orphans.keys()), list(orphans.values())
+        )
+        return [record["client_order_id"] for record in records]
+
+
+def doubt_of(records: Sequence[Any]) -> Doubt:
+    """An order in doubt from its rows."""
+    stored = stored_order(records)
+    assert stored is not None
+    first = next(record for record in records if record["status"] == "INITIATED")
+    # An order whose INITIATED has no deadline was written by somebody else; its own time is the best there is.
+    send_by = first["send_by"] or stored.created_at
+    sends = [first_send(stored.rows, send_by=send_by, accept_by=first["accept_by"])]
+    sends += [
+        Send(claim_send_by, accept_by, None if answer is None else SendAnswer(answer), reason or "")
+        for claim_send_by, accept_by, answer, reason in first["attempts"] or ()
+    ]
+    return Doubt(
+        order=stored.order,
+        created_at=stored.created_at,
+        rows=stored.rows,
+        sends=tuple(sends),
+        now=stored.read_at,
+        is_cancel_wanted=first["is_cancel_wanted"],
+    )
