@@ -13,6 +13,8 @@ from typing import IO
 
 import psutil
 
+LOG_BYTES_MAX = 16 * 1024 * 1024
+
 # Signals to try in turn, each with the seconds to wait for it.
 Patience = Sequence[tuple[signal.Signals, float]]
 
@@ -60,6 +62,13 @@ def spawn(
         extra_groups=[] if account else None,
         preexec_fn=tie,  # noqa: PLW1509 - it only makes system calls, and takes no lock
     )
+
+
+def open_log(log: Path) -> IO[bytes]:
+    """A child's log, to append to; one that has grown large becomes `.1` first, in place of the last such."""
+    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+        log.replace(log.with_name(f"{log.name}.1"))
+    return log.open("ab")
 
 
 def _tie_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -20,8 +19,9 @@ from typing import IO, Self
 
 import psutil
 
-from ordertrail.children import Patience, end, end_leftovers, find_leftovers, spawn
+from ordertrail.children import Patience, end, end_leftovers, find_leftovers, open_log, spawn
 from ordertrail.domain.errors import CannotStart
+from ordertrail.ports import free_port, is_free
 from ordertrail.postgres.home import REFUGE, Home, find_home
 
 HOST = "127.0.0.1"
@@ -35,7 +35,6 @@ _POLL_SECONDS = 0.02
 _SAY_AFTER_SECONDS = 5.0
 _INIT_SECONDS_MAX = 300.0
 _PORT_ATTEMPTS_MAX = 5
-_LOG_BYTES_MAX = 16 * 1024 * 1024
 
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _SETTINGS = {"listen_addresses": HOST, "unix_socket_directories": "", "log_line_prefix": "%m [%p] "}
@@ -103,9 +102,18 @@ class EmbeddedPostgres:
         assert self._process is not None, "the server has not been started"
         return self._process.poll()
 
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def ask_to_stop(self) -> None:
+        """Begin what `stop` does, without waiting."""
+        if self.is_running():
+            assert self._process is not None
+            self._process.send_signal(signal.SIGINT)
+
     def start(self) -> None:
         """Start and wait until it takes connections; raises CannotStart. Also restarts one that has died."""
-        assert self._process is None or self._process.poll() is not None, "the server is running"
+        assert not self.is_running()
         home = self._home = find_home(self._data_dir, self._major, self._refuge)
         try:
             self._take_lock(home)
@@ -203,7 +211,7 @@ class EmbeddedPostgres:
             os.close(parent)
 
     def _run(self, home: Home, command: list[str], statements: str = "") -> None:
-        with self._open_log() as log:
+        with open_log(self.log) as log:
             process = spawn(
                 [home.program(command[0]), *command[1:]],
                 environment=_ENVIRONMENT,
@@ -222,15 +230,15 @@ class EmbeddedPostgres:
     def _launch(self, home: Home) -> None:
         for attempt in range(_PORT_ATTEMPTS_MAX):
             if self.port == 0:
-                self.port = _free_port()
-            elif not _is_free(self.port):
+                self.port = free_port()
+            elif not is_free(HOST, self.port):
                 raise CannotStart(
                     f"Port {self.port} is taken by another program, and PostgreSQL was to listen there. "
                     "Stop that program, or choose another port."
                 )
             offset = self.log.stat().st_size if self.log.exists() else 0
             settings = {**self._options, "port": str(self.port)}
-            with self._open_log() as log:
+            with open_log(self.log) as log:
                 self._process = spawn(
                     [home.program("postgres"), "-D", home.data, *(f"-c{k}={v}" for k, v in settings.items())],
                     environment=_ENVIRONMENT,
@@ -241,6 +249,7 @@ class EmbeddedPostgres:
                 )
             try:
                 if self._became_ready(home):
+                    self._wanted_port = self.port  # whoever knows the URL keeps it over our restarts
                     return
             except BaseException:
                 end(self._process, STOP_QUICKLY)
@@ -267,11 +276,6 @@ class EmbeddedPostgres:
             if waited > START_SECONDS_MAX:
                 raise CannotStart(f"PostgreSQL did not finish starting within an hour; its log: {self.log}")
         return True
-
-    def _open_log(self) -> IO[bytes]:
-        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        return self.log.open("ab")
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-40:]
@@ -310,19 +314,3 @@ def _status(data: Path, pid: int) -> str:
     except FileNotFoundError:
         return ""
     return lines[7].strip() if len(lines) > 7 and lines[0] == str(pid) else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
