@@ -1,0 +1,139 @@
+"""What the suite needs of an adapter: the venue itself, and a hand on the other side of its wire."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from ordertrail.clock import SystemClock
+from ordertrail.venues.http.client import HttpVenue
+from ordertrail.venues.simulated.client import SimulatedVenue
+from ordertrail.venues.simulated.opening import Durable
+from ordertrail.venues.venue import Venue
+from simulated_exchange.capabilities import Profile
+from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
+from simulated_exchange.server import ExchangeServer
+from simulated_exchange.service import Service, open_exchange
+
+# Both are more than the suite's own timeout for answers that do not come.
+LATE_SECONDS = 0.6
+SLOW_MS = 1500
+
+
+class Way(StrEnum):
+    """What may become of an order that is sent, other than an answer of yes."""
+
+    REFUSE = "refuse"
+    THROTTLE = "throttle"
+    CLOSED = "closed"
+    LOST = "lost"
+    LATE = "late"
+    ERROR_AFTER = "error_after"
+    ERROR_BEFORE = "error_before"
+    GARBAGE = "garbage"
+    RESET = "reset"
+    ASK_UNANSWERED = "ask_unanswered"
+    SLOW = "slow"
+
+
+class OtherSide(Protocol):
+    """The exchange behind an adapter, as a test can look at it and make it fail."""
+
+    def fail(self, way: Way | None) -> None:
+        """From now on everything ends this way; None: nothing fails."""
+        ...
+
+    def has_seen(self, order_id: str) -> bool:
+        """Whether an order under this id ever arrived."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An adapter under test. `cannot_show`: what cannot be brought about through it; its tests are skipped."""
+
+    venue: Venue
+    other_side: OtherSide
+    cannot_show: frozenset[Way] = frozenset()
+
+
+Open = Callable[[Path, Profile], AbstractAsyncContextManager[Subject]]
+
+
+class Simulated:
+    """The simulated exchange, reached past the adapter."""
+
+    def __init__(self, service: Service) -> None:
+        self._exchange = service.exchange
+
+    def fail(self, way: Way | None) -> None:
+        self._exchange.set_faults(_faults(way))
+
+    def has_seen(self, order_id: str) -> bool:
+        return self._exchange.ask(order_id) is not None
+
+
+def _faults(way: Way | None) -> Faults:
+    match way:
+        case None:
+            return Faults()
+        case Way.ASK_UNANSWERED:
+            return Faults(ask=AskFaults(no_answer=1.0))
+        case Way.SLOW:
+            return Faults(latency_ms=SLOW_MS)
+        case _:
+            return Faults(place=PlaceWeights(**{way.value: 1.0}), late_seconds=LATE_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def in_process(folder: Path, profile: Profile) -> AsyncIterator[Subject]:
+    """The adapter that needs no wire."""
+    venue = SimulatedVenue(Durable(folder, profile=profile), clock=SystemClock())
+    await venue.open()
+    try:
+        yield Subject(venue, Simulated(venue.exchange))
+    finally:
+        await venue.close()
+
+
+@contextlib.asynccontextmanager
+async def over_http(folder: Path, profile: Profile) -> AsyncIterator[Subject]:
+    """The HTTP adapter and a simulated exchange behind a socket."""
+    service = open_exchange(folder, profile=profile)
+    is_ready = asyncio.Event()
+    server = ExchangeServer(service, on_ready=is_ready.set)
+    with listening_socket() as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        venue = HttpVenue(f"http://127.0.0.1:{port_of(listener)}", clock=SystemClock(), connections_max=64)
+        await venue.open()
+        try:
+            async with asyncio.timeout(20):
+                await is_ready.wait()
+            yield Subject(venue, Simulated(service))
+        finally:
+            await venue.close()
+            server.should_exit = True
+            await serving
+            await service.close()
+
+
+def listening_socket() -> socket.socket:
+    """On any free port of this machine alone.
+
+    asyncio turns Nagle's algorithm off only for sockets that say they are TCP; with it, each answer on a kept
+    connection would take 40 ms more.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
+
+
+def port_of(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
