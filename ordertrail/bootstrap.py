@@ -1,24 +1,34 @@
 """The composition root: settings → the parts of a process, real by default, others by argument."""
 
 import asyncio
-import contextlib
+import os
+import socket
 
 from ordertrail.clock import Clock, SystemClock
-from ordertrail.domain.errors import DatabaseLost
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.domain.settling import Rules
 from ordertrail.journal import Journal
 from ordertrail.placement.place_order import Placing
 from ordertrail.postgres.database import Database
+from ordertrail.postgres.doubts import PostgresDoubts
 from ordertrail.postgres.reads import OrderReads
 from ordertrail.postgres.rows import PostgresRows
+from ordertrail.postgres.switch import is_halted
 from ordertrail.postgres.watch import DatabaseWatch
+from ordertrail.reconciliation.reconcile import Reconciler
+from ordertrail.reconciliation.schedule import Schedule
+from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.rows import Rows, Windows
 from ordertrail.sending import Sender
 from ordertrail.settings import Settings
 from ordertrail.shared_commits import Limits
 from ordertrail.spool import Spool
-from ordertrail.telemetry import tally
+from ordertrail.telemetry import metrics, tally
+from ordertrail.telemetry.logs import get_logger
 from ordertrail.venues.registry import make_venue
 from ordertrail.venues.venue import Venue
+
+_log = get_logger()
 
 WATCH_INTERVAL_SECONDS = 1
 
@@ -62,8 +72,9 @@ class Service:
             connections_max=settings.exchange_connections_max,
         )
         self.spool = Spool(settings.data_dir / "spool", bytes_max=settings.spool_bytes_max)
+        self.rows = rows or PostgresRows(self.database, self.windows)
         self.journal = Journal(
-            rows or PostgresRows(self.database, self.windows),
+            self.rows,
             self.spool,
             self.clock,
             Limits(
@@ -74,8 +85,31 @@ class Service:
         )
         self.sender = Sender(self.venue, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
         self.placing = Placing(self.journal, self.sender, self.clock, self.windows)
+        self.doubts = PostgresDoubts(self.database)
+        self.schedule = self._schedule()
+        self._is_halted = False
+        self._reconciling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._is_stopping = False
+
+    def _schedule(self) -> Schedule:
+        settings = self.settings
+        reconciler = Reconciler(
+            self.doubts,
+            self.journal,
+            self.sender,
+            self.clock,
+            Rules(
+                answer_seconds=settings.exchange_timeout_seconds,
+                clock_margin_seconds=settings.clock_margin_seconds,
+            ),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            send_seconds=settings.send_window_seconds,
+        )
+        sweep = Sweep(self.doubts, self.doubts, self.sender, venue=self.venue.name)
+        return Schedule(
+            reconciler, sweep, self.doubts, self.clock, interval_seconds=settings.reconcile_interval_seconds
+        )
 
     async def open(self) -> None:
         """Start; neither an absent database nor an absent exchange stops it."""
@@ -84,12 +118,19 @@ class Service:
         await self.spool.open()
         await self.watch.run_once()
         self._watching = asyncio.create_task(self._watch())
+        if self.settings.reconcile_in_api:
+            self.start_reconciling()
+
+    def start_reconciling(self) -> None:
+        """Reconcile on the schedule, until `close`."""
+        self._reconciling = asyncio.create_task(self.schedule.run())
 
     async def close(self) -> None:
         """Stop, once nothing is being placed any more."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait({self._watching})
+        for task in (self._reconciling, self._watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
         await self.journal.close()
         await self.spool.close()
         await self.venue.close()
@@ -101,7 +142,7 @@ class Service:
             return "overloaded"
         if not self.spool.has_room(orders_in_flight=orders_in_flight):
             return "spool-full"
-        return None
+        return "halted" if self._is_halted else None
 
     def problems(self) -> list[str]:
         """Why orders cannot be taken now, in sentences."""
@@ -113,12 +154,24 @@ class Service:
         self._is_stopping = True
 
     async def _watch(self) -> None:
-        """Keep an eye on the database and the spool, and bring them together."""
+        """Keep an eye on the database, the spool and the operator's switch."""
         while True:
             await self.clock.sleep(WATCH_INTERVAL_SECONDS)
-            tally.flush()
-            await self.watch.run_once()
-            await asyncio.to_thread(self.spool.probe)
-            if self.watch.problem is None and self.spool.has_trails:
-                with contextlib.suppress(DatabaseLost):
-                    await self.journal.replay()
+            try:
+                await self.watch_once()
+            except (DatabaseAnswered, DatabaseLost) as error:
+                _log.warning("the watch could not use the database", error=str(error))
+            except Exception:  # noqa: BLE001 - counted, and the next look tries again
+                metrics.INVARIANTS_BROKEN.labels("watch_raised").inc()
+                _log.exception("the watch failed")
+
+    async def watch_once(self) -> None:
+        """One look: metrics handed over, the database tried, the switch read, the spool replayed."""
+        tally.flush()
+        await self.watch.run_once()
+        await asyncio.to_thread(self.spool.probe)
+        if self.watch.problem is not None:
+            return
+        self._is_halted = await is_halted(self.database)
+        if self.spool.has_trails:
+            await self.journal.replay()

@@ -108,6 +108,10 @@ class DoubtRows(Protocol):
         """Commit the wish to cancel and forbid further sends; False: there is no such order."""
         ...
 
+    async def resolve(self, order_id: str, status: OrderStatus, reason: str) -> bool:
+        """Settle an unresolved order by an operator's word; False: it is not unresolved."""
+        ...
+
     async def counts(self) -> DoubtCounts:
         """Orders in doubt now."""
         ...

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
         description="how long a limit order may be sent again, without a place_by; 0: only the first send",
     )
     reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often doubts are looked for")
+    reconcile_in_api: bool = Field(default=True, description="whether every API process reconciles too")
+    clock_margin_seconds: float = Field(
+        default=1, ge=0, description="how far the exchange's clock and the database's may differ"
+    )
     host: str = Field(default="127.0.0.1", description="the address `ordertrail api` listens on")
     port: int = Field(default=8000, ge=0, le=65535, description="the port `ordertrail api` listens on")
     api_url: str = Field(default="http://127.0.0.1:8000", description="the API that `ordertrail order` talks to")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from ordertrail import __version__
+from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.health import health_router
 from ordertrail.api.openapi import DESCRIPTION, PLACE_ORDER
 from ordertrail.api.place import PlaceOrder
@@ -58,6 +60,7 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
             place_by_of=service.windows.place_by,
         )
         app.include_router(read_router(service.reads))
+        app.include_router(cancel_router(service.rows, service.doubts, service.schedule.nudge, msgspec.json.encode))
         app.include_router(health_router(service.problems))
         app.place_order = place_order
         try:

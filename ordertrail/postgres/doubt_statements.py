@@ -185,3 +185,26 @@ SELECT $1, $2, * FROM unnest($3::varchar[], $4::varchar[])
 ON CONFLICT DO NOTHING
 RETURNING client_order_id
 """
+
+# An operator's word settles an order that nobody else can; it raises the fence, so whoever holds the order lets go.
+RESOLVE = """
+WITH held AS MATERIALIZED (
+    SELECT d.order_id FROM doubts d
+     WHERE d.order_id = $1
+       AND d.settled_at IS NULL
+       AND EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED')
+       FOR UPDATE OF d
+), appended AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
+                        exchange_order_id)
+    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+           $2::order_status_enum, $3,
+           (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)
+      FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'INITIATED'
+    ON CONFLICT DO NOTHING
+), settled AS (
+    UPDATE doubts d SET settled_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3
+      FROM held WHERE d.order_id = held.order_id
+)
+SELECT order_id FROM held
+"""

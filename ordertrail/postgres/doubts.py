@@ -73,6 +73,9 @@ class PostgresDoubts:
     async def request_cancel(self, order_id: str) -> bool:
         return bool(await self._database.fetch(statements.REQUEST_CANCEL, order_id))
 
+    async def resolve(self, order_id: str, status: OrderStatus, reason: str) -> bool:
+        return bool(await self._database.fetch(statements.RESOLVE, order_id, status, reason))
+
     async def counts(self) -> DoubtCounts:
         record = (await self._database.fetch(statements.COUNTS))[0]
         return DoubtCounts(record["count"], record["unresolved"], record["oldest_seconds"])

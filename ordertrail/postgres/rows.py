@@ -148,6 +148,8 @@ def stored_order(records: Sequence[Any]) -> StoredOrder | None:
         send_by=first["send_by"],
         rows=tuple(trail_row(record) for record in records),
         read_at=first["read_at"],
+        has_open_claim=bool(first.get("has_open_claim")),
+        is_forbidden=bool(first.get("is_forbidden")),
     )
 
 

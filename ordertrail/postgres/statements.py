@@ -116,17 +116,28 @@ ON CONFLICT DO NOTHING
 RETURNING id
 """
 
+# A failure that is not final is looked after soon, without waiting for its batch.
 INSERT_STEPS = """
-INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
-                    exchange_order_id)
-SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
-       x.status, x.reason, x.exchange_order_id
-  FROM unnest($1::varchar[], $2::order_status_enum[], $3::varchar[], $4::varchar[])
-    AS x(id, status, reason, exchange_order_id)
-  JOIN orders o ON o.id = x.id AND o.status = 'INITIATED'
- ORDER BY o.id, x.status
-ON CONFLICT DO NOTHING
-RETURNING id
+WITH recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
+                        exchange_order_id)
+    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+           x.status, x.reason, x.exchange_order_id
+      FROM unnest($1::varchar[], $2::order_status_enum[], $3::varchar[], $4::varchar[])
+        AS x(id, status, reason, exchange_order_id)
+      JOIN orders o ON o.id = x.id AND o.status = 'INITIATED'
+     ORDER BY o.id, x.status
+    ON CONFLICT DO NOTHING
+    RETURNING id, status, reason
+), noted AS (
+    INSERT INTO doubts (order_id, next_at)
+    SELECT DISTINCT id, clock_timestamp() + interval '1 second'
+      FROM recorded
+     WHERE status < 'UNRESOLVED' AND reason NOT LIKE 'refused:%'
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM recorded
 """
 
 STEPS_THERE = """
@@ -135,9 +146,13 @@ SELECT o.id, o.status::text AS status
   JOIN orders o ON o.id = x.id AND o.status = x.status
 """
 
+# An attempt without a recorded answer, or with one that proves nothing, leaves the order in doubt.
 READ_ORDER = """
-SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
-       exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at
+SELECT id, orders.created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
+       exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at,
+       EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                WHERE a.order_id = $1 AND coalesce(w.answer, 'unknown') = 'unknown') AS has_open_claim,
+       EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = $1) AS is_forbidden
   FROM orders
  WHERE id = $1::varchar
  ORDER BY orders.created_at, orders.status

@@ -1,0 +1,65 @@
+"""`DELETE /orders/{id}`: the wish to cancel is committed first; everything else follows from it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from ordertrail.api.openapi import ORDER, problem_response
+from ordertrail.api.order_json import order_json
+from ordertrail.api.problems import ProblemError
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.domain.trail import TERMINAL_AT_EXCHANGE, Outcome
+from ordertrail.doubts import DoubtRows
+from ordertrail.rows import Rows, StoredOrder
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "The wish is committed: nobody sends the order any more, and what may be at the exchange is "
+        "canceled there, however often that must be asked. Repeating it changes nothing.",
+        "content": {"application/json": {"schema": ORDER}},
+    },
+    404: problem_response("order-not-found"),
+    409: problem_response("not-cancelable"),
+    422: problem_response("invalid-request"),
+    503: problem_response("database-unavailable"),
+}
+
+
+def cancel_router(
+    rows: Rows, doubts: DoubtRows, nudge: Callable[[], None], encode: Callable[[Any], bytes]
+) -> APIRouter:
+    """The route; `nudge` wakes the reconciler, which does the canceling."""
+    router = APIRouter(tags=["orders"])
+
+    @router.delete(
+        "/orders/{order_id}",
+        operation_id="cancel_order",
+        summary="Cancel an order",
+        status_code=202,
+        response_class=Response,
+        responses=_RESPONSES,
+    )
+    async def cancel_order(order_id: str) -> Response:
+        if "\x00" in order_id or len(order_id) > 255 or not order_id.isascii():
+            raise ProblemError("order-not-found")
+        try:
+            stored = await rows.read(order_id)
+            if stored is None:
+                raise ProblemError("order-not-found")
+            if _is_over(stored):
+                raise ProblemError("not-cancelable", order_id=order_id, order_status=stored.status)
+            await doubts.request_cancel(order_id)
+            stored = await rows.read(order_id)
+        except (DatabaseAnswered, DatabaseLost) as error:
+            raise ProblemError("database-unavailable", detail=str(error), headers={"Retry-After": "1"}) from error
+        nudge()
+        assert stored is not None
+        return Response(encode(order_json(stored)), 202, media_type="application/json")
+
+    return router
+
+
+def _is_over(stored: StoredOrder) -> bool:
+    return stored.status in TERMINAL_AT_EXCHANGE or (stored.outcome is Outcome.NOT_PLACED and not stored.is_forbidden)

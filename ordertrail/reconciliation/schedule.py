@@ -1,0 +1,76 @@
+"""When reconciliation runs: every interval, at once when nudged, and never ended by a failure of its own."""
+
+import asyncio
+import contextlib
+
+from ordertrail.clock import Clock
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.doubts import DoubtRows
+from ordertrail.reconciliation.reconcile import Counts, Reconciler
+from ordertrail.reconciliation.sweep import Sweep
+from ordertrail.telemetry import metrics
+from ordertrail.telemetry.logs import get_logger
+
+_log = get_logger()
+
+SWEEP_EVERY_SECONDS = 30
+
+
+class Schedule:
+    """Runs a reconciler and a sweep."""
+
+    def __init__(
+        self, reconciler: Reconciler, sweep: Sweep, doubts: DoubtRows, clock: Clock, *, interval_seconds: float
+    ) -> None:
+        self._reconciler = reconciler
+        self._sweep = sweep
+        self._doubts = doubts
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._nudged = asyncio.Event()
+        self._swept_at: float | None = None
+
+    def nudge(self) -> None:
+        """Something is due now: do not wait for the interval."""
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Run for ever; cancel to end."""
+        while True:
+            self._nudged.clear()
+            try:
+                await self.run_once()
+            except (DatabaseAnswered, DatabaseLost) as error:
+                _log.warning("reconciliation could not use the database", error=str(error))
+            except Exception:  # noqa: BLE001 - counted, and the next pass tries again
+                metrics.INVARIANTS_BROKEN.labels("reconciliation_raised").inc()
+                _log.exception("a reconciliation pass failed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_seconds):
+                    await self._nudged.wait()
+
+    async def run_once(self) -> Counts:
+        """One pass, a sweep if it is time, and the figures for whoever is on call."""
+        counts = await self._reconciler.run_once()
+        if counts.looked_at:
+            _log.info(
+                "reconciliation pass",
+                looked_at=counts.looked_at,
+                settled=counts.settled,
+                completed=counts.completed,
+                not_placed=counts.not_placed,
+                resent=counts.resent,
+                waiting=counts.waiting,
+                unresolved=counts.unresolved,
+            )
+        now = self._clock.monotonic()
+        if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY_SECONDS:
+            self._swept_at = now
+            swept = await self._sweep.run_once()
+            if swept.reopened or swept.orphans:
+                _log.warning("the sweep found orders", reopened=swept.reopened, orphans=swept.orphans)
+        doubts = await self._doubts.counts()
+        metrics.DOUBTS.set(doubts.count)
+        metrics.DOUBTS_UNRESOLVED.set(doubts.unresolved)
+        metrics.DOUBTS_OLDEST_SECONDS.set(doubts.oldest_seconds)
+        return counts
