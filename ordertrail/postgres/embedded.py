@@ -181,7 +181,7 @@ class EmbeddedPostgres:
             self._say(f"Ending the PostgreSQL that an earlier run left behind in {home.folder}.")
             first = [process for process in leftovers if process.pid == _postmaster(home.data)]
             end_leftovers(first, STOP)
-            end_leftovers(find_leftovers(stands_there), STOP_QUICKLY)
+            end_leftovers(find_leftovers(stands_there), ((signal.SIGQUIT, 2.0),))
         # Nothing stands there now, so the number in it can only mislead the next server.
         (home.data / "postmaster.pid").unlink(missing_ok=True)
 

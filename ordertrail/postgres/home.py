@@ -28,7 +28,7 @@ _ACCOUNT = "nobody"
 _POINTER = "the-database-is-elsewhere.txt"
 
 _ENTERS = 'cd "$1"'
-_RUNS = '"$1/bin/postgres" --version && test -r "$1/share/postgresql/postgres.bki"'
+_RUNS = '"$1/bin/postgres" --version && "$1/bin/initdb" --version && test -r "$1/share/postgresql/postgres.bki"'
 
 
 @dataclass(frozen=True)
@@ -168,21 +168,27 @@ def _point_to_refuge(data_dir: Path, refuge: Path) -> Path:
 
 
 def _copy(installation: Path, major: int, refuge: Path) -> Path:
-    """A copy of the binaries that others may read, made once for each version of the wheel."""
+    """A copy of the binaries that others may read, made once for each version of the wheel.
+
+    They find their libraries by the way from here to there, so the folders keep their places to each other.
+    """
     _make_roots_own(refuge)
     copy = refuge / f"postgresql-{major}-{importlib.metadata.version(_WHEEL)}"
+    package = installation.parent
     if not copy.exists():
         unfinished = refuge / f"{copy.name}.{secrets.token_hex(4)}"
-        shutil.copytree(installation, unfinished, symlinks=True)
+        for part in (installation, package / ".dylibs", package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, unfinished / part.relative_to(package.parent), symlinks=True)
         for path in [unfinished, *unfinished.rglob("*")]:
             if not path.is_symlink():
-                executable = path.is_dir() or path.parent.name == "bin" or ".so" in path.name
+                executable = path.is_dir() or path.parent.name == "bin"
                 path.chmod(0o755 if executable else 0o644)
         try:
             unfinished.rename(copy)
         except OSError:  # another process was quicker
             shutil.rmtree(unfinished)
-    return copy
+    return copy / installation.relative_to(package.parent)
 
 
 def _make_roots_own(folder: Path) -> None:
