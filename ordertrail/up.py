@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import http.client
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from ordertrail.children import Patience, end, end_leftovers, find_leftovers, op
 from ordertrail.domain.errors import CannotStart
 from ordertrail.ports import free_port, is_free
 from ordertrail.postgres.embedded import STOP_QUICKLY, EmbeddedPostgres
+from ordertrail.probe import answers_ok
 from ordertrail.settings import Settings
 from ordertrail.supervisor import Service, Supervisor
 
@@ -26,7 +26,6 @@ HOST = "127.0.0.1"
 MARK = "ORDERTRAIL_STARTED_BY_UP_IN"
 
 EXIT_CANNOT_START = 2
-READY_TIMEOUT_SECONDS = 2.0
 _LEFTOVER_PATIENCE: Patience = ((signal.SIGTERM, 20.0),)
 
 _CURL = """\
@@ -64,14 +63,7 @@ class Program:
             self.process = spawn(self.command, environment=self.environment(), output=log)
 
     def is_ready(self) -> bool:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=READY_TIMEOUT_SECONDS)
-        try:
-            connection.request("GET", self.ready_path)
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return answers_ok(f"{self.url}{self.ready_path}")
 
     def ending(self) -> str | None:
         if self.process is None:
