@@ -7,6 +7,7 @@ reconciliation is made for.
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import socket
@@ -22,7 +23,7 @@ from uvicorn.lifespan.on import LifespanOn, LifespanSendMessage
 from ordertrail.api.limits import ConnectionLimits, Connections, LimitedHttpProtocol
 from ordertrail.domain.errors import CannotStart
 from ordertrail.settings import Settings
-from ordertrail.telemetry.logs import get_logger
+from ordertrail.telemetry.logs import configure_logs, get_logger
 
 _log = get_logger()
 
@@ -39,6 +40,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> int:
             "Several workers need one exchange that all of them can reach: start it with `ordertrail exchange` and "
             "set ORDERTRAIL_EXCHANGE_URL, or use one worker."
         )
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
     raise_open_files_limit()
     listening = _bind(host, port)
 
@@ -202,6 +204,11 @@ class _Lifespan(LifespanOn):
 
     failure: BaseException | None = None
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.logger = logging.getLogger("ordertrail.lifespan")
+        self.logger.setLevel(logging.CRITICAL)
+
     @override
     async def main(self) -> None:
         scope: Any = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
@@ -228,10 +235,10 @@ class _Lifespan(LifespanOn):
 
 @contextlib.contextmanager
 def sentences_for_failures() -> Iterator[None]:
-    """For a process whose parent cannot catch what it raises: CannotStart is printed and becomes exit code 2."""
+    """For a process whose parent cannot catch what it raises: its sentence is printed and the exit code is 2."""
     try:
         yield
-    except CannotStart as error:
+    except (CannotStart, OSError) as error:
         print(f"ordertrail: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
 

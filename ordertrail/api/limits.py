@@ -127,7 +127,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._request_bytes = 0
         self._unread = b""
         self._is_deaf = False
-        self._ends_when_answered = False
+        self._refusal: tuple[str, str | None] | None = None
         self._seen: Phase | None = None
         self._seen_scope: Any = None
         self._seen_at = 0.0
@@ -250,9 +250,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._ends_when_answered or self.cycle.more_body:
-            # Nothing that follows can be read, or what follows is a body that nobody wants.
-            self.transport.close()
+        elif self._refusal is not None:
+            problem, limit = self._refusal
+            self._end(problem, limit=limit)
+            return
+        elif self.cycle.more_body:
+            self.transport.close()  # What follows is a body that nobody wants.
             return
         self.flow.resume_reading()
         if self._unread:
@@ -283,8 +286,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def refuse(self, problem: str, *, limit: str | None) -> None:
         """Answer the request that is being read with a problem, and close.
 
-        Requests before it on this connection are answered first, and then there is no room for the problem: it
-        would be taken for the answer to one of them.
+        Requests before it on this connection are answered first: else it would be taken for the answer to one of
+        them, which may be an order that is being placed.
         """
         cycle = self.cycle
         self._is_deaf = True
@@ -294,8 +297,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         elif self.pipeline or not cycle.more_body:
             if cycle.more_body:
                 self.pipeline.popleft()
-            self._ends_when_answered = True
-            _count(limit)
+            self._refusal = problem, limit
         else:
             cycle.disconnected = True
             cycle.message_event.set()
