@@ -133,6 +133,16 @@ async def test_accepted_without_a_readable_answer_is_unknown_and_found(subject: 
     assert (await find(subject)).equals(LIMIT)
 
 
+async def test_lost_answer_is_waited_for_until_the_deadline(subject: Subject) -> None:
+    bring_about(subject, Way.LOST)
+    started_at = time.monotonic()
+
+    answer = await place(subject, timeout_seconds=SHORT_SECONDS)
+
+    assert answer == Unknown("timeout")
+    assert time.monotonic() - started_at >= SHORT_SECONDS
+
+
 async def test_error_before_acceptance_is_unknown_and_absent(subject: Subject) -> None:
     bring_about(subject, Way.ERROR_BEFORE)
 
