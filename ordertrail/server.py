@@ -105,6 +105,7 @@ class Server(uvicorn.Server):
             failure = self.lifespan.failure if isinstance(self.lifespan, _Lifespan) else None
             if failure is None or isinstance(failure, CannotStart):
                 raise CannotStart(str(failure or "The server cannot listen.")) from failure
+            _log.error("the service cannot start", exc_info=failure)
             raise CannotStart(f"The service cannot start: {type(failure).__name__}: {failure}") from failure
         self._sweeping = asyncio.create_task(self._sweep())
         self._on_ready()
