@@ -1,7 +1,9 @@
 """The last moment before an order's first byte."""
 
 import asyncio
+from decimal import Decimal
 
+import aiohttp
 import pytest
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
@@ -9,6 +11,9 @@ from aiohttp.http_writer import StreamWriter
 from typing_extensions import override
 
 from ordertrail.clock import SystemClock
+from ordertrail.domain.answer import NotSent
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.http.send import NotWrittenError, SendOnce
 
 
@@ -96,3 +101,25 @@ async def test_kept_connection_that_the_venue_has_closed_takes_nothing() -> None
 
     assert not body.has_begun
     assert not body.window_has_passed
+
+
+async def test_what_was_called_not_sent_cannot_leave_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
+    kept: list[SendOnce] = []
+
+    def keeps_the_body(session: object, method: str, url: object, *, data: SendOnce, **options: object) -> None:
+        kept.append(data)
+        raise aiohttp.ClientConnectionError
+
+    venue = HttpVenue("http://127.0.0.1:9", clock=StoppedClock(1.0), connections_max=1)
+    await venue.open()
+    monkeypatch.setattr(aiohttp.ClientSession, "request", keeps_the_body)
+    answer = await venue.place(order, send_by=10.0, timeout_seconds=10, accept_by=None)
+    await venue.close()
+    line = Line()
+
+    with pytest.raises(NotWrittenError):
+        await kept[0].write_with_length(writer_on(line), None)
+
+    assert answer == NotSent("connect_failed")
+    assert not line.written
