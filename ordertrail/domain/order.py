@@ -59,28 +59,16 @@ def price_problem(price: Decimal) -> str | None:
         return "must be a finite number"
     if price <= 0:
         return "must be greater than 0"
-    exponent = price.as_tuple().exponent
+    _, digits, exponent = price.as_tuple()
     assert isinstance(exponent, int)
-    digits = len(price.as_tuple().digits)
-    # Reckoned without writing the number out: 1e999999 is a short text and a long number.
-    if digits + exponent > PRICE_DIGITS_MAX:
-        return f"must have at most {PRICE_DIGITS_MAX} digits"
-    stripped = price.normalize() if digits <= 28 else _stripped(price)
-    exponent = stripped.as_tuple().exponent
-    assert isinstance(exponent, int)
+    # Reckoned without writing the number out: 1e999999 is a short text and a long number. And without arithmetic,
+    # which rounds: for `normalize`, 1e-9999999 is 0.
+    count = len(digits)
+    while exponent < 0 and digits[count - 1] == 0:
+        count -= 1
+        exponent += 1
     if -exponent > PRICE_DECIMALS_MAX:
         return f"must have at most {PRICE_DECIMALS_MAX} decimals"
-    if len(stripped.as_tuple().digits) + max(exponent, 0) > PRICE_DIGITS_MAX:
+    if count + max(exponent, 0) > PRICE_DIGITS_MAX:
         return f"must have at most {PRICE_DIGITS_MAX} digits"
     return None
-
-
-def _stripped(price: Decimal) -> Decimal:
-    """`normalize` without its rounding to the context's 28 digits."""
-    sign, digits, exponent = price.as_tuple()
-    assert isinstance(exponent, int)
-    kept = list(digits)
-    while len(kept) > 1 and kept[-1] == 0:
-        kept.pop()
-        exponent += 1
-    return Decimal((sign, tuple(kept), exponent))
