@@ -1,0 +1,90 @@
+"""One PostgreSQL with its defaults for all contenders, and a fresh database for every run."""
+
+import asyncio
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from ordertrail.postgres.embedded import EmbeddedPostgres
+from ordertrail.postgres.home import find_home
+
+MAJOR = 18
+_RIVALS = Path(__file__).parent / "rivals"
+SCHEMA = (_RIVALS / "schema.sql").read_text()
+SCRIPT = _RIVALS / "placement.pgbench.sql"
+
+
+class Postgres:
+    """The server, and what the benchmark asks of it."""
+
+    def __init__(self, folder: Path, server: EmbeddedPostgres) -> None:
+        self._server = server
+        self._pgbench = find_home(folder, MAJOR).program("pgbench")
+
+    @contextmanager
+    def fresh_database(self) -> Iterator[str]:
+        """An empty database, gone afterwards; nothing that others have written is left to be flushed meanwhile."""
+        name = f"bench_{secrets.token_hex(4)}"
+        self.execute(self._server.url, f"CREATE DATABASE {name}")
+        self.execute(self._server.url, "CHECKPOINT")
+        try:
+            yield self._server.url.rpartition("/")[0] + f"/{name}"
+        finally:
+            self.execute(self._server.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+    def execute(self, url: str, statements: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(url, timeout=30)
+            try:
+                await connection.execute(statements, timeout=120)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+    def query(self, url: str, statement: str) -> list[Any]:
+        async def run() -> list[Any]:
+            connection = await asyncpg.connect(url, timeout=30)
+            try:
+                return list(await connection.fetch(statement, timeout=120))
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+    def version(self) -> str:
+        return str(self.query(self._server.url, "SELECT current_setting('server_version')")[0][0])
+
+    def run_pgbench(self, url: str, *, clients: int, seconds: int) -> str:
+        """Its report."""
+        command = [self._pgbench, "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T", str(seconds)]
+        done = subprocess.run(
+            [*command, "-f", str(SCRIPT), url],
+            capture_output=True,
+            text=True,
+            timeout=seconds + 60,
+            check=False,
+            start_new_session=True,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"pgbench: {done.stderr[-2000:]}")
+        return done.stdout
+
+
+@contextmanager
+def open_postgres(parent: Path) -> Iterator[tuple[Path, Postgres]]:
+    """A server of our own below `parent`, and the folder beside its data; all gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="ordertrail-bench-", dir=parent))
+    folder.chmod(0o755)
+    try:
+        with EmbeddedPostgres(folder / "postgres", major=MAJOR) as server:
+            yield folder, Postgres(folder / "postgres", server)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
