@@ -127,7 +127,8 @@ def stored_order(records: Sequence[Any]) -> StoredOrder | None:
     """An order from its rows, oldest first; None where there is none.
 
     The row to read the order itself from is INITIATED; every row carries the same fields, so any will do where a
-    trail lacks it.
+    trail lacks it. Claims and cancels come along where the statement asked for them; reconciliation, which decides
+    by the claims themselves, does not.
     """
     if not records:
         return None

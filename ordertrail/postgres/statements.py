@@ -146,14 +146,23 @@ SELECT o.id, o.status::text AS status
   JOIN orders o ON o.id = x.id AND o.status = x.status
 """
 
-# An attempt without a recorded answer, or with one that proves nothing, leaves the order in doubt.
-READ_ORDER = """
+# An attempt without a recorded answer, or with one that does not prove that it did nothing, leaves the order in doubt;
+# "accepted" too, for as long as the row that says so has not been written.
+HAS_OPEN_CLAIM = """
+EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+         WHERE a.order_id = {id} AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)"""
+
+# A cancel forbids every further send from the moment it is committed.
+IS_FORBIDDEN = """
+EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = {id})"""
+
+# The two questions do not depend on the row, so they are asked once an order.
+READ_ORDER = f"""
 SELECT id, orders.created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
        exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at,
-       EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
-                WHERE a.order_id = $1 AND coalesce(w.answer, 'unknown') = 'unknown') AS has_open_claim,
-       EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = $1) AS is_forbidden
+       {HAS_OPEN_CLAIM.format(id="$1::varchar")} AS has_open_claim,
+       {IS_FORBIDDEN.format(id="$1::varchar")} AS is_forbidden
   FROM orders
  WHERE id = $1::varchar
  ORDER BY orders.created_at, orders.status
-"""
+"""  # noqa: S608  # nosec B608 - built from constants
