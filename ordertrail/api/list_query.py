@@ -1,0 +1,171 @@
+"""The query of `GET /orders` → filters, a page's size and a cursor, or everything that is wrong with it at once.
+
+Strict, because a filter that is misspelled or given twice and silently ignored answers another question than the
+one that was asked.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from ordertrail.api.cursor import OtherFilters, UnreadableCursor, read_cursor
+from ordertrail.domain.errors import FieldProblem
+from ordertrail.domain.order import CLIENT_ORDER_ID_LENGTH_MAX, INSTRUMENT_LENGTH, Side
+from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.postgres.reads import OrderFilter
+
+LIMIT_DEFAULT = 100
+LIMIT_MAX = 500
+
+FILTERS = ("status", "outcome", "instrument", "side", "client_order_id", "created_after", "created_before")
+PARAMETERS = ("limit", "cursor", *FILTERS)
+
+_NAME_LENGTH_SHOWN = 64
+_INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
+_CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
+_LIMIT = re.compile(r"\d{1,3}", re.ASCII)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+_NO_SUCH_TIME = "must be a time that exists, in the years 1 to 9999"
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+Pairs = Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A page of a list: `limit` orders after `before_id` in falling order of ids."""
+
+    wanted: OrderFilter
+    limit: int
+    before_id: str | None
+
+
+class InvalidQuery(Exception):
+    """The query means nothing, or may mean two things."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{p.pointer} {p.detail}" for p in problems))
+        self.problems = problems
+
+
+class _Invalid(ValueError):
+    """A value is not valid; the text says what it must be."""
+
+
+def parse_list_query(pairs: Pairs) -> ListQuery:
+    """Read the query's parameters. Raises InvalidQuery."""
+    values, problems = _once_each(pairs, PARAMETERS)
+
+    def read(name: str, read_value: Callable[[str], T]) -> T | None:
+        value = values.get(name)
+        try:
+            return None if value is None else read_value(value)
+        except _Invalid as invalid:
+            problems.append(FieldProblem(_pointer(name), str(invalid)))
+            return None
+
+    limit = read("limit", _limit)
+    wanted = OrderFilter(
+        status=read("status", lambda value: _choice(value, OrderStatus)),
+        outcome=read("outcome", lambda value: _choice(value, Outcome)),
+        instrument=read("instrument", _instrument),
+        side=read("side", lambda value: _choice(value, Side)),
+        client_order_id=read("client_order_id", _client_order_id),
+        created_after=read("created_after", _whole_microsecond_before),
+        created_before=read("created_before", _whole_microsecond_after),
+    )
+    # A cursor is checked against the filters, so it says nothing while they cannot be read.
+    before_id = None if problems else read("cursor", lambda cursor: _before_id(cursor, wanted))
+    if problems:
+        raise InvalidQuery(problems)
+    return ListQuery(wanted, LIMIT_DEFAULT if limit is None else limit, before_id)
+
+
+def refuse_parameters(pairs: Pairs) -> None:
+    """For what takes no parameters. Raises InvalidQuery."""
+    _, problems = _once_each(pairs, ())
+    if problems:
+        raise InvalidQuery(problems)
+
+
+def _once_each(pairs: Pairs, known: tuple[str, ...]) -> tuple[dict[str, str], list[FieldProblem]]:
+    values: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            problems[name] = "is not a parameter here" + (f"; there are {', '.join(known)}" if known else "")
+        elif name in values:
+            problems[name] = "is given more than once"
+        values[name] = value
+    return values, [FieldProblem(_pointer(name), detail) for name, detail in problems.items()]
+
+
+def _pointer(name: str) -> str:
+    return "/query/" + name[:_NAME_LENGTH_SHOWN].replace("~", "~0").replace("/", "~1")
+
+
+def _limit(value: str) -> int:
+    if not _LIMIT.fullmatch(value) or not 1 <= int(value) <= LIMIT_MAX:
+        raise _Invalid(f"must be a whole number from 1 to {LIMIT_MAX}")
+    return int(value)
+
+
+def _choice(value: str, choices: type[E]) -> E:
+    try:
+        return choices(value)
+    except ValueError:
+        raise _Invalid("must be one of " + ", ".join(choices)) from None
+
+
+def _instrument(value: str) -> str:
+    if not _INSTRUMENT.fullmatch(value):
+        raise _Invalid(f"must be {INSTRUMENT_LENGTH} characters, A to Z and 0 to 9")
+    return value
+
+
+def _client_order_id(value: str) -> str:
+    if not _CLIENT_ORDER_ID.fullmatch(value):
+        raise _Invalid(f"must be 1 to {CLIENT_ORDER_ID_LENGTH_MAX} visible ASCII characters")
+    return value
+
+
+def _whole_microsecond_before(value: str) -> datetime:
+    """The column has no finer times, so rounding this way changes no comparison of "after"."""
+    return _moment(value)[0]
+
+
+def _whole_microsecond_after(value: str) -> datetime:
+    """And this way, none of "before"."""
+    moment, is_finer = _moment(value)
+    try:
+        return moment + timedelta(microseconds=1 if is_finer else 0)
+    except OverflowError:
+        raise _Invalid(_NO_SUCH_TIME) from None
+
+
+def _moment(value: str) -> tuple[datetime, bool]:
+    """Cut to the microsecond, and whether something was cut off."""
+    match = _RFC_3339.fullmatch(value)
+    if match is None:
+        hint = "; in a query, + is written %2B" if " " in value else ""
+        raise _Invalid(f"must be a time as in RFC 3339, with an offset{hint}")
+    try:
+        moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _Invalid(_NO_SUCH_TIME) from None
+    finer = (match[1] or "")[len(".123456") :].strip("0")
+    return moment, bool(finer)
+
+
+def _before_id(cursor: str, wanted: OrderFilter) -> str:
+    try:
+        return read_cursor(cursor, wanted)
+    except UnreadableCursor:
+        raise _Invalid("is not a cursor that came as next_cursor") from None
+    except OtherFilters:
+        raise _Invalid("comes from a list with other filters; keep them the same from page to page") from None
