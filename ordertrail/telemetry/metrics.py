@@ -65,6 +65,21 @@ ORPHANS = Counter("ordertrail_orphans", "Orders found at the exchange that were 
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )
+GATE_BREAKER = Gauge(
+    "ordertrail_gate_breaker",
+    "The breaker before the exchange, the worst of all processes: 0 closed, 1 half open, 2 held, 3 open.",
+    ["budget"],
+    multiprocess_mode="livemax",
+)
+GATE_STOPS = Counter(
+    "ordertrail_gate_stops", "Times a breaker opened, or held because the exchange throttled.", ["budget", "state"]
+)
+GATE_REFUSED = Counter("ordertrail_gate_refused", "Calls that the gate did not let through.", ["budget", "cause"])
+GATE_IN_FLIGHT = Gauge(
+    "ordertrail_gate_in_flight", "Calls under way to the exchange.", ["budget"], multiprocess_mode="livesum"
+)
+GATE_WAITING = Gauge("ordertrail_gate_waiting", "Calls that wait at the gate.", ["budget"], multiprocess_mode="livesum")
+GATE_HALTED = Gauge("ordertrail_gate_halted", "1 while the operator's halt stands.", multiprocess_mode="livemax")
 
 
 def render() -> tuple[bytes, str]:
