@@ -1,0 +1,142 @@
+"""What the OpenAPI says of the reads, whose answers and parameters no framework derives: we write and read them."""
+
+from typing import Any
+
+from ordertrail.api.list_query import LIMIT_DEFAULT, LIMIT_MAX
+from ordertrail.api.openapi import ORDER, OUTCOMES, STATUSES, problem_response
+
+_NULLABLE_STRING = {"type": ["string", "null"]}
+_TIME = {"type": "string", "format": "date-time"}
+
+_EXAMPLE_ID = "01980b3e-7c1e-7d0a-9a51-2f5f0c9be001"
+_EXAMPLE_TRAIL = [
+    {"status": "INITIATED", "created_at": "2026-11-22T09:30:00.123456Z", "reason": None, "exchange_order_id": None},
+    {"status": "COMPLETED", "created_at": "2026-11-22T09:30:00.131072Z", "reason": None, "exchange_order_id": "X-1"},
+]
+_EXAMPLE = {
+    "id": _EXAMPLE_ID,
+    "created_at": "2026-11-22T09:30:00.123456Z",
+    "type": "limit",
+    "side": "buy",
+    "instrument": "AAPL12345678",
+    "limit_price": 150.0,
+    "quantity": 10,
+    "status": "COMPLETED",
+    "outcome": "placed",
+    "client_order_id": None,
+    "exchange_order_id": "X-1",
+    "place_by": "2026-11-22T09:31:00.123456Z",
+}
+
+TRAIL = {
+    "type": "array",
+    "description": "The rows of the order, oldest first. A row is never changed.",
+    "items": {
+        "type": "object",
+        "required": ["status", "created_at", "reason", "exchange_order_id"],
+        "properties": {
+            "status": {"type": "string", "enum": STATUSES},
+            "created_at": {"type": ["string", "null"], "format": "date-time"},
+            "reason": _NULLABLE_STRING,
+            "exchange_order_id": _NULLABLE_STRING,
+        },
+    },
+}
+
+_SINGLE_ORDER = {
+    "allOf": [
+        ORDER,
+        {
+            "type": "object",
+            "required": ["trail", "executions"],
+            "properties": {"trail": TRAIL, "executions": {"type": "array", "items": {"type": "object"}}},
+        },
+    ]
+}
+
+_PAGE = {
+    "type": "object",
+    "required": ["orders", "next_cursor"],
+    "properties": {
+        "orders": {"type": "array", "items": ORDER},
+        "next_cursor": {"description": "Goes on where this page ends; null: it is the last.", **_NULLABLE_STRING},
+    },
+}
+
+
+def _answer(description: str, schema: dict[str, Any], example: object) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _parameter(name: str, description: str, **schema: object) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+_UNAVAILABLE = problem_response("database-unavailable", headers=_RETRY_AFTER)
+_NOT_FOUND = problem_response("order-not-found")
+_INVALID = problem_response("invalid-request")
+_INTERNAL = problem_response("internal-error")
+
+LIST_ORDERS: dict[str, Any] = {
+    "summary": "List orders, newest first",
+    "description": "Filters combine: an order must fit all of them. Orders that come while you page stand before "
+    "your first page, so no page shifts. Only the key and the page's position are indexed, and so is what went wrong; "
+    "a list that has to look at too many orders for those it shows is given up as `too-slow`: narrow its time.",
+    "tags": ["orders"],
+    "operation_id": "list_orders",
+    "response_model": None,
+    "responses": {
+        200: _answer("A page of orders.", _PAGE, {"orders": [_EXAMPLE], "next_cursor": None}),
+        422: _INVALID,
+        500: _INTERNAL,
+        503: problem_response("database-unavailable", "too-slow", headers=_RETRY_AFTER),
+    },
+    "openapi_extra": {
+        "parameters": [
+            _parameter(
+                "limit", "How many at the most.", type="integer", minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT
+            ),
+            _parameter("cursor", "The `next_cursor` of the page before; the filters must be the same.", type="string"),
+            _parameter("status", "The present status.", type="string", enum=STATUSES),
+            _parameter("outcome", "The present outcome.", type="string", enum=OUTCOMES),
+            _parameter("instrument", "The instrument.", type="string", pattern="^[A-Z0-9]{12}$"),
+            _parameter("side", "The side.", type="string", enum=["buy", "sell"]),
+            _parameter("client_order_id", "The caller's key.", type="string", pattern="^[!-~]{1,255}$"),
+            _parameter("created_after", "Recorded after this moment; RFC 3339 with an offset.", **_TIME),
+            _parameter("created_before", "Recorded before this moment; RFC 3339 with an offset.", **_TIME),
+        ],
+    },
+}
+
+READ_ORDER: dict[str, Any] = {
+    "summary": "Read an order, with its trail and its executions",
+    "tags": ["orders"],
+    "operation_id": "read_order",
+    "response_model": None,
+    "responses": {
+        200: _answer("The order.", _SINGLE_ORDER, {**_EXAMPLE, "trail": _EXAMPLE_TRAIL, "executions": []}),
+        404: _NOT_FOUND,
+        422: _INVALID,
+        500: _INTERNAL,
+        503: _UNAVAILABLE,
+    },
+}
+
+READ_TRAIL: dict[str, Any] = {
+    "summary": "Read an order's trail",
+    "tags": ["orders"],
+    "operation_id": "read_trail",
+    "response_model": None,
+    "responses": {
+        200: _answer(
+            "The trail.",
+            {"type": "object", "required": ["trail"], "properties": {"trail": TRAIL}},
+            {"trail": _EXAMPLE_TRAIL},
+        ),
+        404: _NOT_FOUND,
+        422: _INVALID,
+        500: _INTERNAL,
+        503: _UNAVAILABLE,
+    },
+}
