@@ -6,7 +6,7 @@ Numbers are read as they are written: a price never passes through a binary frac
 import json
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ordertrail.clock import Clock
@@ -23,6 +23,10 @@ from ordertrail.domain.order import (
 
 FIELDS = frozenset({"type", "side", "instrument", "limit_price", "quantity", "client_order_id", "place_by"})
 
+UNKNOWN_FIELDS_NAMED_MAX = 10
+
+_CENT = Decimal("0.01")
+_EXPONENT_MAX = 1_000_000
 _INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
 _CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
 _DECIMAL = re.compile(r"\d{1,32}(\.\d{1,32})?", re.ASCII)
@@ -50,7 +54,19 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_float=Decimal, parse_constant=_refuse_constant)
+def _number(text: str) -> Decimal:
+    """A JSON number as it is written. An exponent that no Decimal can hold is as far out of bounds as any."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        mantissa, _, exponent = text.lower().partition("e")
+        return Decimal(f"{mantissa}e{'-' if exponent.startswith('-') else ''}{_EXPONENT_MAX}")
+
+
+# Whole numbers too: `int` refuses more than 4,300 digits in words of its own.
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_number, parse_int=_number, parse_constant=_refuse_constant
+)
 
 
 def parse_order(body: bytes, *, order_id: str, key: str | None, clock: Clock) -> Order:
@@ -62,8 +78,7 @@ def parse_order(body: bytes, *, order_id: str, key: str | None, clock: Clock) ->
         problems.append(FieldProblem(pointer, detail))
 
     if not fields.keys() <= FIELDS:
-        for name in sorted(fields.keys() - FIELDS):
-            problem("/" + name[:64].replace("~", "~0").replace("/", "~1"), "is not a field of an order")
+        _unknown_fields(sorted(fields.keys() - FIELDS), problem)
 
     kind = _choice(fields.get("type"), _TYPES, "/type", problem)
     side = _choice(fields.get("side"), _SIDES, "/side", problem)
@@ -95,6 +110,15 @@ def _fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
+def _unknown_fields(names: list[str], problem: Any) -> None:
+    for name in names[:UNKNOWN_FIELDS_NAMED_MAX]:
+        # JSON can escape half a character, which no answer in UTF-8 can repeat.
+        shown = name[:64].encode("utf-8", "backslashreplace").decode()
+        problem("/" + shown.replace("~", "~0").replace("/", "~1"), "is not a field of an order")
+    if len(names) > UNKNOWN_FIELDS_NAMED_MAX:
+        problem("", f"has {len(names) - UNKNOWN_FIELDS_NAMED_MAX} more fields that are none of an order")
+
+
 def _choice(value: Any, choices: dict[str, Any], pointer: str, problem: Any) -> Any:
     choice = choices.get(value) if isinstance(value, str) else None
     if choice is None:
@@ -112,8 +136,7 @@ def _price(fields: dict[str, Any], kind: OrderType | None, problem: Any) -> Deci
         if kind is OrderType.LIMIT:
             problem("/limit_price", "is needed for a limit order")
         return None
-    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-    if not is_number and not (isinstance(value, str) and _DECIMAL.fullmatch(value)):
+    if not isinstance(value, Decimal) and not (isinstance(value, str) and _DECIMAL.fullmatch(value)):
         problem("/limit_price", "must be a number, or a string of digits with at most one point")
         return None
     price = Decimal(value)
@@ -121,11 +144,12 @@ def _price(fields: dict[str, Any], kind: OrderType | None, problem: Any) -> Deci
     if detail is not None:
         problem("/limit_price", detail)
         return None
-    return price
+    # Exact, for more decimals than these were zeros; they could be thousands.
+    return price.quantize(_CENT)
 
 
 def _quantity(value: Any, problem: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+    if not isinstance(value, Decimal):
         problem("/quantity", "must be a whole JSON number")
         return None
     # Compared before it is converted: 1e999999 is a short text and a long number.

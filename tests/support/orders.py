@@ -40,12 +40,13 @@ def a_market_order(**changes: Any) -> Order:
     return an_order(**({"type": OrderType.MARKET, "limit_price": None} | changes))
 
 
-def request_body(*, without: str | None = None, **changes: Any) -> bytes:
+def request_body(**changes: Any) -> bytes:
     """The seed's request with changes, as JSON."""
-    fields = SEED_ORDER | changes
-    if without is not None:
-        del fields[without]
-    return json.dumps(fields).encode()
+    return json.dumps(SEED_ORDER | changes).encode()
+
+
+def request_body_without(field: str) -> bytes:
+    return json.dumps({name: value for name, value in SEED_ORDER.items() if name != field}).encode()
 
 
 def body_with(field: str, literal: str) -> bytes:
