@@ -1,0 +1,269 @@
+"""`ordertrail up` as a person meets it: one command, one order, Ctrl-C, and what happens when things die."""
+
+import contextlib
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ordertrail.up import MARK, _end_leftovers
+from tests.support.postgres import open_folder
+from tests.support.until import until
+
+WAIT_SECONDS = 60
+# The seed's own order.
+ORDER = {"type": "limit", "side": "buy", "instrument": "AAPL12345678", "limit_price": 150.00, "quantity": 10}
+
+
+class Up:
+    """A running `ordertrail up`, and what it says."""
+
+    def __init__(self, data_dir: Path, port: int = 0) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ordertrail", "up", "--port", str(port)],
+            env={**os.environ, "ORDERTRAIL_DATA_DIR": str(data_dir)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.said = ""
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
+        self._lines.put("")
+
+    def hear(self, words: str) -> None:
+        """Wait until it has said that."""
+        while words not in self.said:
+            line = self._lines.get(timeout=WAIT_SECONDS)
+            assert line, f"it ended without saying {words!r}, but: {self.said}"
+            self.said += line
+
+    def url(self, name: str) -> str:
+        found = re.search(rf"^  {name} +(\S+)", self.said, re.MULTILINE)
+        assert found is not None, self.said
+        return found[1]
+
+    def ended(self) -> int:
+        """Wait for its end; the exit code."""
+        code = self.process.wait(WAIT_SECONDS)
+        self._reader.join(WAIT_SECONDS)
+        while line := self._lines.get(timeout=WAIT_SECONDS):
+            self.said += line
+        self._lines.put("")
+        return code
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.ended()
+
+    def children(self) -> dict[str, psutil.Process]:
+        """By the last word that tells them apart."""
+        return {_kind(child): child for child in psutil.Process(self.process.pid).children()}
+
+
+def _kind(process: psutil.Process) -> str:
+    command = process.cmdline()
+    return "postgres" if "postgres" in command[0] else "exchange" if "simulated_exchange" in command else "api"
+
+
+@contextlib.contextmanager
+def up(data_dir: Path, port: int = 0) -> Iterator[Up]:
+    running = Up(data_dir, port)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGTERM)
+        running.ended()
+
+
+@contextlib.contextmanager
+def up_and_ready(data_dir: Path) -> Iterator[Up]:
+    with up(data_dir) as running:
+        running.hear("Ctrl-C stops all of it.")
+        yield running
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder / "data"
+
+
+def call(method: str, url: str, body: object = None) -> tuple[int, Any]:
+    request = urllib.request.Request(
+        url,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def statuses(running: Up, order_id: str) -> list[str]:
+    _, answer = call("GET", f"{running.url('API')}/orders/{order_id}/trail")
+    return [row["status"] for row in answer["trail"]]
+
+
+def test_an_order_is_placed_and_its_trail_is_kept_over_a_restart(data_dir: Path) -> None:
+    with up_and_ready(data_dir) as running:
+        status, order = call("POST", f"{running.url('API')}/orders", ORDER)
+        children = list(running.children().values())
+        code = running.stop()
+
+    with up_and_ready(data_dir) as again:
+        trail = statuses(again, order["id"])
+
+    assert (status, order["status"], trail) == (201, "COMPLETED", ["INITIATED", "COMPLETED"])
+    assert code == 0
+    assert "Traceback" not in running.said
+    assert len(children) == 3 and not any(child.is_running() for child in children)
+
+
+def test_the_command_it_shows_is_the_seeds_and_works(data_dir: Path) -> None:
+    with up_and_ready(data_dir) as running:
+        shown = running.said[running.said.index("curl ") : running.said.index("Ctrl-C stops")]
+
+        body = shown[shown.index("{") : shown.rindex("}") + 1]
+        status, _ = call("POST", shown.split("'")[1], json.loads(body))
+
+    assert status == 201
+    assert json.loads(body) == ORDER
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_an_order_on_its_way_is_finished_before_anything_under_it_stops(data_dir: Path, number: signal.Signals) -> None:
+    with up_and_ready(data_dir) as running, ThreadPoolExecutor(max_workers=1) as client:
+        call("PUT", f"{running.url('exchange')}/v1/faults", {"latency_ms": 1500})
+        answer = client.submit(call, "POST", f"{running.url('API')}/orders", ORDER)
+        until(lambda: call("GET", f"{running.url('API')}/orders")[1]["orders"])
+
+        code = running.stop(number)
+
+        assert answer.result(WAIT_SECONDS)[0] == 201
+    assert code == 0
+
+
+def test_a_second_ctrl_c_hurries(data_dir: Path) -> None:
+    with up_and_ready(data_dir) as running:
+        for process in running.children().values():
+            if _kind(process) == "api":
+                process.suspend()  # it will never drain
+        running.process.send_signal(signal.SIGINT)
+        running.hear("Stopping")
+
+        code = running.stop()
+
+    assert code == 0
+    assert "Ending The API at once." in running.said
+
+
+def test_a_killed_run_leaves_nothing_in_the_way_of_the_next(data_dir: Path) -> None:
+    with up_and_ready(data_dir) as running:
+        _, order = call("POST", f"{running.url('API')}/orders", ORDER)
+        children = list(running.children().values())
+        running.process.kill()
+
+        with up_and_ready(data_dir) as again:
+            trail = statuses(again, order["id"])
+
+            assert not any(child.is_running() for child in children)
+    assert trail == ["INITIATED", "COMPLETED"]
+
+
+def test_only_marked_processes_are_ended_as_leftovers(data_dir: Path) -> None:
+    data_dir.mkdir()
+    waits = [sys.executable, "-c", "input()"]
+    other = {**os.environ, MARK: str(data_dir / "other")}
+    ours = {**os.environ, MARK: str(data_dir)}
+    with (
+        subprocess.Popen(waits, stdin=subprocess.PIPE, env=ours) as leftover,
+        subprocess.Popen(waits, stdin=subprocess.PIPE, env=other) as foreign,
+    ):
+        # Until a process has begun its program, its environment is still a copy of ours.
+        for process, mark in ((leftover, ours), (foreign, other)):
+            until(lambda pid=process.pid, mark=mark: psutil.Process(pid).environ().get(MARK) == mark[MARK])  # type: ignore[misc] # bound now
+
+        _end_leftovers(data_dir)
+
+        assert leftover.poll() is not None
+        assert foreign.poll() is None
+        foreign.communicate(b"\n")
+
+
+@pytest.mark.parametrize("kind", ["postgres", "exchange", "api"])
+def test_whatever_dies_is_started_again(data_dir: Path, kind: str) -> None:
+    with up_and_ready(data_dir) as running:
+        running.children()[kind].kill()
+        running.hear("Starting it again")
+
+        until(lambda: _placed(running))
+
+
+def _placed(running: Up) -> bool:
+    try:
+        return call("POST", f"{running.url('API')}/orders", ORDER)[0] == 201
+    except OSError:
+        return False
+
+
+def test_a_taken_port_is_named_with_the_way_out(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with up(data_dir, port) as running:
+            code = running.ended()
+
+    assert code == 2
+    assert f"Port {port} is taken" in running.said
+    assert f"PORT={port + 1} make up" in running.said
+    assert "Traceback" not in running.said
+
+
+def test_a_second_one_on_the_same_data_is_refused(data_dir: Path) -> None:
+    with up_and_ready(data_dir) as running, up(data_dir) as second:
+        code = second.ended()
+
+        assert code == 2
+        assert f"Another `ordertrail up` (process {running.process.pid})" in second.said
+        assert call("GET", f"{running.url('API')}/readyz")[0] == 200
+
+
+def test_a_broken_database_is_explained(data_dir: Path) -> None:
+    (data_dir / "postgres" / "data").mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(data_dir / "postgres" / "data", 65534, 65534)
+
+    with up(data_dir) as running:
+        code = running.ended()
+
+    assert code == 2
+    assert "no whole PostgreSQL data folder" in running.said
+    assert "Traceback" not in running.said
