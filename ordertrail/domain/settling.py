@@ -22,11 +22,17 @@ from ordertrail.domain.trail import (
     UNKNOWN,
     OrderStatus,
     TrailRow,
+    fold_exchange_order_id,
 )
 
 PROVED = "proved:"
 PRESUMED = "presumed:"
 VERIFIED = "verified"
+EXECUTION = "execution"
+
+# What is longer than a calendar has room for is for ever.
+_FOR_EVER_SECONDS = 1e9
+_CAPABILITIES_UNKNOWN = "the venue's capabilities are not known"
 
 _AT_EXCHANGE = {
     "new": OrderStatus.COMPLETED,
@@ -46,6 +52,14 @@ class SendAnswer(StrEnum):
     UNKNOWN = "unknown"
 
 
+_BY_STRENGTH = (SendAnswer.ACCEPTED, SendAnswer.REFUSED, SendAnswer.UNKNOWN, SendAnswer.NOT_SENT)
+_FIRST_SEND_STATUSES = (
+    OrderStatus.EXCHANGE_CREATION_FAILED,
+    OrderStatus.DATABASE_PERSISTENCE_FAILED,
+    OrderStatus.EXCHANGE_OUTCOME_UNKNOWN,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """One send of an order: the first, or a claimed one."""
@@ -54,6 +68,7 @@ class Send:
     accept_by: datetime | None
     answer: SendAnswer | None
     reason: str = ""
+    exchange_order_id: str | None = None
 
     @property
     def may_have_arrived(self) -> bool:
@@ -63,7 +78,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An order that is not settled, as one transaction saw it; `now` is the database's clock."""
+    """An order that is not settled, as one transaction saw it; `now` is the database's clock.
+
+    `sighted_as`: the exchange order id under which the exchange's own reports or lists have shown it.
+    """
 
     order: Order
     created_at: datetime
@@ -71,6 +89,7 @@ class Doubt:
     sends: tuple[Send, ...]
     now: datetime
     is_cancel_wanted: bool = False
+    sighted_as: str | None = None
 
     @property
     def statuses(self) -> frozenset[OrderStatus]:
@@ -80,9 +99,24 @@ class Doubt:
     @property
     def was_accepted(self) -> bool:
         """Whether the exchange has ever said that it accepted it."""
-        return bool(self.statuses & PLACED_STATUSES) or any(
-            row.status is OrderStatus.DATABASE_PERSISTENCE_FAILED and row.reason == ACCEPTED for row in self.rows
+        return (
+            self.sighted_as is not None
+            or bool(self.statuses & PLACED_STATUSES)
+            or any(send.answer is SendAnswer.ACCEPTED for send in self.sends)
         )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether some row or answer forbids every further send: refused, or never to be sent at all."""
+        return any(send.answer is SendAnswer.REFUSED for send in self.sends) or any(
+            row.reason == NOT_RECORDED for row in self.rows
+        )
+
+    @property
+    def exchange_order_id(self) -> str | None:
+        """The exchange's id, from whatever has told it."""
+        told = (send.exchange_order_id for send in self.sends)
+        return self.sighted_as or fold_exchange_order_id(self.rows) or next(filter(None, told), None)
 
     @property
     def may_have_arrived(self) -> bool:
@@ -125,7 +159,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Claim another send, and send."""
+    """Claim another send, and send; it must start before `send_by_max`, where there is one."""
+
+    send_by_max: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,54 +175,63 @@ Step = Settle | Append | Wait | Resend | Cancel
 
 
 def first_send(rows: Sequence[TrailRow], *, send_by: datetime, accept_by: datetime | None) -> Send:
-    """The send of the request that brought the order, from what its rows say of it."""
-    for row in rows:
-        reason = row.reason or ""
-        if row.status is OrderStatus.EXCHANGE_OUTCOME_UNKNOWN:
-            return Send(send_by, accept_by, SendAnswer.UNKNOWN, reason)
-        if row.status in (OrderStatus.EXCHANGE_CREATION_FAILED, OrderStatus.DATABASE_PERSISTENCE_FAILED):
-            return Send(send_by, accept_by, _answer_in(reason), reason)
-    return Send(send_by, accept_by, None)
+    """The send of the request that brought the order, from what its rows say of it, in whatever order they came."""
+    told = [
+        (_answer_in(row.reason or ""), row.reason or "", row.exchange_order_id)
+        for row in rows
+        if row.status in _FIRST_SEND_STATUSES
+    ]
+    if not told:
+        return Send(send_by, accept_by, None)
+    answer, reason, exchange_order_id = min(told, key=lambda each: _BY_STRENGTH.index(each[0]))
+    return Send(send_by, accept_by, answer, reason, exchange_order_id)
 
 
 def before_asking(doubt: Doubt) -> Settle | None:
     """Settle what the rows alone settle; None: ask the venue."""
     statuses = doubt.statuses
-    if OrderStatus.NOT_PLACED in statuses and not statuses & PLACED_STATUSES:
-        return Settle()
     if statuses & TERMINAL_AT_EXCHANGE:
         return Settle()
     if statuses & PLACED_STATUSES and not doubt.is_cancel_wanted:
         return Settle()
-    if doubt.was_accepted or doubt.may_have_arrived:
+    if doubt.was_accepted:
         return None
-    # Every send is proved not to have placed it.
-    if any(row.reason == NOT_RECORDED for row in doubt.rows):
+    if OrderStatus.NOT_PLACED in statuses:
         return Settle()
-    if any(send.answer is SendAnswer.REFUSED for send in doubt.sends):
-        return Settle(_not_placed(doubt, PROVED + _last_reason(doubt)))
-    if not _may_send(doubt):
-        return Settle(_not_placed(doubt, PROVED + _last_reason(doubt)))
-    return None
+    if doubt.may_have_arrived:
+        return None
+    return _settle_unsent(doubt)
 
 
-def after_asking(doubt: Doubt, verification: Verification, capabilities: Capabilities | None, rules: Rules) -> Step:
+def after_asking(
+    doubt: Doubt,
+    verification: Verification,
+    capabilities: Capabilities | None,
+    rules: Rules,
+    *,
+    forgotten_until: datetime | None = None,
+) -> Step:
     """The next step; `doubt` was read before the question was asked, so that its sends are older than the answer.
 
     `capabilities` None: the venue has not been able to say; nothing is sent on the strength of that.
+    `forgotten_until`: the venue has begun a new epoch, which was seen then; what it does not know of the time
+    before, it may have forgotten.
     """
-    if isinstance(verification, NoAnswer):
-        return Wait(f"no answer: {verification.cause}")
-    if isinstance(verification, Found):
-        return _found(doubt, verification)
-    assert isinstance(verification, Absent)
-    return _absent(doubt, capabilities, rules)
+    match verification:
+        case NoAnswer(cause=cause):
+            return Wait(f"no answer: {cause}")
+        case Found():
+            return _found(doubt, verification)
+        case Absent():
+            if doubt.was_accepted:
+                return _accepted_and_absent(doubt, capabilities, rules)
+            return _absent(doubt, capabilities, rules, forgotten_until)
 
 
 def _found(doubt: Doubt, found: Found) -> Step:
     at_exchange = found.order
     if not at_exchange.equals(doubt.order):
-        return Append((TrailRow(OrderStatus.UNRESOLVED, "differs_at_exchange", at_exchange.exchange_order_id),))
+        return _unresolved(doubt, "differs_at_exchange", at_exchange.exchange_order_id)
     exchange_order_id = at_exchange.exchange_order_id
     completed = TrailRow(OrderStatus.COMPLETED, VERIFIED, exchange_order_id)
     if at_exchange.ord_status == "rejected":
@@ -205,23 +250,59 @@ def _found(doubt: Doubt, found: Found) -> Step:
     return Settle(rows)
 
 
-def _absent(doubt: Doubt, capabilities: Capabilities | None, rules: Rules) -> Step:
-    if doubt.was_accepted:
-        # It said yes, and now it knows nothing of it: one of the two is wrong, and we cannot tell which.
-        return Append((TrailRow(OrderStatus.UNRESOLVED, "accepted_and_absent"),))
-    if not doubt.may_have_arrived:
-        return Resend() if capabilities is not None else Wait("the venue's capabilities are not known")
+def _accepted_and_absent(doubt: Doubt, capabilities: Capabilities | None, rules: Rules) -> Step:
+    """It said yes, and now it does not know the order: it shows it late, only while open, or contradicts itself."""
     if capabilities is None:
-        return Wait("the venue's capabilities are not known")
+        return Wait(_CAPABILITIES_UNKNOWN)
+    if doubt.sighted_as is not None or capabilities.visible_within_seconds > _FOR_EVER_SECONDS:
+        # Its own reports prove the acceptance; and where it never has to show an order, its answer does.
+        reason = ACCEPTED if doubt.sighted_as is None else EXECUTION
+        rows = (TrailRow(OrderStatus.COMPLETED, reason, doubt.exchange_order_id),)
+        return Cancel(rows) if doubt.is_cancel_wanted else Settle(rows)
+    seconds = rules.answer_seconds + capabilities.visible_within_seconds + rules.clock_margin_seconds
+    shown_by = max(send.send_by for send in doubt.sends) + timedelta(seconds=seconds)
+    if doubt.now < shown_by:
+        return Wait("accepted, and not shown yet", shown_by)
+    return _unresolved(doubt, "accepted_and_absent", doubt.exchange_order_id)
+
+
+def _absent(doubt: Doubt, capabilities: Capabilities | None, rules: Rules, forgotten_until: datetime | None) -> Step:
+    if OrderStatus.NOT_PLACED in doubt.statuses:
+        return Settle()
+    if not doubt.may_have_arrived:
+        settled = _settle_unsent(doubt)
+        if settled is not None:
+            return settled
+        return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else Resend()
+    if capabilities is None:
+        return Wait(_CAPABILITIES_UNKNOWN)
+    if forgotten_until is not None and doubt.created_at < forgotten_until:
+        return _unresolved(doubt, "exchange_forgot")
     counts_from = absence_counts_from(doubt, capabilities, rules)
     if counts_from is None:
-        return Append((TrailRow(OrderStatus.UNRESOLVED, "absence_cannot_be_proved"),))
+        return _unresolved(doubt, "absence_cannot_be_proved")
     if doubt.now < counts_from:
         return Wait("absence does not count yet", counts_from)
-    if _may_send(doubt) and may_resend(doubt, capabilities, rules):
-        return Resend()
+    resend = _safe_resend(doubt, capabilities, rules) if _may_send(doubt) else None
+    if resend is not None:
+        return resend
     strength = PROVED if capabilities.honours_accept_by and _all_have_accept_by(doubt) else PRESUMED
     return Settle(_not_placed(doubt, strength + "absent"))
+
+
+def _settle_unsent(doubt: Doubt) -> Settle | None:
+    """Every send is proved not to have placed it: settled, unless it may be sent again."""
+    if _may_send(doubt):
+        return None
+    if any(row.reason == NOT_RECORDED for row in doubt.rows):
+        return Settle()
+    return Settle(_not_placed(doubt, PROVED + _last_reason(doubt)))
+
+
+def _unresolved(doubt: Doubt, why: str, exchange_order_id: str | None = None) -> Append | Wait:
+    if OrderStatus.UNRESOLVED in doubt.statuses:
+        return Wait(why)
+    return Append((TrailRow(OrderStatus.UNRESOLVED, why, exchange_order_id),))
 
 
 def absence_counts_from(doubt: Doubt, capabilities: Capabilities, rules: Rules) -> datetime | None:
@@ -240,35 +321,36 @@ def absence_counts_from(doubt: Doubt, capabilities: Capabilities, rules: Rules) 
         else:
             last_accepted = send.send_by + timedelta(seconds=rules.answer_seconds)
             seconds = capabilities.accepts_within_seconds + capabilities.visible_within_seconds
-        if seconds == float("inf"):
+        if seconds > _FOR_EVER_SECONDS:
             return None
         moment = last_accepted + timedelta(seconds=seconds + rules.clock_margin_seconds)
         latest = moment if latest is None else max(latest, moment)
     return latest
 
 
-def may_resend(doubt: Doubt, capabilities: Capabilities, rules: Rules) -> bool:
-    """Whether a send after one that may have arrived cannot make a second order, by the venue's own promises.
+def _safe_resend(doubt: Doubt, capabilities: Capabilities, rules: Rules) -> Resend | None:
+    """A send after one that may have arrived and is absent, if by the venue's own promises it makes no second order.
 
     "While open" counts as never: an order that was filled at once may be placed again under its id.
     """
     if capabilities.honours_accept_by and _all_have_accept_by(doubt):
-        return True
+        return Resend()
     unique = capabilities.client_order_id_unique
     if unique == "forever":
-        return True
-    if isinstance(unique, int | float):
-        # The first may have been accepted as early as it was sent; the resend as late as it may take.
-        first = min(send.send_by for send in doubt.sends) - timedelta(seconds=rules.answer_seconds)
-        first = min(first, doubt.created_at)
-        takes = 2 * rules.answer_seconds + capabilities.accepts_within_seconds + rules.clock_margin_seconds
-        return takes < unique and doubt.now + timedelta(seconds=takes) < first + timedelta(seconds=unique)
-    return False
+        return Resend()
+    if isinstance(unique, str):
+        return None
+    if unique > _FOR_EVER_SECONDS:
+        return Resend()
+    # The first may have been accepted as early as it was recorded, the resend as late as it may take.
+    takes = rules.answer_seconds + capabilities.accepts_within_seconds + rules.clock_margin_seconds
+    send_by_max = doubt.created_at + timedelta(seconds=unique - takes)
+    return Resend(send_by_max) if doubt.now < send_by_max else None
 
 
 def _may_send(doubt: Doubt) -> bool:
     place_by = doubt.order.place_by
-    return place_by is not None and doubt.now < place_by and not doubt.is_cancel_wanted
+    return place_by is not None and doubt.now < place_by and not doubt.is_cancel_wanted and not doubt.is_final
 
 
 def _all_have_accept_by(doubt: Doubt) -> bool:

@@ -1,0 +1,529 @@
+"""What is done with an order in doubt: each branch as an example, and what must hold whatever the rows say."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ordertrail.domain.answer import Absent, Found, NoAnswer, VenueOrder, Verification
+from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.settling import (
+    Append,
+    Cancel,
+    Doubt,
+    Resend,
+    Rules,
+    Send,
+    SendAnswer,
+    Settle,
+    Step,
+    Wait,
+    absence_counts_from,
+    after_asking,
+    before_asking,
+    first_send,
+)
+from ordertrail.domain.trail import OrderStatus, TrailRow
+
+S = OrderStatus
+START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+RULES = Rules(answer_seconds=5, clock_margin_seconds=1)
+ORDER = Order(
+    "order-1", OrderType.LIMIT, Side.BUY, "AAPL12345678", Decimal("10.50"), 10, place_by=START + timedelta(seconds=60)
+)
+MARKET = replace(ORDER, type=OrderType.MARKET, limit_price=None, place_by=None)
+DURABLE = Capabilities("e", "forever", 0, 10, honours_accept_by=True)
+FOREVER = Capabilities("e", "forever", 0, 10)
+WHILE_OPEN = Capabilities("e", "while_open", 0, 10)
+FOR_A_MINUTE = Capabilities("e", 60.0, 0, 10)
+OPEN_ONLY = Capabilities("e", "while_open", UNBOUNDED, 10, honours_accept_by=True)
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def doubt(
+    *rows: tuple[OrderStatus, str],
+    now: float = 20,
+    order: Order = ORDER,
+    accept_by: datetime | None = START + timedelta(seconds=10),
+    resends: tuple[Send, ...] = (),
+    is_cancel_wanted: bool = False,
+    sighted_as: str | None = None,
+) -> Doubt:
+    trail = (TrailRow(S.INITIATED), *(TrailRow(status, reason) for status, reason in rows))
+    first = first_send(trail, send_by=at(5), accept_by=accept_by)
+    return Doubt(order, START, trail, (first, *resends), at(now), is_cancel_wanted, sighted_as)
+
+
+def resend(answer: SendAnswer | None, reason: str = "", *, send_by: float = 30) -> Send:
+    return Send(at(send_by), at(send_by + 5), answer, reason)
+
+
+def at_exchange(ord_status: str = "new", **changes: Any) -> Found:
+    order = VenueOrder(
+        "x-1", ORDER.id, ORDER.type, ORDER.side, ORDER.instrument, ORDER.limit_price, ORDER.quantity, ord_status, 0, 10,
+        None, "no_funds" if ord_status == "rejected" else None,
+    )  # fmt: skip
+    return Found(replace(order, **changes))
+
+
+def ask(
+    of: Doubt,
+    answer: Verification,
+    capabilities: Capabilities | None = DURABLE,
+    *,
+    forgotten_until: float | None = None,
+) -> Step:
+    until = None if forgotten_until is None else at(forgotten_until)
+    return after_asking(of, answer, capabilities, RULES, forgotten_until=until)
+
+
+def rows_of(step: Step | None) -> list[tuple[OrderStatus, str | None]]:
+    return [(row.status, row.reason) for row in getattr(step, "rows", ())]
+
+
+UNKNOWN = (S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout")
+NOT_SENT = (S.EXCHANGE_CREATION_FAILED, "not_sent:connect_failed")
+REFUSED = (S.EXCHANGE_CREATION_FAILED, "refused:no_funds")
+NOT_RECORDED = (S.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded")
+ACCEPTED = (S.DATABASE_PERSISTENCE_FAILED, "accepted")
+PLACED = (S.COMPLETED, "verified")
+NOT_PLACED = (S.NOT_PLACED, "proved:absent")
+UNRESOLVED = (S.UNRESOLVED, "absence_cannot_be_proved")
+
+
+# What the rows alone settle
+
+
+@pytest.mark.parametrize("status", [S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED])
+@pytest.mark.parametrize("is_cancel_wanted", [False, True])
+def test_terminal_order_is_settled(status: OrderStatus, is_cancel_wanted: bool) -> None:
+    assert before_asking(doubt(UNKNOWN, (status, "verified"), is_cancel_wanted=is_cancel_wanted)) == Settle()
+
+
+def test_placed_order_is_settled_unless_it_is_to_be_canceled() -> None:
+    assert before_asking(doubt(PLACED)) == Settle()
+    assert before_asking(doubt(PLACED, is_cancel_wanted=True)) is None
+
+
+@pytest.mark.parametrize("rows", [(), (UNKNOWN,), (ACCEPTED,), ((S.DATABASE_PERSISTENCE_FAILED, "unknown:timeout"),)])
+def test_what_may_have_arrived_is_asked_for(rows: tuple[tuple[OrderStatus, str], ...]) -> None:
+    assert before_asking(doubt(*rows, now=99)) is None
+
+
+def test_not_placed_is_settled_unless_the_exchange_has_shown_it() -> None:
+    assert before_asking(doubt(UNKNOWN, NOT_PLACED)) == Settle()
+    assert before_asking(doubt(UNKNOWN, NOT_PLACED, sighted_as="x-1")) is None
+    assert before_asking(doubt(ACCEPTED, NOT_PLACED)) is None
+
+
+def test_order_that_was_never_recorded_is_never_sent() -> None:
+    assert before_asking(doubt(NOT_RECORDED)) == Settle()
+
+
+def test_refused_order_needs_no_other_row() -> None:
+    assert before_asking(doubt(REFUSED)) == Settle()
+    assert before_asking(doubt((S.DATABASE_PERSISTENCE_FAILED, "refused:no_funds"))) == Settle()
+
+
+def test_refused_resend_is_final() -> None:
+    settled = before_asking(doubt(NOT_SENT, resends=(resend(SendAnswer.REFUSED, "refused:no_funds"),), now=32))
+
+    assert rows_of(settled) == [(S.NOT_PLACED, "proved:refused:no_funds")]
+
+
+def test_unsent_order_waits_for_a_send_until_place_by() -> None:
+    assert before_asking(doubt(NOT_SENT, now=59.9)) is None
+    assert rows_of(before_asking(doubt(NOT_SENT, now=60))) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
+
+
+def test_unsent_market_order_is_settled_by_its_own_row() -> None:
+    assert before_asking(doubt(NOT_SENT, order=MARKET)) == Settle()
+
+
+def test_unsent_order_that_is_canceled_is_settled_at_once() -> None:
+    for order in (ORDER, MARKET):
+        settled = before_asking(doubt(NOT_SENT, order=order, is_cancel_wanted=True))
+        assert rows_of(settled) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
+
+
+def test_accepted_resend_whose_row_is_missing_is_asked_for() -> None:
+    accepted = resend(SendAnswer.ACCEPTED, "accepted")
+
+    assert before_asking(doubt(NOT_SENT, resends=(accepted,), now=99)) is None
+    assert before_asking(doubt(NOT_SENT, resends=(accepted,), now=40, is_cancel_wanted=True)) is None
+
+
+def test_claim_without_an_answer_leaves_the_order_in_doubt() -> None:
+    for rows in [(NOT_SENT,), (REFUSED,), (NOT_RECORDED,)]:
+        assert before_asking(doubt(*rows, resends=(resend(None),), now=99)) is None
+
+
+def test_rows_of_the_first_send_tell_the_same_in_any_order() -> None:
+    rows = [TrailRow(S.INITIATED), *(TrailRow(*row) for row in (UNKNOWN, ACCEPTED, NOT_SENT))]
+
+    answers = {first_send(each, send_by=at(5), accept_by=None).answer for each in permutations(rows)}
+
+    assert answers == {SendAnswer.ACCEPTED}
+
+
+# No answer
+
+
+@pytest.mark.parametrize("rows", [(), (UNKNOWN,), (NOT_SENT,), (ACCEPTED,), (UNKNOWN, UNRESOLVED)])
+@pytest.mark.parametrize("now", [1.0, 20.0, 1e6])
+def test_no_answer_changes_nothing(rows: tuple[tuple[OrderStatus, str], ...], now: float) -> None:
+    assert isinstance(ask(doubt(*rows, now=now), NoAnswer("timeout")), Wait)
+
+
+# Found
+
+
+@pytest.mark.parametrize(
+    ("ord_status", "more"),
+    [
+        ("new", []),
+        ("partially_filled", [(S.PARTIALLY_FILLED, "verified")]),
+        ("filled", [(S.FILLED, "verified")]),
+        ("canceled", [(S.CANCELED, "verified")]),
+        ("expired", [(S.EXPIRED, "verified")]),
+    ],
+)
+def test_found_order_is_completed(ord_status: str, more: list[tuple[OrderStatus, str]]) -> None:
+    step = ask(doubt(UNKNOWN), at_exchange(ord_status), None)
+
+    assert isinstance(step, Settle)
+    assert rows_of(step) == [(S.COMPLETED, "verified"), *more]
+    assert all(row.exchange_order_id == "x-1" for row in step.rows)
+
+
+def test_found_rejected_is_not_placed() -> None:
+    assert rows_of(ask(doubt(UNKNOWN), at_exchange("rejected"))) == [(S.NOT_PLACED, "proved:refused:no_funds")]
+
+
+def test_found_rejected_after_acceptance_is_rejected() -> None:
+    rows = [(S.COMPLETED, "verified"), (S.REJECTED, "verified:refused:no_funds")]
+
+    assert rows_of(ask(doubt(ACCEPTED), at_exchange("rejected"))) == rows
+    assert rows_of(ask(doubt(UNKNOWN, sighted_as="x-1"), at_exchange("rejected"))) == rows
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"side": Side.SELL},
+        {"quantity": 11},
+        {"limit_price": Decimal("10.51")},
+        {"instrument": "AAPL12345679"},
+        {"type": OrderType.MARKET, "limit_price": None},
+        {"client_order_id": "order-2"},
+    ],
+)
+def test_found_but_different_is_unresolved_and_asked_for_again(difference: dict[str, Any]) -> None:
+    step = ask(doubt(UNKNOWN), at_exchange(**difference))
+
+    assert isinstance(step, Append)
+    assert rows_of(step) == [(S.UNRESOLVED, "differs_at_exchange")]
+    assert isinstance(ask(doubt(UNKNOWN, UNRESOLVED), at_exchange(**difference)), Wait)
+
+
+def test_late_arrival_wins_over_not_placed() -> None:
+    step = ask(doubt(UNKNOWN, NOT_PLACED, sighted_as="x-1"), at_exchange())
+
+    assert rows_of(step) == [(S.COMPLETED, "verified")]
+    assert isinstance(step, Settle)
+
+
+@pytest.mark.parametrize("ord_status", ["new", "partially_filled"])
+def test_found_order_that_is_to_be_canceled_is_canceled(ord_status: str) -> None:
+    step = ask(doubt(UNKNOWN, is_cancel_wanted=True), at_exchange(ord_status))
+
+    assert isinstance(step, Cancel)
+    assert rows_of(step)[0] == (S.COMPLETED, "verified")
+
+
+def test_found_canceled_ends_the_wish_to_cancel() -> None:
+    assert isinstance(ask(doubt(PLACED, is_cancel_wanted=True), at_exchange("canceled")), Settle)
+
+
+# Absent
+
+
+def test_absence_does_not_count_while_the_first_send_may_arrive() -> None:
+    assert ask(doubt(UNKNOWN, now=10.9), Absent()) == Wait("absence does not count yet", at(11))
+    assert ask(doubt(UNKNOWN, now=20.9), Absent(), FOREVER) == Wait("absence does not count yet", at(21))
+    assert ask(doubt(now=10.9), Absent()) == Wait("absence does not count yet", at(11))
+
+
+def test_absence_counts_from_the_last_send_that_may_have_arrived() -> None:
+    twice = doubt(UNKNOWN, resends=(resend(None),), now=35)
+    not_sent_twice = doubt(UNKNOWN, resends=(resend(SendAnswer.NOT_SENT, "not_sent:closed"),), now=35)
+
+    assert absence_counts_from(twice, DURABLE, RULES) == at(36)
+    assert absence_counts_from(not_sent_twice, DURABLE, RULES) == at(11)
+    assert isinstance(ask(twice, Absent()), Wait)
+
+
+def test_absence_waits_for_what_the_venue_shows_late() -> None:
+    late = replace(DURABLE, visible_within_seconds=30)
+
+    assert ask(doubt(UNKNOWN, now=40), Absent(), late) == Wait("absence does not count yet", at(41))
+
+
+def test_absent_order_without_accept_by_waits_for_what_may_be_accepted_late() -> None:
+    assert isinstance(ask(doubt(UNKNOWN, now=20, accept_by=None), Absent()), Wait)
+    assert isinstance(ask(doubt(UNKNOWN, now=21, accept_by=None), Absent()), Resend)
+
+
+@pytest.mark.parametrize("capabilities", [DURABLE, FOREVER, replace(WHILE_OPEN, honours_accept_by=True)])
+def test_absent_order_is_resent_where_the_venue_protects(capabilities: Capabilities) -> None:
+    assert ask(doubt(UNKNOWN, now=21), Absent(), capabilities) == Resend()
+
+
+@pytest.mark.parametrize("unique", ["while_open", "never"])
+def test_absent_order_is_not_resent_without_protection_and_only_presumed(unique: str) -> None:
+    step = ask(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, client_order_id_unique=unique))  # type: ignore[arg-type]
+
+    assert rows_of(step) == [(S.NOT_PLACED, "presumed:absent")]
+
+
+def test_resend_stays_inside_the_time_for_which_an_id_is_unique() -> None:
+    assert ask(doubt(UNKNOWN, now=43.9), Absent(), FOR_A_MINUTE) == Resend(send_by_max=at(44))
+    assert rows_of(ask(doubt(UNKNOWN, now=44), Absent(), FOR_A_MINUTE)) == [(S.NOT_PLACED, "presumed:absent")]
+
+
+def test_times_beyond_any_calendar_are_for_ever() -> None:
+    assert ask(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, client_order_id_unique=1e300)) == Resend()
+    assert rows_of(ask(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, accepts_within_seconds=1e300))) == [
+        UNRESOLVED
+    ]
+
+
+def test_absent_after_place_by_is_not_placed() -> None:
+    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent())) == [(S.NOT_PLACED, "proved:absent")]
+    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent(), FOREVER)) == [(S.NOT_PLACED, "presumed:absent")]
+    assert rows_of(ask(doubt(UNKNOWN, now=60, accept_by=None), Absent())) == [(S.NOT_PLACED, "presumed:absent")]
+
+
+def test_market_order_is_resent_only_with_a_place_by_of_its_own() -> None:
+    assert rows_of(ask(doubt(UNKNOWN, order=MARKET), Absent())) == [(S.NOT_PLACED, "proved:absent")]
+    assert ask(doubt(UNKNOWN, order=replace(MARKET, place_by=at(60))), Absent()) == Resend()
+
+
+def test_refused_order_is_never_resent_although_an_earlier_send_is_absent() -> None:
+    step = ask(doubt(UNKNOWN, resends=(resend(SendAnswer.REFUSED, "refused:closing"),), now=40), Absent())
+
+    assert rows_of(step) == [(S.NOT_PLACED, "proved:absent")]
+
+
+def test_canceled_order_is_never_resent() -> None:
+    assert rows_of(ask(doubt(UNKNOWN, is_cancel_wanted=True), Absent())) == [(S.NOT_PLACED, "proved:absent")]
+
+
+def test_unsent_order_is_sent_once_the_venue_can_be_asked() -> None:
+    assert ask(doubt(NOT_SENT), Absent()) == Resend()
+    assert ask(doubt(NOT_SENT), Absent(), PROMISES_NOTHING) == Resend()
+    assert isinstance(ask(doubt(NOT_SENT), Absent(), None), Wait)
+
+
+def test_nothing_is_concluded_before_the_capabilities_are_known() -> None:
+    for rows in [(UNKNOWN,), (ACCEPTED,), ()]:
+        assert isinstance(ask(doubt(*rows, now=99), Absent(), None), Wait)
+
+
+@pytest.mark.parametrize("capabilities", [PROMISES_NOTHING, OPEN_ONLY])
+def test_absence_that_proves_nothing_is_for_a_person(capabilities: Capabilities) -> None:
+    assert rows_of(ask(doubt(UNKNOWN, now=99), Absent(), capabilities)) == [UNRESOLVED]
+    assert isinstance(ask(doubt(UNKNOWN, UNRESOLVED, now=99), Absent(), capabilities), Wait)
+
+
+def test_what_the_exchange_may_have_forgotten_is_for_a_person() -> None:
+    assert rows_of(ask(doubt(UNKNOWN, now=21), Absent(), forgotten_until=15)) == [(S.UNRESOLVED, "exchange_forgot")]
+    assert ask(doubt(UNKNOWN, now=21), Absent(), forgotten_until=-1) == Resend()
+    assert ask(doubt(NOT_SENT, now=21), Absent(), forgotten_until=15) == Resend()
+
+
+def test_accepted_and_absent_is_a_contradiction_once_it_should_be_shown() -> None:
+    late = replace(DURABLE, visible_within_seconds=10)
+
+    assert ask(doubt(ACCEPTED, now=20.9), Absent(), late) == Wait("accepted, and not shown yet", at(21))
+    assert rows_of(ask(doubt(ACCEPTED, now=21), Absent(), late)) == [(S.UNRESOLVED, "accepted_and_absent")]
+
+
+def test_accepted_order_need_not_be_shown_where_only_open_ones_are() -> None:
+    assert rows_of(ask(doubt(ACCEPTED, now=99), Absent(), OPEN_ONLY)) == [(S.COMPLETED, "accepted")]
+
+
+def test_execution_report_proves_acceptance_of_an_absent_order() -> None:
+    for rows in [(UNKNOWN,), (UNKNOWN, NOT_PLACED), (NOT_SENT,), (UNKNOWN, UNRESOLVED)]:
+        step = ask(doubt(*rows, sighted_as="x-9", now=99), Absent(), OPEN_ONLY)
+        assert step == Settle((TrailRow(S.COMPLETED, "execution", "x-9"),))
+    to_cancel = ask(doubt(UNKNOWN, sighted_as="x-9", is_cancel_wanted=True), Absent(), OPEN_ONLY)
+    assert isinstance(to_cancel, Cancel)
+
+
+# Whatever the rows, the sends, the venue and the clocks
+
+ROWS = st.lists(
+    st.sampled_from([UNKNOWN, NOT_SENT, REFUSED, NOT_RECORDED, ACCEPTED, PLACED, NOT_PLACED, UNRESOLVED]),
+    max_size=3,
+    unique_by=lambda row: row[0],
+)
+SECONDS = st.one_of(st.floats(0, 100), st.just(UNBOUNDED))
+CAPABILITIES = st.one_of(
+    st.none(),
+    st.builds(
+        Capabilities,
+        epoch=st.just("e"),
+        client_order_id_unique=st.one_of(st.sampled_from(["forever", "while_open", "never"]), st.floats(1, 300)),
+        visible_within_seconds=SECONDS,
+        accepts_within_seconds=SECONDS,
+        honours_accept_by=st.booleans(),
+    ),
+)
+RESENDS = st.lists(
+    st.builds(
+        lambda send_by, has_accept_by, answer: Send(
+            at(send_by), at(send_by + 5) if has_accept_by else None, answer, "" if answer is None else f"{answer}:x"
+        ),
+        st.floats(6, 120),
+        st.booleans(),
+        st.one_of(st.none(), st.sampled_from(SendAnswer)),
+    ),
+    max_size=3,
+)
+DOUBTS = st.builds(
+    lambda rows, now, order, has_accept_by, resends, cancel, sighted: doubt(
+        *rows,
+        now=now,
+        order=order,
+        accept_by=at(10) if has_accept_by else None,
+        resends=tuple(resends),
+        is_cancel_wanted=cancel,
+        sighted_as=sighted,
+    ),
+    ROWS,
+    st.floats(0, 300),
+    st.sampled_from([ORDER, MARKET, replace(MARKET, place_by=at(60)), replace(ORDER, place_by=None)]),
+    st.booleans(),
+    RESENDS,
+    st.booleans(),
+    st.sampled_from([None, None, None, "x-1"]),
+)
+ANSWERS = st.one_of(
+    st.just(Absent()),
+    st.just(NoAnswer("timeout")),
+    st.sampled_from(["new", "partially_filled", "filled", "canceled", "expired", "rejected", "newfangled"]).map(
+        at_exchange
+    ),
+    st.just(at_exchange(quantity=11)),
+)
+MANY = settings(max_examples=300, deadline=None)
+
+
+def protects(of: Doubt, capabilities: Capabilities) -> bool:
+    """By the words of the venue alone: can another send make a second order, given that this one is absent now?"""
+    uncertain = [send for send in of.sends if send.answer in (None, SendAnswer.UNKNOWN)]
+    if not uncertain or capabilities.client_order_id_unique == "forever":
+        return True
+    if capabilities.honours_accept_by and all(send.accept_by and send.accept_by < of.now for send in uncertain):
+        return True
+    unique = capabilities.client_order_id_unique
+    latest = of.now + timedelta(seconds=min(RULES.answer_seconds + capabilities.accepts_within_seconds, 1e6))
+    return not isinstance(unique, str) and latest < of.created_at + timedelta(seconds=unique)
+
+
+@MANY
+@given(DOUBTS, ANSWERS, CAPABILITIES)
+def test_a_resend_is_allowed_and_cannot_make_a_second_order(
+    of: Doubt, answer: Verification, capabilities: Capabilities | None
+) -> None:
+    step = ask(of, answer, capabilities)
+
+    if not isinstance(step, Resend):
+        return
+    assert answer == Absent()
+    assert capabilities is not None
+    assert protects(of, capabilities)
+    assert of.order.place_by is not None and of.now < of.order.place_by
+    assert not of.is_cancel_wanted
+    assert not any(send.answer in (SendAnswer.REFUSED, SendAnswer.ACCEPTED) for send in of.sends)
+    assert not of.statuses & {S.NOT_PLACED, S.COMPLETED}
+    assert not any(row.reason == "not_sent:not_recorded" for row in of.rows)
+    for send in of.sends:
+        if send.may_have_arrived:
+            assert of.now >= (send.accept_by if capabilities.honours_accept_by and send.accept_by else send.send_by)
+
+
+@MANY
+@given(DOUBTS, ANSWERS, CAPABILITIES)
+def test_not_placed_is_never_a_guess(of: Doubt, answer: Verification, capabilities: Capabilities | None) -> None:
+    before = before_asking(of)
+    step = ask(of, answer, capabilities)
+
+    for status, reason in rows_of(before):
+        assert status is S.NOT_PLACED
+        assert reason is not None and reason.startswith("proved:")
+        assert not of.was_accepted
+        assert not of.may_have_arrived
+        assert of.is_final or of.is_cancel_wanted or of.order.place_by is None or of.now >= of.order.place_by
+    for status, reason in rows_of(step):
+        if status is not S.NOT_PLACED or isinstance(answer, Found):
+            continue
+        assert reason is not None
+        assert not of.was_accepted
+        if of.may_have_arrived:
+            assert capabilities is not None
+            counts_from = absence_counts_from(of, capabilities, RULES)
+            assert counts_from is not None and of.now >= counts_from
+            is_proved = capabilities.honours_accept_by and all(
+                send.accept_by is not None for send in of.sends if send.may_have_arrived
+            )
+            assert reason == ("proved:absent" if is_proved else "presumed:absent")
+
+
+@MANY
+@given(DOUBTS, CAPABILITIES)
+def test_no_answer_never_changes_anything(of: Doubt, capabilities: Capabilities | None) -> None:
+    assert isinstance(ask(of, NoAnswer("timeout"), capabilities), Wait)
+
+
+@MANY
+@given(DOUBTS, ANSWERS.filter(lambda answer: isinstance(answer, Found)), CAPABILITIES)
+def test_found_ends_placed_refused_or_unresolved(
+    of: Doubt, answer: Verification, capabilities: Capabilities | None
+) -> None:
+    assert isinstance(answer, Found)
+    step = ask(of, answer, capabilities)
+    statuses = {status for status, _ in rows_of(step)}
+
+    if not answer.order.equals(of.order):
+        assert statuses == {S.UNRESOLVED} or S.UNRESOLVED in of.statuses
+    elif answer.order.ord_status == "newfangled":
+        assert isinstance(step, Wait)
+    elif S.COMPLETED in statuses:
+        assert isinstance(step, Settle | Cancel)
+    else:
+        assert rows_of(step) == [(S.NOT_PLACED, "proved:refused:no_funds")]
+        assert not of.was_accepted
+
+
+@MANY
+@given(DOUBTS, ANSWERS, CAPABILITIES)
+def test_every_row_has_its_reason_and_no_step_repeats_itself(
+    of: Doubt, answer: Verification, capabilities: Capabilities | None
+) -> None:
+    step = ask(of, answer, capabilities)
+
+    assert all(reason for _, reason in rows_of(step))
+    if isinstance(step, Append):
+        assert step.rows
+        assert not {row.status for row in step.rows} & of.statuses
