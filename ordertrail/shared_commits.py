@@ -101,9 +101,10 @@ class SharedCommits(Generic[Item, Result]):
         finally:
             self._task = None
 
-    async def _write_batch(self, batch: list[_Waiting[Item, Result]], *, deadline: float) -> None:
+    async def _write_batch(
+        self, batch: list[_Waiting[Item, Result]], *, deadline: float, may_have_happened: bool = False
+    ) -> None:
         items = [waiting.item for waiting in batch]
-        may_have_happened = False
         while True:
             start = self._clock.monotonic()
             try:
@@ -112,10 +113,11 @@ class SharedCommits(Generic[Item, Result]):
             except DatabaseAnswered as error:
                 self._answered.inc()
                 if len(batch) == 1:
-                    batch[0].fail(error)
+                    # A repeat that is refused does not prove that the lost try before it wrote nothing.
+                    batch[0].fail(DatabaseLost(str(error), may_have_happened=True) if may_have_happened else error)
                     return
                 for waiting in batch:
-                    await self._write_batch([waiting], deadline=deadline)
+                    await self._write_batch([waiting], deadline=deadline, may_have_happened=may_have_happened)
                 return
             except DatabaseLost as error:
                 self._lost.inc()
