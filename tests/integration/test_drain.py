@@ -308,7 +308,14 @@ def test_workers_end_with_their_parent(database_url: str, tmp_path: Path, exchan
 def children(pid: int) -> list[int]:
     """The worker processes of a parent."""
     found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in found if b"spawn_main" in command_line(child)]
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # gone meanwhile
 
 
 def is_alive(pid: int) -> bool:
