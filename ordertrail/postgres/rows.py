@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
 from ordertrail.postgres import statements
@@ -56,10 +57,10 @@ class PostgresRows:
         keys = [order.client_order_id for order in missing if order.client_order_id is not None]
         owners: dict[str, str] = {}
         if keys:
-            records = await self._database.fetch(statements.KEY_OWNERS, keys)
+            records = await self._fetch_after_insert(statements.KEY_OWNERS, keys)
             owners = {record["client_order_id"]: record["order_id"] for record in records}
         ours = [order.id for order in missing]
-        records = await self._database.fetch(statements.INITIATED_TIMES, ours)
+        records = await self._fetch_after_insert(statements.INITIATED_TIMES, ours)
         times = {record["id"]: Recorded(_utc(record["created_at"])) for record in records}
         results: list[Recorded | KeyTaken] = []
         for order in orders:
@@ -89,9 +90,16 @@ class PostgresRows:
         if len(records) == len(rows):
             return [True] * len(rows)
         # Inserted before, or no INITIATED row to append to.
-        records = await self._database.fetch(statements.STEPS_THERE, ids, [row.status for row in rows])
+        records = await self._fetch_after_insert(statements.STEPS_THERE, ids, [row.status for row in rows])
         there = {(record["id"], record["status"]) for record in records}
         return [(row.order_id, row.status.value) in there for row in rows]
+
+    async def _fetch_after_insert(self, sql: str, *arguments: object) -> list[Any]:
+        """Read what an insert has left; that this fails does not say that the insert did."""
+        try:
+            return await self._database.fetch(sql, *arguments)
+        except (DatabaseAnswered, DatabaseLost) as error:
+            raise DatabaseLost(str(error), may_have_happened=True) from error
 
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
         rows = [(trail.order, row) for trail in trails for row in trail.rows]
