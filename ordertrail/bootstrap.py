@@ -2,11 +2,16 @@
 
 import asyncio
 import os
+import random
 import socket
 
 from ordertrail.clock import Clock, SystemClock
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.settling import Rules
+from ordertrail.gate.gate import Gate
+from ordertrail.gate.limits import GateLimits, LaneLimits
+from ordertrail.gate.report import GateReport, publish
+from ordertrail.gate.rules import GateRules
 from ordertrail.journal import Journal
 from ordertrail.placement.place_order import Placing
 from ordertrail.postgres.database import Database
@@ -43,6 +48,15 @@ def windows_of(settings: Settings) -> Windows:
     )
 
 
+def gate_limits_of(settings: Settings) -> GateLimits:
+    """This process's share of what the installation may do to its exchange."""
+    return GateLimits(
+        placing=LaneLimits(settings.place_in_flight_max, settings.place_per_second),
+        cancelling=LaneLimits(settings.cancel_in_flight_max, settings.cancel_per_second),
+        asking=LaneLimits(settings.ask_in_flight_max, settings.ask_per_second),
+    ).for_share(processes=settings.gate_processes or settings.workers)
+
+
 class Service:
     """Everything that a process needs to place orders; `open` and `close` in its event loop."""
 
@@ -64,7 +78,7 @@ class Service:
             connections_max=settings.database_connections_max,
         )
         self.watch = DatabaseWatch(self.database, url)
-        self.reads = OrderReads(self.database)
+        self.reads = OrderReads(self.database, list_timeout_seconds=0.75 * settings.database_timeout_seconds)
         self.venue = venue or make_venue(
             settings.exchange_url,
             data_dir=settings.data_dir,
@@ -83,11 +97,17 @@ class Service:
                 timeout_seconds=settings.database_timeout_seconds,
             ),
         )
-        self.sender = Sender(self.venue, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
+        self.gate = Gate(
+            gate_limits_of(settings),
+            GateRules(),
+            clock=self.clock,
+            chance=random.random,
+            metrics=GateReport(venue=self.venue.name),
+        )
+        self.sender = Sender(self.venue, self.gate, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
         self.placing = Placing(self.journal, self.sender, self.clock, self.windows)
         self.doubts = PostgresDoubts(self.database)
         self.schedule = self._schedule()
-        self._is_halted = False
         self._reconciling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -106,10 +126,8 @@ class Service:
             name=f"{socket.gethostname()}:{os.getpid()}",
             send_seconds=settings.send_window_seconds,
         )
-        sweep = Sweep(self.doubts, self.doubts, self.sender, venue=self.venue.name)
-        return Schedule(
-            reconciler, sweep, self.doubts, self.clock, interval_seconds=settings.reconcile_interval_seconds
-        )
+        sweep = Sweep(self.doubts, self.sender, venue=self.venue.name, rest_seconds=settings.sweep_interval_seconds)
+        return Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
 
     async def open(self) -> None:
         """Start; neither an absent database nor an absent exchange stops it."""
@@ -142,7 +160,7 @@ class Service:
             return "overloaded"
         if not self.spool.has_room(orders_in_flight=orders_in_flight):
             return "spool-full"
-        return "halted" if self._is_halted else None
+        return "halted" if self.gate.is_halted else None
 
     def problems(self) -> list[str]:
         """Why orders cannot be taken now, in sentences."""
@@ -168,10 +186,14 @@ class Service:
     async def watch_once(self) -> None:
         """One look: metrics handed over, the database tried, the switch read, the spool replayed."""
         tally.flush()
+        publish(self.gate.state())
         await self.watch.run_once()
         await asyncio.to_thread(self.spool.probe)
         if self.watch.problem is not None:
             return
-        self._is_halted = await is_halted(self.database)
+        if await is_halted(self.database):
+            self.gate.halt()
+        else:
+            self.gate.resume()
         if self.spool.has_trails:
             await self.journal.replay()

@@ -1,4 +1,4 @@
-"""One send: deadline, venue, answer; and the question after an answer that proved nothing.
+"""One send: gate, deadline, venue, answer; and the question after an answer that proved nothing.
 
 Placement and reconciliation both send through here. Whatever a venue does, an Answer comes back.
 """
@@ -21,6 +21,8 @@ from ordertrail.domain.answer import (
 )
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
+from ordertrail.gate.closed import Closed
+from ordertrail.gate.gate import Gate
 from ordertrail.telemetry import metrics
 from ordertrail.telemetry.logs import get_logger
 from ordertrail.telemetry.tally import Count, Spread
@@ -42,55 +44,80 @@ _CANCEL_SECONDS = Spread(metrics.EXCHANGE_SECONDS.labels("cancel"))
 class Sender:
     """The way to one venue."""
 
-    def __init__(self, venue: Venue, clock: Clock, *, timeout_seconds: float) -> None:
+    def __init__(self, venue: Venue, gate: Gate, clock: Clock, *, timeout_seconds: float) -> None:
         self._venue = venue
+        self._gate = gate
         self._clock = clock
         self._timeout_seconds = timeout_seconds
+
+    @property
+    def venue_name(self) -> str:
+        """The venue's short name."""
+        return self._venue.name
 
     async def send(self, order: Order, *, send_by: float, accept_by: datetime | None) -> Answer:
         """Send once, not after `send_by` (monotonic)."""
         start = self._clock.monotonic()
-        if start >= send_by:
-            return NotSent("send_window_passed")
+        lane = self._gate.placing
+        permit = lane.try_enter(start) or await lane.enter(deadline=send_by)
+        if isinstance(permit, Closed):
+            _ANSWERS[NotSent].add()
+            return NotSent(permit.cause, permit.retry_after_seconds)
         failpoints.reach("before_send")
+        answer: Answer | None = None
         try:
             answer = await self._venue.place(
                 order, send_by=send_by, timeout_seconds=self._timeout_seconds, accept_by=accept_by
             )
         except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
             # An adapter must not raise. What it had sent by then, nobody knows.
-            metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
-            _log.exception("the venue's adapter raised", order_id=order.id, venue=self._venue.name)
+            self._adapter_raised(order.id)
             answer = Unknown("adapter_raised")
+        finally:
+            now = self._clock.monotonic()
+            permit.leave(answer, now)
         failpoints.reach("after_send")
-        _PLACE_SECONDS.observe(self._clock.monotonic() - start)
+        _PLACE_SECONDS.observe(now - start)
         _ANSWERS[type(answer)].add()
         return answer
 
     async def ask(self, order_id: str) -> Verification:
         """Ask the venue for one order."""
+        lane = self._gate.asking
         start = self._clock.monotonic()
+        permit = lane.try_enter(start) or await lane.enter(deadline=start + self._timeout_seconds)
+        if isinstance(permit, Closed):
+            return NoAnswer(permit.cause)
+        verification: Verification | None = None
         try:
             verification = await self._venue.ask(order_id, timeout_seconds=self._timeout_seconds)
         except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
-            metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
-            _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
+            self._adapter_raised(order_id)
             verification = NoAnswer("adapter_raised")
-        _ASK_SECONDS.observe(self._clock.monotonic() - start)
+        finally:
+            now = self._clock.monotonic()
+            permit.leave(verification, now)
+        _ASK_SECONDS.observe(now - start)
         metrics.VERIFICATIONS.labels(type(verification).__name__.lower()).inc()
         return verification
 
     async def cancel(self, order_id: str) -> CancelAnswer:
         """Ask the venue to cancel one order; harmless if repeated."""
+        lane = self._gate.cancelling
         start = self._clock.monotonic()
-        answer: CancelAnswer
+        permit = lane.try_enter(start) or await lane.enter(deadline=start + self._timeout_seconds)
+        if isinstance(permit, Closed):
+            return NoAnswer(permit.cause)
+        answer: CancelAnswer | None = None
         try:
             answer = await self._venue.cancel(order_id, timeout_seconds=self._timeout_seconds)
         except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
-            metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
-            _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
+            self._adapter_raised(order_id)
             answer = NoAnswer("adapter_raised")
-        _CANCEL_SECONDS.observe(self._clock.monotonic() - start)
+        finally:
+            now = self._clock.monotonic()
+            permit.leave(answer, now)
+        _CANCEL_SECONDS.observe(now - start)
         return answer
 
     async def capabilities(self) -> Capabilities | NoAnswer:
@@ -107,7 +134,12 @@ class Sender:
 
     def closed(self) -> str | None:
         """Why placing would be answered at once without a send; None: it would be sent."""
-        return None
+        closed = self._gate.placing.closed(self._clock.monotonic())
+        return None if closed is None else closed.cause
+
+    def _adapter_raised(self, order_id: str) -> None:
+        metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
+        _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
 
     async def send_and_ask(self, order: Order, *, send_by: float, accept_by: datetime | None) -> Answer:
         """Send once; after an unknown answer ask once. Found counts; absent, so soon, proves nothing."""

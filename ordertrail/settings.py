@@ -34,6 +34,9 @@ class Settings(BaseSettings):
         description="how long a limit order may be sent again, without a place_by; 0: only the first send",
     )
     reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often doubts are looked for")
+    sweep_interval_seconds: float = Field(
+        default=30, ge=0, description="how often the exchange's orders and executions are compared with ours"
+    )
     reconcile_in_api: bool = Field(default=True, description="whether every API process reconciles too")
     clock_margin_seconds: float = Field(
         default=1, ge=0, description="how far the exchange's clock and the database's may differ"
@@ -50,6 +53,15 @@ class Settings(BaseSettings):
     )
     commit_rows_max: PositiveInt = Field(default=256, description="rows that share one commit, at the most")
     commit_queue_max: PositiveInt = Field(default=20_000, description="rows that may wait for a commit, a process")
+    place_per_second: float = Field(default=0, ge=0, description="orders a second to the exchange; 0: no limit")
+    cancel_per_second: float = Field(default=0, ge=0, description="cancels a second to the exchange; 0: no limit")
+    ask_per_second: float = Field(default=0, ge=0, description="questions a second to the exchange; 0: no limit")
+    place_in_flight_max: PositiveInt = Field(default=8192, description="orders under way to the exchange at once")
+    cancel_in_flight_max: PositiveInt = Field(default=1024, description="cancels under way at once")
+    ask_in_flight_max: PositiveInt = Field(default=1024, description="questions under way at once")
+    gate_processes: int = Field(
+        default=0, ge=0, description="processes that share these limits; 0: as many as there are workers"
+    )
     spool_bytes_max: PositiveInt = Field(
         default=64 * 1024 * 1024, description="how large the spool may grow; full: no order is taken"
     )

@@ -20,7 +20,7 @@ _EXAMPLE = {
     "quantity": 10,
 }
 _ID = "01980b3e-7c1e-7d0a-9a51-2f5f0c9be001"
-_PLACED = {
+EXAMPLE_ORDER = {
     "id": _ID,
     "created_at": "2026-11-22T09:30:00.123456Z",
     **_EXAMPLE,
@@ -87,9 +87,9 @@ _ORDER_REQUEST = {
     ],
 }
 
-ORDER = {
+ORDER: dict[str, Any] = {
     "type": "object",
-    "required": list(_PLACED),
+    "required": list(EXAMPLE_ORDER),
     "properties": {
         "id": {"type": "string"},
         "created_at": _TIME,
@@ -103,6 +103,27 @@ ORDER = {
         "client_order_id": _NULLABLE_STRING,
         "exchange_order_id": _NULLABLE_STRING,
         "place_by": _NULLABLE_TIME,
+    },
+}
+
+TRAIL_ROW = {
+    "status": "COMPLETED",
+    "created_at": "2026-11-22T09:30:00.129456Z",
+    "reason": None,
+    "exchange_order_id": "X-1",
+}
+
+TRAIL = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": list(TRAIL_ROW),
+        "properties": {
+            "status": {"type": "string", "enum": STATUSES},
+            "created_at": _TIME,
+            "reason": _NULLABLE_STRING,
+            "exchange_order_id": _NULLABLE_STRING,
+        },
     },
 }
 
@@ -193,7 +214,7 @@ def _example(name: str, kind: ProblemType) -> dict[str, Any]:
             "order_status": "EXCHANGE_OUTCOME_UNKNOWN" if name == "outcome-unknown" else "EXCHANGE_CREATION_FAILED",
             "outcome": "not_placed" if refused else "unknown" if name == "outcome-unknown" else "pending",
             "retryable": not refused,
-            "place_by": _PLACED["place_by"],
+            "place_by": EXAMPLE_ORDER["place_by"],
         }
     return example
 
@@ -210,7 +231,7 @@ PLACE_ORDER: dict[str, Any] = {
         201: {
             "description": "Placed: the exchange has accepted it and both rows are committed.",
             "headers": _LOCATION,
-            "content": {"application/json": {"schema": ORDER, "example": _PLACED}},
+            "content": {"application/json": {"schema": ORDER, "example": EXAMPLE_ORDER}},
         },
         408: problem_response("request-timeout"),
         409: problem_response("request-in-progress", headers=_LOCATION | _RETRY_AFTER),

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import uuid_utils
 
-from ordertrail.api.order_json import order_json
+from ordertrail.api.order_json import order_json, rfc_3339
 from ordertrail.api.parse_order import parse_order
 from ordertrail.api.problems import (
     CONTENT_TYPE,
@@ -213,10 +213,11 @@ class PlaceOrder:
 
     def _created(self, placed: Placed) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         order = placed.order
+        place_by = self._place_by_of(order, placed.created_at)
         body = _encode(
             _PlacedBody(
                 order.id,
-                placed.created_at,
+                rfc_3339(placed.created_at),
                 order.type,
                 order.side,
                 order.instrument,
@@ -226,7 +227,7 @@ class PlaceOrder:
                 "placed",
                 order.client_order_id,
                 placed.exchange_order_id,
-                self._place_by_of(order, placed.created_at),
+                None if place_by is None else rfc_3339(place_by),
             )
         )
         return 201, _headers(body, "application/json", order.id), body
@@ -302,7 +303,7 @@ class PlaceOrder:
             order_status=status,
             outcome=outcome,
             retryable=retryable,
-            place_by=place_by,
+            place_by=None if place_by is None else rfc_3339(place_by),
             client_order_id=order.client_order_id,
             exchange_order_id=exchange_order_id,
             trace_id=trace_id,
