@@ -11,7 +11,7 @@ from ordertrail.domain.settling import Rules
 from ordertrail.gate.gate import Gate
 from ordertrail.gate.limits import GateLimits, LaneLimits
 from ordertrail.gate.report import GateReport, publish
-from ordertrail.gate.rules import GateRules
+from ordertrail.gate.rules import BreakerRules, GateRules
 from ordertrail.journal import Journal
 from ordertrail.placement.place_order import Placing
 from ordertrail.postgres.database import Database
@@ -99,7 +99,7 @@ class Service:
         )
         self.gate = Gate(
             gate_limits_of(settings),
-            GateRules(),
+            GateRules(placing=BreakerRules(throttles_to_hold=3)),
             clock=self.clock,
             chance=random.random,
             metrics=GateReport(venue=self.venue.name),

@@ -43,6 +43,7 @@ class Breaker:
         "_silences",
         "_successes",
         "_successes_needed",
+        "_throttles",
         "_turn",
         "_until",
         "_window",
@@ -66,6 +67,7 @@ class Breaker:
         self._until = 0.0
         self._pauses = 0
         self._holds = 0
+        self._throttles = 0
         self._probe_lost_at: float | None = None
         self._successes = 0
         self._successes_needed = rules.successes_to_close
@@ -99,6 +101,7 @@ class Breaker:
             self._learn_from_probe(sign, now)
         elif sign is _HEALTHY:
             self._silences = 0
+            self._throttles = 0
             self._window.add(now, is_trouble=False)
         elif sign is not Sign.NOTHING:
             self._count_trouble(sign, now)
@@ -109,6 +112,10 @@ class Breaker:
         The turn of the call that was throttled does not matter: the exchange's wish holds from when it is heard.
         """
         rules = self._rules
+        if self.is_closed:
+            self._throttles += 1
+            if self._throttles < rules.throttles_to_hold:
+                return
         is_stopped = self.state in {State.HELD, State.OPEN}
         if retry_after_seconds is None:
             growth = 0 if is_stopped else min(self._holds, _GROWTH_MAX)
@@ -169,6 +176,7 @@ class Breaker:
     def _stop(self, state: State) -> None:
         self._turn += 1
         self._silences = 0
+        self._throttles = 0
         self._successes = 0
         self._probe_lost_at = None
         self.is_closed = False

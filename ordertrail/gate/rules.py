@@ -23,6 +23,8 @@ class BreakerRules:
     successes_to_close: int = 3
     probe_seconds_max: float = 60
     """A probe that has not come back by then is taken for lost."""
+    throttles_to_hold: int = 1
+    """So many throttled calls with no answer in between hold the lane; one among answers speaks of its own order."""
     throttle_seconds: float = 1
     """How long to hold where the exchange throttles and does not say for how long; doubled each time."""
     throttle_seconds_max: float = 60

@@ -439,3 +439,24 @@ def test_whatever_happens_one_probe_at_a_time_and_a_healthy_exchange_is_let_back
             call(it, Sign.HEALTHY, now)
 
     assert it.is_closed
+
+
+def test_a_throttled_order_among_answered_ones_holds_nobody_back() -> None:
+    it = breaker(BreakerRules(throttles_to_hold=3))
+
+    for _ in range(5):
+        it.hold(START, 7)
+        it.hold(START, 7)
+        it.leave(it.enter(START), Sign.HEALTHY, now=START, took_seconds=0)
+
+    assert it.is_closed
+
+
+def test_throttled_orders_in_a_row_hold_the_lane() -> None:
+    it = breaker(BreakerRules(throttles_to_hold=3))
+
+    for _ in range(3):
+        it.hold(START, 7)
+
+    assert it.state is State.HELD
+    assert it.wait_seconds(START) == 7
