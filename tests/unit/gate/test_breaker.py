@@ -323,6 +323,15 @@ def test_after_a_hold_one_call_tries_and_its_answer_lets_all_pass() -> None:
     assert it.is_closed and not it.is_throttled
 
 
+def test_many_calls_throttled_at_once_without_a_time_are_one_wish() -> None:
+    it = breaker()
+
+    for _ in range(50):
+        it.hold(START, None)
+
+    assert it.wait_seconds(START) == 1
+
+
 def test_troubles_add_up_across_holds() -> None:
     it = breaker()
     for number in range(5):

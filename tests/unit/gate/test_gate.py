@@ -168,6 +168,12 @@ def test_shares_add_up_to_the_installation_s_limits() -> None:
     assert share.burst == 2.5
 
 
+def test_a_process_may_always_have_one_in_flight() -> None:
+    limits = GateLimits(placing=LaneLimits(in_flight_max=2))
+
+    assert limits.for_share(processes=8).placing.in_flight_max == 1
+
+
 def test_no_limit_stays_no_limit_and_one_process_has_all() -> None:
     limits = GateLimits()
 
