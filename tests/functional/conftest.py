@@ -1,0 +1,31 @@
+"""A service with an exchange whose every answer the test decides."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from ordertrail import failpoints
+from tests.support.service import Running, ScriptedVenue, running
+
+# Short, for some scenarios wait until a database that is away has been given up.
+DATABASE_TIMEOUT_SECONDS = 0.6
+
+
+@pytest.fixture
+def venue() -> ScriptedVenue:
+    return ScriptedVenue()
+
+
+@pytest.fixture
+async def service(database_url: str, tmp_path: Path, venue: ScriptedVenue) -> AsyncIterator[Running]:
+    async with running(
+        database_url, tmp_path, venue, database_timeout_seconds=DATABASE_TIMEOUT_SECONDS, exchange_timeout_seconds=1
+    ) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def _inert_failpoints() -> Iterator[None]:
+    yield
+    failpoints.disarm()
