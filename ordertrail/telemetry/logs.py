@@ -2,12 +2,14 @@
 
 import logging
 import sys
+import time
 from typing import Any
 
 import msgspec
 import structlog
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_second: list[Any] = [0, ""]
 
 
 def configure_logs(*, level: str, log_format: str) -> None:
@@ -15,7 +17,7 @@ def configure_logs(*, level: str, log_format: str) -> None:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp,
         structlog.processors.format_exc_info,
     ]
     renderer: list[Any] = (
@@ -34,6 +36,16 @@ def configure_logs(*, level: str, log_format: str) -> None:
 def get_logger() -> Any:
     """A logger for a module; usable before `configure_logs`."""
     return structlog.get_logger()
+
+
+def _stamp(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """RFC 3339 in UTC; only the fraction is written anew for each line of a second."""
+    now = time.time()
+    second = int(now)
+    if second != _second[0]:
+        _second[:] = [second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))]
+    event["timestamp"] = f"{_second[1]}.{int((now - second) * 1_000_000):06d}Z"
+    return event
 
 
 def _to_json(event: dict[str, Any], **_: Any) -> bytes:
