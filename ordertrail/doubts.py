@@ -4,7 +4,7 @@ An order in doubt has one row on which claims, cancels and settling serialise. T
 holds an older fence changes nothing any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -20,6 +20,13 @@ class Taken:
     order_id: str
     fence: int
     tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Rows that no order of ours has; `why` is for a person."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +83,22 @@ class DoubtRows(Protocol):
         """Take orders in doubt that are due and that nobody holds."""
         ...
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt]:
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt | Unreadable]:
         """The orders with their rows and sends."""
         ...
 
-    async def conclude(self, verdicts: Sequence[Verdict]) -> int:
-        """Carry out the verdicts whose fence is still the newest; returns how many those are."""
+    async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
+        """Carry out the verdicts whose fence is still the newest; returns for each whether it was."""
         ...
 
     async def claim_send(
-        self, taken: Taken, *, claimed_by: str, send_seconds: float, answer_seconds: float
+        self,
+        taken: Taken,
+        *,
+        claimed_by: str,
+        send_seconds: float,
+        answer_seconds: float,
+        send_by_max: datetime | None,
     ) -> ClaimedSend | None:
         """Commit the claim to send once more; None: another holds the order, it is canceled, halted or too late."""
         ...
@@ -96,8 +109,8 @@ class DoubtRows(Protocol):
         """Record what came of a claimed send."""
         ...
 
-    async def wake(self) -> int:
-        """Make every waiting doubt due now: the venue answers again."""
+    async def wake(self, *, doubts_max: int) -> int:
+        """Make so many waiting doubts due now, as if never looked at: the venue answers again."""
         ...
 
     async def reopen(self, order_ids: Sequence[str]) -> int:
@@ -112,6 +125,10 @@ class DoubtRows(Protocol):
         """Settle an unresolved order by an operator's word; False: it is not unresolved."""
         ...
 
+    async def note_epoch(self, venue: str, epoch: str) -> datetime | None:
+        """Keep that the venue is in this epoch; since when, if another was known before it."""
+        ...
+
     async def counts(self) -> DoubtCounts:
         """Orders in doubt now."""
         ...
@@ -124,18 +141,32 @@ class DoubtRows(Protocol):
 class SweepRows(Protocol):
     """What the reverse sweep needs of a database."""
 
-    async def sweep_position(self, venue: str) -> tuple[str, int]:
-        """The epoch and the position up to which executions were compared; ("", 0) at first."""
+    async def take_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
+        """Take the turn: the epoch and the position up to which executions were compared, ("", 0) at first.
+
+        None: another has the turn, or has just had it.
+        """
         ...
 
-    async def move_sweep_position(self, venue: str, epoch: str, seq: int) -> None:
+    async def move_sweep(self, venue: str, epoch: str, seq: int) -> None:
         """Move the position forward, or to another epoch."""
+        ...
+
+    async def end_sweep(self, venue: str, *, rest_seconds: float) -> None:
+        """Give the turn to whoever comes after `rest_seconds`."""
         ...
 
     async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:
         """The statuses of those orders that have a trail."""
         ...
 
-    async def keep_orphans(self, venue: str, epoch: str, orphans: dict[str, str]) -> list[str]:
+    async def keep_sightings(self, sightings: Mapping[str, str]) -> list[str]:
+        """Keep that the exchange has shown these orders (id: exchange order id); returns those not kept before.
+
+        They become doubts that are due now, unless the request that brought them may still be placing them.
+        """
+        ...
+
+    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, str]) -> list[str]:
         """Keep orders (client order id: exchange order id) that have none; returns those not kept before."""
         ...

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     drain_notice_seconds: float = Field(
         default=0, ge=0, description="how long /readyz says that the process stops before it stops accepting"
     )
+    failpoints: str = Field(
+        default="", description="for tests: where this process ends, stops or breaks, e.g. after_claim=stop"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="the least that is logged"
     )

@@ -14,7 +14,10 @@ WITH due AS (
 ), unsettled AS (
     SELECT o.id
       FROM due CROSS JOIN unnest(due.order_ids) AS o(id)
-     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status >= 'NOT_PLACED')
+     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status >= 'COMPLETED')
+       AND (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'NOT_PLACED')
+            OR EXISTS (SELECT FROM orders r
+                        WHERE r.id = o.id AND r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'))
 ), noted AS (
     INSERT INTO doubts (order_id) SELECT id FROM unsettled ORDER BY id
     ON CONFLICT (order_id) DO UPDATE
@@ -26,17 +29,20 @@ SELECT count(*) AS batches FROM looked_at
 """
 
 TAKE = """
-UPDATE doubts SET fence = fence + 1, tries = tries + 1,
-                  leased_until = clock_timestamp() + $2::float8 * interval '1 second'
- WHERE order_id IN (
+WITH due AS MATERIALIZED (
     SELECT order_id FROM doubts
      WHERE settled_at IS NULL
        AND next_at <= clock_timestamp()
        AND (leased_until IS NULL OR leased_until <= clock_timestamp())
      ORDER BY next_at
      LIMIT $1
-       FOR UPDATE SKIP LOCKED)
-RETURNING order_id, fence, tries - 1 AS tries
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE doubts SET fence = fence + 1, tries = tries + 1,
+                  leased_until = clock_timestamp() + $2::float8 * interval '1 second'
+  FROM due
+ WHERE doubts.order_id = due.order_id
+RETURNING doubts.order_id, fence, tries - 1 AS tries
 """
 
 LOAD = """
@@ -44,8 +50,9 @@ SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quanti
        o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
        clock_timestamp() AS read_at,
        EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_cancel_wanted,
+       (SELECT s.exchange_order_id FROM sightings s WHERE s.order_id = o.id) AS sighted_as,
        CASE WHEN o.status = 'INITIATED' THEN (
-           SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason) ORDER BY a.number)
+           SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id) ORDER BY a.number)
              FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
             WHERE a.order_id = o.id) END AS attempts
   FROM orders o
@@ -85,7 +92,7 @@ WITH verdict AS MATERIALIZED (
      WHERE d.order_id = h.order_id
     RETURNING d.order_id
 )
-SELECT count(*) AS concluded FROM concluded
+SELECT order_id FROM concluded
 """
 
 # A cancel raises the fence in its own transaction, so a claim that waited for the row finds it gone.
@@ -95,12 +102,15 @@ WITH held AS MATERIALIZED (
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), window_of AS (
-    SELECT h.order_id, at, least(at + $4::float8 * interval '1 second', o.place_by) AS send_by
+    SELECT h.order_id, at, least(at + $4::float8 * interval '1 second', o.place_by, $6) AS send_by
       FROM held h JOIN orders o ON o.id = h.order_id AND o.status = 'INITIATED' CROSS JOIN instant
      WHERE at < o.place_by
+       AND ($6::timestamptz IS NULL OR at < $6)
        AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id)
        AND NOT EXISTS (SELECT FROM switches s WHERE s.name = 'halt' AND s.is_on)
-       AND NOT EXISTS (SELECT FROM orders r WHERE r.id = h.order_id AND r.status >= 'NOT_PLACED')
+       AND NOT EXISTS (SELECT FROM orders r
+                        WHERE r.id = h.order_id
+                          AND (r.status >= 'NOT_PLACED' OR r.reason LIKE 'refused:%' OR r.reason LIKE '%:not_recorded'))
 ), claimed AS (
     INSERT INTO attempts (order_id, number, fence, claimed_by, send_by, accept_by)
     SELECT order_id,
@@ -119,28 +129,35 @@ VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING
 """
 
+# Some at a time, for an outage may have left very many.
 WAKE = """
-WITH waiting AS (
-    SELECT order_id FROM doubts WHERE settled_at IS NULL AND next_at > clock_timestamp() FOR UPDATE SKIP LOCKED
+WITH waiting AS MATERIALIZED (
+    SELECT order_id FROM doubts
+     WHERE settled_at IS NULL AND next_at > clock_timestamp() AND tries > 0
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
 )
-UPDATE doubts SET next_at = clock_timestamp(), tries = 0 WHERE order_id IN (SELECT order_id FROM waiting)
+UPDATE doubts SET next_at = clock_timestamp(), tries = 0 FROM waiting WHERE doubts.order_id = waiting.order_id
 RETURNING 1
 """
 
+# Whoever holds one has not seen why: its fence goes.
 REOPEN = """
 INSERT INTO doubts (order_id) SELECT id FROM unnest($1::varchar[]) AS t(id) ORDER BY id
-ON CONFLICT (order_id) DO UPDATE SET settled_at = NULL, next_at = clock_timestamp(), tries = 0
+ON CONFLICT (order_id) DO UPDATE
+   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
 RETURNING 1
 """
 
-# The wish first, then everything that follows from it: it forbids further sends from this commit on.
+# The wish first, then everything that follows from it: it forbids further sends from this commit on. Repeated it
+# changes nothing, so that nobody can keep the reconciler from its work by repeating it.
 REQUEST_CANCEL = """
 WITH known AS (
     SELECT id FROM orders WHERE id = $1 AND status = 'INITIATED'
 ), wish AS (
-    INSERT INTO cancel_requests (order_id) SELECT id FROM known ON CONFLICT DO NOTHING
+    INSERT INTO cancel_requests (order_id) SELECT id FROM known ON CONFLICT DO NOTHING RETURNING order_id
 ), forbidden AS (
-    INSERT INTO doubts (order_id, fence) SELECT id, 1 FROM known
+    INSERT INTO doubts (order_id, fence) SELECT order_id, 1 FROM wish
     ON CONFLICT (order_id) DO UPDATE
        SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
 )
@@ -165,18 +182,62 @@ SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::flo
  LIMIT $1
 """
 
-SWEEP_POSITION = "SELECT epoch, seq FROM sweep_positions WHERE venue = $1"
+# One replica's turn at a time; whoever dies in it leaves it to the next one after the lease.
+TAKE_SWEEP = """
+INSERT INTO sweep_positions (venue, epoch, seq, leased_until)
+VALUES ($1, '', 0, clock_timestamp() + $2::float8 * interval '1 second')
+ON CONFLICT (venue) DO UPDATE SET leased_until = excluded.leased_until
+ WHERE sweep_positions.leased_until IS NULL OR sweep_positions.leased_until <= clock_timestamp()
+RETURNING epoch, seq
+"""
 
-MOVE_SWEEP_POSITION = """
-INSERT INTO sweep_positions (venue, epoch, seq) VALUES ($1, $2, $3)
-ON CONFLICT (venue) DO UPDATE
-   SET epoch = excluded.epoch,
-       seq = CASE WHEN sweep_positions.epoch = excluded.epoch THEN greatest(sweep_positions.seq, excluded.seq)
-                  ELSE excluded.seq END
+MOVE_SWEEP = """
+UPDATE sweep_positions
+   SET epoch = $2::varchar,
+       seq = CASE WHEN epoch = $2::varchar THEN greatest(seq, $3::bigint) ELSE $3::bigint END
+ WHERE venue = $1::varchar
+"""
+
+END_SWEEP = """
+UPDATE sweep_positions SET leased_until = clock_timestamp() + $2::float8 * interval '1 second' WHERE venue = $1
+"""
+
+# The moment at which the epoch was first seen, if it came after another; null for the first one known.
+NOTE_EPOCH = """
+WITH noted AS (
+    INSERT INTO venue_epochs (venue, epoch)
+    SELECT $1::varchar, $2::varchar
+     WHERE NOT EXISTS (SELECT FROM venue_epochs WHERE venue = $1::varchar AND epoch = $2::varchar)
+    ON CONFLICT DO NOTHING
+    RETURNING begun_at
+), known AS (
+    SELECT begun_at FROM venue_epochs WHERE venue = $1::varchar UNION ALL SELECT begun_at FROM noted
+)
+SELECT max(begun_at) AS begun_at FROM known HAVING count(*) > 1
 """
 
 STATUSES_OF = """
 SELECT id, array_agg(status::text) AS statuses FROM orders WHERE id = ANY($1::varchar[]) GROUP BY id
+"""
+
+# Orders whose request may still be placing them are kept too, but looked after when their batch is due.
+KEEP_SIGHTINGS = """
+WITH seen AS (
+    SELECT * FROM unnest($1::varchar[], $2::varchar[]) AS t(order_id, exchange_order_id)
+), kept AS (
+    INSERT INTO sightings (order_id, exchange_order_id) SELECT order_id, exchange_order_id FROM seen ORDER BY order_id
+    ON CONFLICT DO NOTHING
+    RETURNING order_id
+), reopened AS (
+    INSERT INTO doubts (order_id)
+    SELECT order_id FROM kept
+     WHERE EXISTS (SELECT FROM orders r WHERE r.id = kept.order_id AND r.status <> 'INITIATED')
+        OR EXISTS (SELECT FROM doubts d WHERE d.order_id = kept.order_id)
+     ORDER BY order_id
+    ON CONFLICT (order_id) DO UPDATE
+       SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
+)
+SELECT order_id FROM kept
 """
 
 KEEP_ORPHANS = """
@@ -187,12 +248,16 @@ RETURNING client_order_id
 """
 
 # An operator's word settles an order that nobody else can; it raises the fence, so whoever holds the order lets go.
+# One that is placed is looked at once more, for somebody may want it canceled.
 RESOLVE = """
 WITH held AS MATERIALIZED (
     SELECT d.order_id FROM doubts d
      WHERE d.order_id = $1
        AND d.settled_at IS NULL
        AND EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED')
+       AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status > 'UNRESOLVED')
+       AND NOT EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                        WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp())
        FOR UPDATE OF d
 ), appended AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
@@ -203,7 +268,9 @@ WITH held AS MATERIALIZED (
       FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'INITIATED'
     ON CONFLICT DO NOTHING
 ), settled AS (
-    UPDATE doubts d SET settled_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3
+    UPDATE doubts d
+       SET settled_at = CASE WHEN $2::order_status_enum = 'NOT_PLACED' THEN clock_timestamp() END,
+           next_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3
       FROM held WHERE d.order_id = held.order_id
 )
 SELECT order_id FROM held

@@ -1,12 +1,13 @@
 """The operations on orders in doubt and of the reverse sweep, in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from ordertrail.domain.settling import Doubt, Send, SendAnswer, first_send
 from ordertrail.domain.trail import OrderStatus
-from ordertrail.doubts import ClaimedSend, DoubtCounts, DoubtView, Taken, Verdict
+from ordertrail.doubts import ClaimedSend, DoubtCounts, DoubtView, Taken, Unreadable, Verdict
 from ordertrail.postgres import doubt_statements as statements
 from ordertrail.postgres.database import Database
 from ordertrail.postgres.rows import stored_order
@@ -26,13 +27,13 @@ class PostgresDoubts:
         records = await self._database.fetch(statements.TAKE, doubts_max, lease_seconds)
         return [Taken(r["order_id"], r["fence"], r["tries"]) for r in records]
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt]:
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt | Unreadable]:
         records = await self._database.fetch(statements.LOAD, list(order_ids))
         return {
-            order_id: doubt_of(list(rows)) for order_id, rows in groupby(records, key=lambda record: str(record["id"]))
+            order_id: _doubt_of(list(rows)) for order_id, rows in groupby(records, key=lambda record: str(record["id"]))
         }
 
-    async def conclude(self, verdicts: Sequence[Verdict]) -> int:
+    async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
         rows = [(verdict.taken.order_id, row) for verdict in verdicts for row in verdict.rows]
         records = await self._database.fetch(
             statements.CONCLUDE,
@@ -46,13 +47,20 @@ class PostgresDoubts:
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
         )
-        return int(records[0]["concluded"])
+        concluded = {record["order_id"] for record in records}
+        return [verdict.taken.order_id in concluded for verdict in verdicts]
 
     async def claim_send(
-        self, taken: Taken, *, claimed_by: str, send_seconds: float, answer_seconds: float
+        self,
+        taken: Taken,
+        *,
+        claimed_by: str,
+        send_seconds: float,
+        answer_seconds: float,
+        send_by_max: datetime | None,
     ) -> ClaimedSend | None:
         records = await self._database.fetch(
-            statements.CLAIM_SEND, taken.order_id, taken.fence, claimed_by, send_seconds, answer_seconds
+            statements.CLAIM_SEND, taken.order_id, taken.fence, claimed_by, send_seconds, answer_seconds, send_by_max
         )
         if not records:
             return None
@@ -64,8 +72,8 @@ class PostgresDoubts:
     ) -> None:
         await self._database.fetch(statements.RECORD_ANSWER, order_id, number, answer, reason, exchange_order_id)
 
-    async def wake(self) -> int:
-        return len(await self._database.fetch(statements.WAKE))
+    async def wake(self, *, doubts_max: int) -> int:
+        return len(await self._database.fetch(statements.WAKE, doubts_max))
 
     async def reopen(self, order_ids: Sequence[str]) -> int:
         return len(await self._database.fetch(statements.REOPEN, list(order_ids)))
@@ -84,22 +92,43 @@ class PostgresDoubts:
         records = await self._database.fetch(statements.OLDEST, limit)
         return [DoubtView(**dict(record)) for record in records]
 
-    async def sweep_position(self, venue: str) -> tuple[str, int]:
-        records = await self._database.fetch(statements.SWEEP_POSITION, venue)
-        return (records[0]["epoch"], records[0]["seq"]) if records else ("", 0)
+    async def take_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
+        records = await self._database.fetch(statements.TAKE_SWEEP, venue, lease_seconds)
+        return (records[0]["epoch"], records[0]["seq"]) if records else None
 
-    async def move_sweep_position(self, venue: str, epoch: str, seq: int) -> None:
-        await self._database.fetch(statements.MOVE_SWEEP_POSITION, venue, epoch, seq)
+    async def move_sweep(self, venue: str, epoch: str, seq: int) -> None:
+        await self._database.fetch(statements.MOVE_SWEEP, venue, epoch, seq)
+
+    async def end_sweep(self, venue: str, *, rest_seconds: float) -> None:
+        await self._database.fetch(statements.END_SWEEP, venue, rest_seconds)
+
+    async def note_epoch(self, venue: str, epoch: str) -> datetime | None:
+        records = await self._database.fetch(statements.NOTE_EPOCH, venue, epoch)
+        return records[0]["begun_at"] if records else None
+
+    async def keep_sightings(self, sightings: Mapping[str, str]) -> list[str]:
+        records = await self._database.fetch(
+            statements.KEEP_SIGHTINGS, list(sightings.keys()), list(sightings.values())
+        )
+        return [record["order_id"] for record in records]
 
     async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:
         records = await self._database.fetch(statements.STATUSES_OF, list(order_ids))
         return {r["id"]: frozenset(OrderStatus(status) for status in r["statuses"]) for r in records}
 
-    async def keep_orphans(self, venue: str, epoch: str, orphans: dict[str, str]) -> list[str]:
+    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, str]) -> list[str]:
         records = await self._database.fetch(
             statements.KEEP_ORPHANS, venue, epoch, list(orphans.keys()), list(orphans.values())
         )
         return [record["client_order_id"] for record in records]
+
+
+def _doubt_of(records: Sequence[Any]) -> Doubt | Unreadable:
+    """An order in doubt from its rows, or why they cannot be read: one such order must not stop the others."""
+    try:
+        return doubt_of(records)
+    except (ValueError, AssertionError, LookupError, StopIteration) as error:
+        return Unreadable(f"{type(error).__name__}: {error}")
 
 
 def doubt_of(records: Sequence[Any]) -> Doubt:
@@ -111,8 +140,8 @@ def doubt_of(records: Sequence[Any]) -> Doubt:
     send_by = first["send_by"] or stored.created_at
     sends = [first_send(stored.rows, send_by=send_by, accept_by=first["accept_by"])]
     sends += [
-        Send(claim_send_by, accept_by, None if answer is None else SendAnswer(answer), reason or "")
-        for claim_send_by, accept_by, answer, reason in first["attempts"] or ()
+        Send(claim_send_by, accept_by, None if answer is None else SendAnswer(answer), reason or "", exchange_order_id)
+        for claim_send_by, accept_by, answer, reason, exchange_order_id in first["attempts"] or ()
     ]
     return Doubt(
         order=stored.order,
@@ -121,4 +150,5 @@ def doubt_of(records: Sequence[Any]) -> Doubt:
         sends=tuple(sends),
         now=stored.read_at,
         is_cancel_wanted=first["is_cancel_wanted"],
+        sighted_as=first["sighted_as"],
     )

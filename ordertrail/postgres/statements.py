@@ -69,7 +69,8 @@ ON CONFLICT DO NOTHING
 """  # noqa: S608  # nosec B608 - built from constants
 
 # Trails from a spool, one element of the arrays a row. Their orders were never sent after this, so their send_by has
-# passed; they are looked after at once, for reconciliation may have been here before.
+# passed; they are looked after at once, for reconciliation may have been here before. Whoever holds one has not seen
+# these rows, which may forbid what it is about to do: its fence goes.
 REPLAY = """
 WITH input AS MATERIALIZED (
     SELECT *
@@ -96,8 +97,9 @@ WITH input AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-INSERT INTO order_batches (due_at, order_ids)
-SELECT clock_timestamp(), array_agg(DISTINCT id) FROM replayed HAVING count(*) > 0
+INSERT INTO doubts (order_id) SELECT DISTINCT id FROM replayed ORDER BY id
+ON CONFLICT (order_id) DO UPDATE
+   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
 """
 
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"

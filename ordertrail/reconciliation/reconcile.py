@@ -6,13 +6,14 @@ it the order is in doubt by that very claim, and whoever takes it next asks and 
 
 import asyncio
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from ordertrail import failpoints
 from ordertrail.clock import Clock
 from ordertrail.domain.answer import Accepted, Answer, CancelAccepted, CancelTooLate, NoAnswer, NotSent, Refused
 from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.settling import (
     Append,
     Cancel,
@@ -27,10 +28,11 @@ from ordertrail.domain.settling import (
     before_asking,
 )
 from ordertrail.domain.trail import NOT_SENT, REFUSED, UNKNOWN, OrderStatus, TrailRow
-from ordertrail.doubts import DoubtRows, Taken, Verdict
+from ordertrail.doubts import DoubtRows, Taken, Unreadable, Verdict
 from ordertrail.journal import Journal
 from ordertrail.rows import StepRow
 from ordertrail.sending import Sender
+from ordertrail.shared_commits import Limits, SharedCommits
 from ordertrail.telemetry import metrics
 from ordertrail.telemetry.logs import get_logger
 
@@ -44,13 +46,14 @@ class Pace:
     """How much a pass does and how soon an order is looked at again.
 
     An order's pause doubles from `pause_seconds` to `pause_seconds_max`, with jitter so that a thousand orders in
-    doubt do not ask at once.
+    doubt do not ask at once. A pass ends after `pass_seconds` whatever is left, for others wait for it to end.
     """
 
     batches_max: int = 200
-    doubts_max: int = 500
-    asks_at_once: int = 64
-    lease_seconds: float = 60
+    looks_at_once: int = 256
+    wake_max: int = 5000
+    pass_seconds: float = 20
+    database_seconds: float = 10
     pause_seconds: float = 1
     pause_seconds_max: float = 30
 
@@ -71,12 +74,7 @@ class Counts:
     unanswered: int = 0
     waiting: int = 0
     errors: int = 0
-    seen: list[str] = field(default_factory=list)
-
-    def add(self, other: "Counts") -> None:
-        """Sum up."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+    seen: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Reconciler:
@@ -104,67 +102,137 @@ class Reconciler:
         self._send_seconds = send_seconds
         self._pace = pace or Pace()
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
-        self._venue_was_silent = False
+        # Longer than a look can take: a question, a send with its own question, a cancel with another, each after a
+        # wait at the gate that is bounded by the same time.
+        self._lease_seconds = 8 * rules.answer_seconds + send_seconds + self._pace.database_seconds
+        self._verdicts = SharedCommits(
+            "verdicts",
+            doubts.conclude,
+            clock,
+            Limits(rows_max=512, queue_max=10_000, timeout_seconds=self._pace.database_seconds),
+        )
+        self._was_silent = False
+        self._was_out_of_reach = False
 
     async def run_once(self) -> Counts:
-        """Take in what is due, then look at every doubt that is due until none is left."""
+        """Take in what is due, then look at doubts that are due until none is left or the time is up."""
         counts = Counts()
         while taken_in := await self._doubts.take_in(batches_max=self._pace.batches_max):
             counts.batches += taken_in
             if taken_in < self._pace.batches_max:
                 break
-        capabilities = await self._capabilities()
-        while taken := await self._doubts.take(
-            doubts_max=self._pace.doubts_max, lease_seconds=self._pace.lease_seconds
-        ):
-            failpoints.reach("after_take")
-            counts.add(await self._look_at(taken, capabilities))
-            if len(taken) < self._pace.doubts_max:
-                break
+        venue = await self._ask_for_promises()
+        looks: set[asyncio.Task[None]] = set()
+        try:
+            await self._look_at_all(venue, counts, looks)
+        finally:
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+            await self._verdicts.close()
+        if counts.unanswered and not counts.answered:
+            self._was_silent = True
         return counts
 
-    async def _capabilities(self) -> Capabilities | None:
+    async def _ask_for_promises(self) -> "_Promises":
+        """What the venue promises now. One that is within reach again makes every pause pointless."""
         answer = await self._sender.capabilities()
-        return None if isinstance(answer, NoAnswer) else answer
+        if isinstance(answer, NoAnswer):
+            self._was_out_of_reach = True
+            return _Promises(None, None)
+        if self._was_out_of_reach:
+            self._was_out_of_reach = False
+            await self._wake()
+        return _Promises(answer, await self._doubts.note_epoch(self._sender.venue_name, answer.epoch))
 
-    async def _look_at(self, taken: Sequence[Taken], capabilities: Capabilities | None) -> Counts:
-        counts = Counts(looked_at=len(taken))
-        doubts = await self._doubts.load([each.order_id for each in taken])
-        slots = asyncio.Semaphore(self._pace.asks_at_once)
+    async def _look_at_all(self, venue: "_Promises", counts: Counts, looks: set[asyncio.Task[None]]) -> None:
+        """Keep so many looks under way; a slow one holds up no other."""
+        deadline = self._clock.monotonic() + self._pace.pass_seconds
+        has_room = asyncio.Event()
 
-        async def look(each: Taken) -> Verdict | None:
-            doubt = doubts.get(each.order_id)
-            if doubt is None:
-                return Verdict(each, (), is_settled=True, next_seconds=0, seen="no such order")
-            async with slots:
-                try:
-                    return await self._look(each, doubt, capabilities, counts)
-                except Exception as error:  # noqa: BLE001 - one poison order must not stop the others
-                    counts.errors += 1
-                    _log.exception("an order could not be looked after", order_id=each.order_id)
-                    return self._later(each, f"error: {error}")
+        def ended(look: asyncio.Task[None]) -> None:
+            looks.discard(look)
+            if len(looks) * 2 <= self._pace.looks_at_once:
+                has_room.set()
 
-        verdicts = [v for v in await asyncio.gather(*(look(each) for each in taken)) if v is not None]
-        failpoints.reach("before_conclude")
-        if verdicts:
-            await self._doubts.conclude(verdicts)
-        self._count(verdicts, counts)
-        await self._note_reach(counts)
-        return counts
+        may_take = True
+        while may_take:
+            room = self._pace.looks_at_once - len(looks)
+            taken = await self._doubts.take(doubts_max=room, lease_seconds=self._lease_seconds)
+            failpoints.reach("after_take")
+            loaded = await self._doubts.load([each.order_id for each in taken]) if taken else {}
+            counts.looked_at += len(taken)
+            has_room.clear()
+            for each in taken:
+                look = asyncio.create_task(self._look_at(each, loaded.get(each.order_id), venue, counts))
+                looks.add(look)
+                look.add_done_callback(ended)
+            if len(looks) * 2 > self._pace.looks_at_once:
+                await has_room.wait()
+            # A venue that answers nothing is not asked about everything: that would hold up what needs no answer.
+            is_silent = counts.unanswered >= self._pace.looks_at_once and not counts.answered
+            may_take = len(taken) == room and not is_silent and self._clock.monotonic() < deadline
+        while looks:
+            await asyncio.wait(looks)
 
-    async def _look(self, taken: Taken, doubt: Doubt, capabilities: Capabilities | None, counts: Counts) -> Verdict:
+    async def _look_at(
+        self, taken: Taken, doubt: Doubt | Unreadable | None, venue: "_Promises", counts: Counts
+    ) -> None:
+        try:
+            verdict = await self._verdict(taken, doubt, venue, counts)
+            failpoints.reach("before_conclude")
+            if await self._verdicts.submit(verdict):
+                self._count(verdict, counts)
+        except (DatabaseAnswered, DatabaseLost) as error:
+            # Nothing was concluded: once its lease has passed, somebody looks again.
+            counts.errors += 1
+            _log.warning("a look could not use the database", order_id=taken.order_id, error=str(error))
+
+    async def _verdict(
+        self, taken: Taken, doubt: Doubt | Unreadable | None, venue: "_Promises", counts: Counts
+    ) -> Verdict:
+        if doubt is None:
+            return Verdict(taken, (), is_settled=True, next_seconds=0, seen="no such order")
+        if isinstance(doubt, Unreadable):
+            counts.errors += 1
+            metrics.INVARIANTS_BROKEN.labels("order_unreadable").inc()
+            _log.error("an order's rows cannot be read", order_id=taken.order_id, error=doubt.why)
+            return self._later(taken, f"unreadable: {doubt.why}")
+        try:
+            return await self._look(taken, doubt, venue, counts)
+        except (DatabaseAnswered, DatabaseLost):
+            raise
+        except Exception as error:  # noqa: BLE001 - one poison order must not stop the others
+            counts.errors += 1
+            metrics.INVARIANTS_BROKEN.labels("order_not_reconcilable").inc()
+            _log.exception("an order could not be looked after", order_id=taken.order_id)
+            return self._later(taken, f"error: {error}".replace("\x00", ""))
+
+    async def _wake(self) -> None:
+        """Make every pause end now; many at a time, never all in one statement."""
+        count = 0
+        while woken := await self._doubts.wake(doubts_max=self._pace.wake_max):
+            count += woken
+        _log.info("the exchange answers again", doubts=count)
+
+    async def _look(self, taken: Taken, doubt: Doubt, venue: "_Promises", counts: Counts) -> Verdict:
         settled = before_asking(doubt)
         if settled is not None:
             return _settled(taken, settled.rows, "settled by its rows")
+        return await self._carry_out(taken, doubt, await self._ask(doubt, venue, counts), venue, counts)
+
+    async def _ask(self, doubt: Doubt, venue: "_Promises", counts: Counts) -> Step:
         verification = await self._sender.ask(doubt.order.id)
         if isinstance(verification, NoAnswer):
             counts.unanswered += 1
         else:
             counts.answered += 1
-        step = after_asking(doubt, verification, capabilities, self._rules)
-        return await self._carry_out(taken, doubt, step, counts)
+            if self._was_silent:
+                self._was_silent = False
+                await self._wake()
+        return after_asking(doubt, verification, venue.capabilities, self._rules, forgotten_until=venue.forgotten_until)
 
-    async def _carry_out(self, taken: Taken, doubt: Doubt, step: Step, counts: Counts) -> Verdict:
+    async def _carry_out(self, taken: Taken, doubt: Doubt, step: Step, venue: "_Promises", counts: Counts) -> Verdict:
         match step:
             case Settle(rows=rows):
                 return _settled(taken, rows, "settled")
@@ -175,12 +243,12 @@ class Reconciler:
                     return self._later(taken, why)
                 seconds = max((until - doubt.now).total_seconds(), 0)
                 return Verdict(taken, (), is_settled=False, next_seconds=seconds, seen=why)
-            case Resend():
-                return await self._resend(taken, doubt, counts)
+            case Resend(send_by_max=send_by_max):
+                return await self._resend(taken, doubt, send_by_max, counts)
             case Cancel(rows=rows):
-                return await self._cancel(taken, doubt, rows, counts)
+                return await self._cancel(taken, doubt, rows, venue, counts)
 
-    async def _resend(self, taken: Taken, doubt: Doubt, counts: Counts) -> Verdict:
+    async def _resend(self, taken: Taken, doubt: Doubt, send_by_max: datetime | None, counts: Counts) -> Verdict:
         order = doubt.order
         closed = self._sender.closed()
         if closed is not None:
@@ -191,6 +259,7 @@ class Reconciler:
             claimed_by=self._name,
             send_seconds=self._send_seconds,
             answer_seconds=self._rules.answer_seconds,
+            send_by_max=send_by_max,
         )
         if claim is None:
             return self._later(taken, "not resent: taken, canceled, halted or too late")
@@ -200,52 +269,61 @@ class Reconciler:
         failpoints.reach("after_resend")
         kind, reason = _recorded(answer)
         exchange_order_id = answer.exchange_order_id if isinstance(answer, Accepted) else None
+        if isinstance(answer, Accepted):
+            # Evidence of acceptance is recorded whoever holds the order by now, and before the claim is closed.
+            await self._journal.step(StepRow(order.id, OrderStatus.COMPLETED, RESENT, exchange_order_id))
+            metrics.RECONCILED.labels(OrderStatus.COMPLETED).inc()
         await self._doubts.record_answer(order.id, claim.number, kind, reason, exchange_order_id)
         failpoints.reach("after_answer")
         _log.info("order resent", order_id=order.id, number=claim.number, answer=kind, reason=reason)
         if isinstance(answer, Accepted):
-            # Evidence of acceptance is recorded whoever holds the order by now.
-            await self._journal.step(StepRow(order.id, OrderStatus.COMPLETED, RESENT, answer.exchange_order_id))
-            return _settled(taken, (), "resent and accepted", completed=True)
-        return self._later(taken, f"resent: {reason}")
+            counts.completed += 1
+            return _settled(taken, (), "resent and accepted")
+        at_least = answer.retry_after_seconds if isinstance(answer, NotSent) else None
+        return self._later(taken, f"resent: {reason}", at_least=at_least or 0)
 
-    async def _cancel(self, taken: Taken, doubt: Doubt, rows: tuple[TrailRow, ...], counts: Counts) -> Verdict:
+    async def _cancel(
+        self, taken: Taken, doubt: Doubt, rows: tuple[TrailRow, ...], venue: "_Promises", counts: Counts
+    ) -> Verdict:
         answer = await self._sender.cancel(doubt.order.id)
-        if isinstance(answer, CancelAccepted | CancelTooLate):
-            counts.canceled += 1
-            # How it ended is the exchange's to say: the next question tells, and needs no pause.
-            return Verdict(taken, rows, is_settled=False, next_seconds=0.1, seen=type(answer).__name__)
-        return self._later(taken, f"cancel: {type(answer).__name__}", rows)
+        if not isinstance(answer, CancelAccepted | CancelTooLate):
+            return self._later(taken, f"cancel: {type(answer).__name__}", rows)
+        counts.canceled += 1
+        # How it ended is the exchange's to say.
+        step = await self._ask(doubt, venue, counts)
+        if isinstance(step, Settle):
+            return _settled(taken, step.rows, "canceled")
+        return self._later(taken, type(answer).__name__, rows)
 
-    def _later(self, taken: Taken, seen: str, rows: tuple[TrailRow, ...] = ()) -> Verdict:
+    def _later(self, taken: Taken, seen: str, rows: tuple[TrailRow, ...] = (), *, at_least: float = 0) -> Verdict:
         pause = min(self._pace.pause_seconds * 2 ** min(taken.tries, 16), self._pace.pause_seconds_max)
-        seconds = pause * self._chance.uniform(0.5, 1)
+        seconds = max(pause * self._chance.uniform(0.5, 1), at_least)
         return Verdict(taken, rows, is_settled=False, next_seconds=seconds, seen=seen[:200])
 
-    async def _note_reach(self, counts: Counts) -> None:
-        """A venue that answers again, after a look in which it answered nothing, makes every pause pointless."""
-        if counts.answered and self._venue_was_silent:
-            _log.info("the exchange answers again", doubts=await self._doubts.wake())
-        if counts.answered or counts.unanswered:
-            self._venue_was_silent = not counts.answered
-
-    def _count(self, verdicts: Sequence[Verdict], counts: Counts) -> None:
-        for verdict in verdicts:
-            statuses = {row.status for row in verdict.rows}
-            counts.settled += verdict.is_settled
-            counts.waiting += not verdict.is_settled
-            counts.completed += OrderStatus.COMPLETED in statuses or verdict.seen.startswith("resent and")
-            counts.not_placed += OrderStatus.NOT_PLACED in statuses
-            counts.unresolved += OrderStatus.UNRESOLVED in statuses
-            counts.seen.append(f"{verdict.taken.order_id} {verdict.seen}")
-            for status in statuses:
-                metrics.RECONCILED.labels(status).inc()
-            if OrderStatus.UNRESOLVED in statuses:
-                _log.error("an order is unresolved", order_id=verdict.taken.order_id, reason=verdict.seen)
+    def _count(self, verdict: Verdict, counts: Counts) -> None:
+        statuses = {row.status for row in verdict.rows}
+        counts.settled += verdict.is_settled
+        counts.waiting += not verdict.is_settled
+        counts.completed += OrderStatus.COMPLETED in statuses
+        counts.not_placed += OrderStatus.NOT_PLACED in statuses
+        counts.unresolved += OrderStatus.UNRESOLVED in statuses
+        counts.seen.append((verdict.taken.order_id, verdict.seen))
+        for status in statuses:
+            metrics.RECONCILED.labels(status).inc()
+        if OrderStatus.UNRESOLVED in statuses:
+            _log.error("an order is unresolved", order_id=verdict.taken.order_id, reason=verdict.seen)
 
 
-def _settled(taken: Taken, rows: tuple[TrailRow, ...], seen: str, *, completed: bool = False) -> Verdict:
-    if rows and not completed:
+@dataclass(frozen=True, slots=True)
+class _Promises:
+    """What the venue promises, where it could be asked; `forgotten_until`: it may not know what was before."""
+
+    capabilities: Capabilities | None
+    forgotten_until: datetime | None
+
+
+def _settled(taken: Taken, rows: tuple[TrailRow, ...], seen: str) -> Verdict:
+    if rows:
         seen = f"{rows[-1].status} {rows[-1].reason}"
     return Verdict(taken, rows, is_settled=True, next_seconds=0, seen=seen)
 

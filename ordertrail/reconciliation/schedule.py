@@ -3,32 +3,26 @@
 import asyncio
 import contextlib
 
-from ordertrail.clock import Clock
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.doubts import DoubtRows
 from ordertrail.reconciliation.reconcile import Counts, Reconciler
-from ordertrail.reconciliation.sweep import Sweep
+from ordertrail.reconciliation.sweep import Sweep, Swept
 from ordertrail.telemetry import metrics
 from ordertrail.telemetry.logs import get_logger
 
 _log = get_logger()
 
-SWEEP_EVERY_SECONDS = 30
-
 
 class Schedule:
     """Runs a reconciler and a sweep."""
 
-    def __init__(
-        self, reconciler: Reconciler, sweep: Sweep, doubts: DoubtRows, clock: Clock, *, interval_seconds: float
-    ) -> None:
+    def __init__(self, reconciler: Reconciler, sweep: Sweep, doubts: DoubtRows, *, interval_seconds: float) -> None:
         self._reconciler = reconciler
         self._sweep = sweep
         self._doubts = doubts
-        self._clock = clock
         self._interval_seconds = interval_seconds
         self._nudged = asyncio.Event()
-        self._swept_at: float | None = None
+        self.swept = Swept()
 
     def nudge(self) -> None:
         """Something is due now: do not wait for the interval."""
@@ -50,7 +44,7 @@ class Schedule:
                     await self._nudged.wait()
 
     async def run_once(self) -> Counts:
-        """One pass, a sweep if it is time, and the figures for whoever is on call."""
+        """One pass, the figures for whoever is on call, and a sweep if it is our turn."""
         counts = await self._reconciler.run_once()
         if counts.looked_at:
             _log.info(
@@ -63,14 +57,16 @@ class Schedule:
                 waiting=counts.waiting,
                 unresolved=counts.unresolved,
             )
-        now = self._clock.monotonic()
-        if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY_SECONDS:
-            self._swept_at = now
-            swept = await self._sweep.run_once()
-            if swept.reopened or swept.orphans:
-                _log.warning("the sweep found orders", reopened=swept.reopened, orphans=swept.orphans)
         doubts = await self._doubts.counts()
         metrics.DOUBTS.set(doubts.count)
         metrics.DOUBTS_UNRESOLVED.set(doubts.unresolved)
         metrics.DOUBTS_OLDEST_SECONDS.set(doubts.oldest_seconds)
+        self.swept = await self._sweep.run_once()
+        if self.swept.sighted or self.swept.orphans:
+            _log.warning(
+                "the sweep found orders",
+                sighted=self.swept.sighted,
+                late=self.swept.late,
+                orphans=self.swept.orphans,
+            )
         return counts

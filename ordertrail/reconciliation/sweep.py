@@ -1,86 +1,117 @@
 """The reverse sweep: what the exchange has and we do not know, or know as not placed.
 
 It reads the exchange first and our rows after, so that an order which is being placed meanwhile is not mistaken.
-An order that has its trail is handed to the reconciler, which asks for it and writes down what is true; one without
-is kept as an orphan, counted and logged.
+That the exchange has shown an order is kept, and the reconciler asks for it and writes down what is true; an order
+that nobody recorded here is kept as an orphan, counted and logged.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ordertrail.domain.answer import NoAnswer
 from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus
-from ordertrail.doubts import DoubtRows, SweepRows
+from ordertrail.doubts import SweepRows
 from ordertrail.sending import Sender
 from ordertrail.telemetry import metrics
 from ordertrail.telemetry.logs import get_logger
 
 _log = get_logger()
 
-EXECUTIONS_PER_PAGE = 1000
+ORDERS_PER_PAGE = 1000
 PAGES_MAX = 50
+LEASE_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Swept:
     """What a sweep saw: orders at the exchange, those handed to the reconciler, those that nobody recorded."""
 
     seen: int = 0
-    reopened: int = 0
+    sighted: int = 0
+    late: int = 0
     orphans: int = 0
+    has_more: bool = False
 
 
 class Sweep:
-    """One replica's sweep; several at once repeat each other's work and nothing else."""
+    """One replica's sweep; they take turns, and one that dies in its turn leaves it to the next."""
 
-    def __init__(self, rows: SweepRows, doubts: DoubtRows, sender: Sender, *, venue: str) -> None:
+    def __init__(self, rows: SweepRows, sender: Sender, *, venue: str, rest_seconds: float) -> None:
         self._rows = rows
-        self._doubts = doubts
         self._sender = sender
         self._venue = venue
+        self._rest_seconds = rest_seconds
 
     async def run_once(self) -> Swept:
-        """Read what is new in the exchange's executions, and all its open orders; then compare."""
-        epoch, after = await self._rows.sweep_position(self._venue)
-        at_exchange: dict[str, str] = {}
+        """Read what is new in the exchange's executions, then all its open orders, if it is our turn."""
+        swept = Swept()
+        position = await self._rows.take_sweep(self._venue, lease_seconds=LEASE_SECONDS)
+        if position is None:
+            return swept
+        epoch = await self._sweep_executions(*position, swept)
+        if epoch is not None:
+            await self._sweep_open_orders(epoch, swept)
+        await self._rows.end_sweep(self._venue, rest_seconds=0 if swept.has_more else self._rest_seconds)
+        return swept
+
+    async def _sweep_executions(self, epoch: str, after: int, swept: Swept) -> str | None:
+        """Page by page, each compared before the position moves past it; None: the exchange did not answer."""
+        swept.has_more = True
         for _ in range(PAGES_MAX):
-            page = await self._sender.executions(after=after, limit=EXECUTIONS_PER_PAGE)
+            page = await self._sender.executions(after=after, limit=ORDERS_PER_PAGE)
             if isinstance(page, NoAnswer):
-                return Swept()
+                swept.has_more = False
+                return None
             if page.epoch != epoch:
                 # The exchange has begun anew: its numbers too.
                 epoch, after = page.epoch, 0
                 continue
-            at_exchange |= {
-                e.client_order_id: e.exchange_order_id for e in page.executions if e.exec_type != "rejected"
-            }
-            after = page.executions[-1].seq if page.executions else after
+            shown = {e.client_order_id: e.exchange_order_id for e in page.executions if e.exec_type != "rejected"}
+            await self._compare(epoch, shown, swept)
+            if page.executions:
+                after = page.executions[-1].seq
+            await self._rows.move_sweep(self._venue, epoch, after)
             if after >= page.head or not page.executions:
+                swept.has_more = False
                 break
-        open_orders = await self._sender.open_orders()
-        if not isinstance(open_orders, NoAnswer):
-            at_exchange |= {o.client_order_id: o.exchange_order_id for o in open_orders.orders}
-        swept = await self._compare(epoch, at_exchange)
-        # Only now: what we have not compared must be read again by whoever comes after us.
-        await self._rows.move_sweep_position(self._venue, epoch, after)
-        return swept
+        return epoch
 
-    async def _compare(self, epoch: str, at_exchange: dict[str, str]) -> Swept:
-        statuses = await self._rows.statuses_of(list(at_exchange))
-        unknown = {order_id: at_exchange[order_id] for order_id in at_exchange.keys() - statuses.keys()}
-        doubtful = sorted(order_id for order_id, found in statuses.items() if not found & PLACED_STATUSES)
-        late = [order_id for order_id in doubtful if OrderStatus.NOT_PLACED in statuses[order_id]]
-        for order_id in late:
-            metrics.LATE_ARRIVALS.inc()
-            _log.critical("an order arrived at the exchange after it was settled as not placed", order_id=order_id)
-        if doubtful:
-            await self._doubts.reopen(doubtful)
-        fresh = await self._rows.keep_orphans(self._venue, epoch, unknown) if unknown else []
+    async def _sweep_open_orders(self, epoch: str, swept: Swept) -> None:
+        answer = await self._sender.open_orders()
+        if isinstance(answer, NoAnswer):
+            return
+        shown = [(order.client_order_id, order.exchange_order_id) for order in answer.orders]
+        for start in range(0, len(shown), ORDERS_PER_PAGE):
+            await self._compare(epoch, dict(shown[start : start + ORDERS_PER_PAGE]), swept)
+
+    async def _compare(self, epoch: str, shown: Mapping[str, str], swept: Swept) -> None:
+        if not shown:
+            return
+        swept.seen += len(shown)
+        statuses = await self._rows.statuses_of(list(shown))
+        # One that is placed although it was settled as not placed is as late as one that is not placed yet.
+        doubtful = {
+            order_id: shown[order_id]
+            for order_id, found in statuses.items()
+            if OrderStatus.NOT_PLACED in found or not found & PLACED_STATUSES
+        }
+        sighted = await self._rows.keep_sightings(doubtful) if doubtful else []
+        swept.sighted += len(sighted)
+        for order_id in sighted:
+            if OrderStatus.NOT_PLACED in statuses[order_id]:
+                swept.late += 1
+                metrics.LATE_ARRIVALS.inc()
+                _log.critical("an order arrived at the exchange after it was settled as not placed", order_id=order_id)
+        await self._keep_orphans(epoch, {id_: shown[id_] for id_ in shown.keys() - statuses.keys()}, swept)
+
+    async def _keep_orphans(self, epoch: str, orphans: Mapping[str, str], swept: Swept) -> None:
+        fresh = await self._rows.keep_orphans(self._venue, epoch, orphans) if orphans else []
+        swept.orphans += len(fresh)
         for order_id in fresh:
             metrics.ORPHANS.inc()
             _log.critical(
                 "the exchange has an order that was never recorded here",
                 order_id=order_id,
-                exchange_order_id=unknown[order_id],
+                exchange_order_id=orphans[order_id],
                 venue=self._venue,
             )
-        return Swept(len(at_exchange), len(doubtful), len(fresh))
