@@ -8,14 +8,16 @@ import asyncio
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httptools
 from typing_extensions import override
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ordertrail.api.place import RESPOND, Headers
 from ordertrail.api.problems import CONTENT_TYPE, PROBLEMS, problem_body
 from ordertrail.settings import Settings
 from ordertrail.telemetry import metrics
@@ -232,6 +234,33 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.headers = []
         if self._all.is_draining:
             self.cycle.keep_alive = False
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # open to extensions by its own specification
+        scope["extensions"] = {RESPOND: partial(self._respond, self.cycle)}
+
+    def _respond(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+        """Write a whole answer at once, for a door that has it whole; False: it must go the ordinary way.
+
+        uvicorn's own way takes the answer in two messages and checks each header against patterns.
+        """
+        if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
+            return False
+        content = [STATUS_LINE[status]]
+        for name, value in cycle.default_headers:
+            content += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            if name == b"connection":
+                cycle.keep_alive = False
+            else:
+                content += (name, b": ", value, b"\r\n")
+        content.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        content.append(body)
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(content))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     @override
     def on_message_complete(self) -> None:
