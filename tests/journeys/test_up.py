@@ -58,7 +58,9 @@ class Up:
         """Wait until it has said that."""
         while words not in self.said:
             line = self._lines.get(timeout=WAIT_SECONDS)
-            assert line, f"it ended without saying {words!r}, but: {self.said}"
+            if not line:
+                self._lines.put("")
+                raise AssertionError(f"it ended without saying {words!r}, but: {self.said}")
             self.said += line
 
     def url(self, name: str) -> str:
