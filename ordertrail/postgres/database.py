@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -81,13 +81,13 @@ class Database:
             code = error.sqlstate or ""
             if code[:2] in _LOST_CLASSES or not code:
                 raise DatabaseLost(f"{code} {_text(error)}", may_have_happened=True) from error
-            is_clean = not connection.is_in_transaction()
+            is_clean = _is_idle(connection)
             raise DatabaseAnswered(code, _text(error)) from error
         except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
             raise DatabaseLost(_text(error), may_have_happened=True) from error
         finally:
             if not is_clean:
-                connection.terminate()
+                _terminate(connection)
             await self._pool.release(connection)
 
 
@@ -98,6 +98,19 @@ async def _prepare_session(connection: Any) -> None:
 
 async def _keep_session(connection: Any) -> None:
     """No statement of ours leaves anything behind that asyncpg's reset would have to clear."""
+
+
+def _is_idle(connection: Any) -> bool:
+    try:
+        return not connection.is_in_transaction()
+    except asyncpg.InterfaceError:
+        return False
+
+
+def _terminate(connection: Any) -> None:
+    # The pool has let go already of a connection that was cut from the other side, and then refuses to be asked.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 def _text(error: BaseException) -> str:
