@@ -3,7 +3,10 @@
 Placement and reconciliation both send through here. Whatever a venue does, an Answer comes back.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from ordertrail import failpoints
 from ordertrail.clock import Clock
@@ -29,6 +32,8 @@ from ordertrail.telemetry.tally import Count, Spread
 from ordertrail.venues.venue import Executions, OpenOrders, Venue
 
 _log = get_logger()
+
+_Learned = TypeVar("_Learned")
 
 _ANSWERS: dict[type[Answer], Count] = {
     Accepted: Count(metrics.ANSWERS.labels("accepted")),
@@ -63,9 +68,9 @@ class Sender:
         if isinstance(permit, Closed):
             _ANSWERS[NotSent].add()
             return NotSent(permit.cause, permit.retry_after_seconds)
-        failpoints.reach("before_send")
         answer: Answer | None = None
         try:
+            failpoints.reach("before_send")
             answer = await self._venue.place(
                 order, send_by=send_by, timeout_seconds=self._timeout_seconds, accept_by=accept_by
             )
@@ -85,12 +90,13 @@ class Sender:
         """Ask the venue for one order."""
         lane = self._gate.asking
         start = self._clock.monotonic()
-        permit = lane.try_enter(start) or await lane.enter(deadline=start + self._timeout_seconds)
+        deadline = start + self._timeout_seconds
+        permit = lane.try_enter(start) or await lane.enter(deadline=deadline)
         if isinstance(permit, Closed):
             return NoAnswer(permit.cause)
         verification: Verification | None = None
         try:
-            verification = await self._venue.ask(order_id, timeout_seconds=self._timeout_seconds)
+            verification = await self._venue.ask(order_id, timeout_seconds=deadline - self._clock.monotonic())
         except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
             self._adapter_raised(order_id)
             verification = NoAnswer("adapter_raised")
@@ -105,12 +111,13 @@ class Sender:
         """Ask the venue to cancel one order; harmless if repeated."""
         lane = self._gate.cancelling
         start = self._clock.monotonic()
-        permit = lane.try_enter(start) or await lane.enter(deadline=start + self._timeout_seconds)
+        deadline = start + self._timeout_seconds
+        permit = lane.try_enter(start) or await lane.enter(deadline=deadline)
         if isinstance(permit, Closed):
             return NoAnswer(permit.cause)
         answer: CancelAnswer | None = None
         try:
-            answer = await self._venue.cancel(order_id, timeout_seconds=self._timeout_seconds)
+            answer = await self._venue.cancel(order_id, timeout_seconds=deadline - self._clock.monotonic())
         except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
             self._adapter_raised(order_id)
             answer = NoAnswer("adapter_raised")
@@ -122,22 +129,40 @@ class Sender:
 
     async def capabilities(self) -> Capabilities | NoAnswer:
         """What the venue promises now."""
-        return await self._venue.capabilities(timeout_seconds=self._timeout_seconds)
+        return await self._learn(self._venue.capabilities)
 
     async def open_orders(self) -> OpenOrders | NoAnswer:
         """Every order open at the venue."""
-        return await self._venue.open_orders(timeout_seconds=self._timeout_seconds)
+        return await self._learn(self._venue.open_orders)
 
     async def executions(self, *, after: int, limit: int) -> Executions | NoAnswer:
         """The venue's execution reports after a position."""
-        return await self._venue.executions(after=after, limit=limit, timeout_seconds=self._timeout_seconds)
+        return await self._learn(partial(self._venue.executions, after=after, limit=limit))
+
+    async def _learn(self, call: Callable[..., Awaitable[_Learned | NoAnswer]]) -> _Learned | NoAnswer:
+        """A question about no order in particular, through the gate's lane for asking."""
+        lane = self._gate.asking
+        start = self._clock.monotonic()
+        deadline = start + self._timeout_seconds
+        permit = lane.try_enter(start) or await lane.enter(deadline=deadline)
+        if isinstance(permit, Closed):
+            return NoAnswer(permit.cause)
+        answer: _Learned | NoAnswer | None = None
+        try:
+            answer = await call(timeout_seconds=deadline - self._clock.monotonic())
+        except Exception:  # noqa: BLE001 - an adapter's bug must not end a pass
+            self._adapter_raised(None)
+            answer = NoAnswer("adapter_raised")
+        finally:
+            permit.leave(answer, self._clock.monotonic())
+        return answer
 
     def closed(self) -> str | None:
         """Why placing would be answered at once without a send; None: it would be sent."""
         closed = self._gate.placing.closed(self._clock.monotonic())
         return None if closed is None else closed.cause
 
-    def _adapter_raised(self, order_id: str) -> None:
+    def _adapter_raised(self, order_id: str | None) -> None:
         metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
         _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
 

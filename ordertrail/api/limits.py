@@ -8,7 +8,6 @@ import asyncio
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import httptools
@@ -135,6 +134,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._seen_at = 0.0
         self._unsent_since: float | None = None
         self._lingers_since: float | None = None
+        self._extensions = {RESPOND: self._respond}
         self._socket: asyncio.Transport
 
     @override
@@ -235,13 +235,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._all.is_draining:
             self.cycle.keep_alive = False
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # open to extensions by its own specification
-        scope["extensions"] = {RESPOND: partial(self._respond, self.cycle)}
+        scope["extensions"] = self._extensions
 
-    def _respond(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+    def _respond(self, send: Any, status: int, headers: Headers, body: bytes) -> bool:
         """Write a whole answer at once, for a door that has it whole; False: it must go the ordinary way.
 
-        uvicorn's own way takes the answer in two messages and checks each header against patterns.
+        uvicorn's own way takes the answer in two messages and checks each header against patterns. The cycle is
+        found by its `send`: held by the scope, it would hold itself, and only the collector would free it.
         """
+        cycle: RequestResponseCycle = send.__self__
         if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
             return False
         content = [STATUS_LINE[status]]

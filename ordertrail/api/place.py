@@ -7,6 +7,7 @@ when the process stops.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -43,7 +44,8 @@ RETRY_AFTER_SECONDS = 1
 
 Headers = list[tuple[bytes, bytes]]
 
-# An extension of the ASGI scope by which our own server takes a whole answer at once: (status, headers, body) → bool.
+# An extension of the ASGI scope by which our own server takes a whole answer at once:
+# (send, status, headers, body) → bool, where False means that it must be sent the ordinary way.
 RESPOND = "ordertrail.respond"
 
 _NO_EXTENSIONS: dict[str, Any] = {}
@@ -111,7 +113,7 @@ class PlaceOrder:
             return
         self._status_counters[status].add()
         respond = scope.get("extensions", _NO_EXTENSIONS).get(RESPOND)
-        if respond is not None and respond(status, headers, body):
+        if respond is not None and respond(send, status, headers, body):
             return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -247,7 +249,7 @@ class PlaceOrder:
         stored = repeated.stored
         if stored is None:
             # The key is taken and its order cannot be read: nothing can be said of it, and nothing was sent.
-            owner = Order(repeated.order_id, order.type, order.side, order.instrument, None, order.quantity)
+            owner = replace(order, id=repeated.order_id)
             return self._failed(
                 "not-recorded",
                 owner,
