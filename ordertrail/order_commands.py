@@ -22,6 +22,7 @@ _EXIT_CODES = {"placed": PLACED, "not_placed": NOT_PLACED}
 Json = Annotated[bool, Parameter(negative="")]
 
 app = App(name="order", help="Place orders and look at them, over the HTTP API.")
+app.command("ordertrail.on_call_commands:resolve", name="resolve")
 
 
 @app.command
