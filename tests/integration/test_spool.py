@@ -135,7 +135,7 @@ def test_another_process_adopts_what_a_killed_one_left(database_url: str, tmp_pa
         _, failed = place(first, key="left")
         first.send_signal(signal.SIGKILL)
         first.wait()
-    assert failed["order_id"].encode() in spooled(tmp_path)
+    assert failed["order_id"].encode() in spooled(tmp_path), (failed, first.stderr, list(tmp_path.glob("spool/*")))
 
     bring_back(database_url)
     with api_program(database_url, tmp_path, **QUICK) as second:
