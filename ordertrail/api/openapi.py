@@ -26,7 +26,7 @@ EXAMPLE_ORDER = {
     **_EXAMPLE,
     "status": "COMPLETED",
     "outcome": "placed",
-    "client_order_id": None,
+    "client_order_id": "my-order-1",
     "exchange_order_id": "X-1",
     "place_by": "2026-11-22T09:31:00.123456Z",
 }
