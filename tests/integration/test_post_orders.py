@@ -1,0 +1,236 @@
+"""POST /orders in happy and unhappy flows, many at once and again under their keys."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ordertrail.domain.answer import Refused, Unknown
+from ordertrail.domain.errors import DatabaseLost
+from ordertrail.domain.trail import PRECEDENCE, OrderStatus
+from ordertrail.rows import StepRow
+from tests.support.orders import MARKET_ORDER, an_order
+from tests.support.service import Running, ScriptedVenue, running
+
+
+@pytest.fixture
+def venue() -> ScriptedVenue:
+    return ScriptedVenue()
+
+
+@pytest.fixture
+async def service(database_url: str, tmp_path: Path, venue: ScriptedVenue) -> AsyncIterator[Running]:
+    async with running(database_url, tmp_path, venue, database_timeout_seconds=5) as service:
+        yield service
+
+
+async def test_a_market_order_is_placed_without_price_and_without_place_by(service: Running) -> None:
+    reply = await service.place(**(MARKET_ORDER | {"limit_price": None}))
+
+    assert reply.status == 201
+    assert (reply.body["type"], reply.body["limit_price"], reply.body["place_by"]) == ("market", None, None)
+
+
+async def test_the_answer_s_location_is_the_order_with_the_same_fields(service: Running) -> None:
+    placed = await service.place(key="mine")
+
+    read = await service.call("GET", placed.headers["location"])
+
+    assert read.status == 200
+    assert {name: read.body[name] for name in placed.body} == placed.body
+    assert [row["status"] for row in read.body["trail"]] == ["INITIATED", "COMPLETED"]
+
+
+async def test_the_same_request_under_its_key_is_the_same_order(service: Running, venue: ScriptedVenue) -> None:
+    first = await service.place(key="mine")
+    again = await service.place(client_order_id="mine", limit_price="150.0")
+
+    assert (again.status, again.body) == (201, first.body)
+    assert again.headers["location"] == first.headers["location"]
+    assert len(venue.sent) == 1
+    assert await service.rows() == 2
+
+
+async def test_another_order_under_a_key_is_refused(service: Running, venue: ScriptedVenue) -> None:
+    first = await service.place(key="mine")
+    other = await service.place(key="mine", quantity=11)
+
+    assert other.status == 422
+    assert other.body["type"] == "/problems/key-reused"
+    assert other.body["order_id"] == first.body["id"]
+    assert len(venue.sent) == 1
+
+
+async def test_a_repeat_while_the_order_is_being_placed_is_409(service: Running, venue: ScriptedVenue) -> None:
+    venue.may_answer.clear()
+    placing = asyncio.create_task(service.place(key="mine"))
+    await venue.arrived.wait()
+
+    repeated = await service.place(key="mine")
+    venue.may_answer.set()
+    placed = await placing
+
+    assert repeated.status == 409
+    assert repeated.headers["retry-after"] == "1"
+    assert repeated.headers["location"] == placed.headers["location"]
+    assert placed.status == 201
+    assert len(venue.sent) == 1
+
+
+async def test_a_repeat_of_a_failure_gives_the_same_answer_and_sends_nothing(
+    service: Running, venue: ScriptedVenue
+) -> None:
+    venue.answer = Refused("price_band")
+
+    first = await service.place(key="mine")
+    again = await service.place(key="mine")
+
+    assert (first.status, again.status) == (500, 500)
+    assert first.body | {"trace_id": ""} == again.body | {"trace_id": ""}
+    assert len(venue.sent) == 1
+
+
+async def test_a_repeat_that_cannot_read_its_order_keeps_its_key(service: Running, venue: ScriptedVenue) -> None:
+    await service.place(key="mine")
+
+    async def away(order_id: str) -> None:
+        raise DatabaseLost("away", may_have_happened=False)
+
+    service.service.journal.read = away  # type: ignore[method-assign]
+
+    again = await service.place(key="mine")
+
+    assert again.status == 500
+    assert again.body["client_order_id"] == "mine"
+    assert again.body["retryable"] is True
+    assert "no key" not in again.body["detail"]
+
+
+async def test_fifty_at_once_of_which_the_database_refuses_one(service: Running, venue: ScriptedVenue) -> None:
+    service.refuse_rows("COMPLETED", "BADROW000000")
+
+    replies = await asyncio.gather(
+        *(service.place(instrument="BADROW000000" if number == 25 else f"GOOD{number:08}") for number in range(50))
+    )
+
+    assert [reply.status for reply in replies] == [201] * 25 + [500] + [201] * 24
+    statuses = await service.fetch("SELECT array_agg(status::text ORDER BY status) AS s FROM orders GROUP BY id")
+    trails = sorted(record["s"] for record in statuses)
+    assert trails == sorted([["INITIATED", "COMPLETED"]] * 49 + [["INITIATED", "DATABASE_PERSISTENCE_FAILED"]])
+    assert len(venue.sent) == 50
+
+
+async def test_fifty_at_once_of_which_the_first_row_of_one_is_refused(service: Running, venue: ScriptedVenue) -> None:
+    service.refuse_rows("INITIATED", "BADROW000000")
+
+    replies = await asyncio.gather(
+        *(service.place(instrument="BADROW000000" if number == 25 else f"GOOD{number:08}") for number in range(50))
+    )
+
+    assert sorted(reply.status for reply in replies) == [201] * 49 + [500]
+    assert replies[25].body["outcome"] == "not_placed"
+    assert await service.rows() == 98
+    assert len(venue.sent) == 49
+
+
+async def test_rows_of_concurrent_orders_share_commits(service: Running) -> None:
+    replies = await asyncio.gather(*(service.place() for _ in range(200)))
+
+    assert {reply.status for reply in replies} == {201}
+    [record] = await service.fetch("SELECT count(*) AS rows, count(DISTINCT xmin::text) AS commits FROM orders")
+    assert record["rows"] == 400
+    assert record["commits"] < 200
+
+
+async def test_one_key_posted_fifty_times_at_once_is_one_order(service: Running, venue: ScriptedVenue) -> None:
+    replies = await asyncio.gather(*(service.place(key="mine") for _ in range(50)))
+
+    assert len(venue.sent) == 1
+    assert await service.rows() == 2
+    assert {reply.status for reply in replies} <= {201, 409}
+    assert {reply.headers["location"] for reply in replies} == {f"/orders/{venue.sent[0].id}"}
+
+
+async def test_a_commit_whose_answer_was_lost_is_repeated_without_harm(service: Running, venue: ScriptedVenue) -> None:
+    lose_first_answers(service)
+
+    replies = await asyncio.gather(*(service.place(key=f"key-{number}") for number in range(20)))
+
+    assert {reply.status for reply in replies} == {201}
+    assert len(venue.sent) == 20
+    assert await service.rows() == 40
+
+
+async def test_writing_the_same_rows_twice_gives_the_same_results(service: Running) -> None:
+    rows = service.service.rows
+    orders = [an_order(), an_order(client_order_id="mine"), an_order(client_order_id="mine")]
+    steps = [StepRow(orders[0].id, OrderStatus.COMPLETED, None, "X-1")]
+
+    first = await rows.insert_initiated(orders), await rows.insert_steps(steps)
+    again = await rows.insert_initiated(orders), await rows.insert_steps(steps)
+
+    assert first == again
+    assert await service.rows() == 3
+
+
+async def test_the_table_takes_no_change(service: Running) -> None:
+    await service.place()
+
+    for statement in ("UPDATE orders SET quantity = 1", "DELETE FROM orders", "TRUNCATE orders"):
+        with pytest.raises(Exception, match="append-only"):
+            await service.fetch(statement)
+    assert await service.rows() == 2
+
+
+async def test_statuses_rank_in_the_database_as_in_the_domain(service: Running) -> None:
+    records = await service.fetch("SELECT unnest(enum_range(NULL::order_status_enum))::text AS status")
+
+    assert [record["status"] for record in records] == list(PRECEDENCE)
+
+
+async def test_columns_of_the_seed_come_first_as_the_seed_has_them(service: Running) -> None:
+    records = await service.fetch(
+        "SELECT column_name, coalesce(nullif(data_type, 'USER-DEFINED'), udt_name) AS type, is_nullable FROM "
+        "information_schema.columns WHERE table_schema = 'public' AND table_name = 'orders' ORDER BY ordinal_position"
+    )
+
+    assert [tuple(record) for record in records[:8]] == [
+        ("id", "character varying", "NO"),
+        ("created_at", "timestamp without time zone", "YES"),
+        ("type", "character varying", "NO"),
+        ("side", "character varying", "NO"),
+        ("instrument", "character varying", "NO"),
+        ("limit_price", "double precision", "YES"),
+        ("quantity", "integer", "NO"),
+        ("status", "order_status_enum", "NO"),
+    ]
+    assert all(record["is_nullable"] == "YES" for record in records[8:])
+
+
+async def test_times_are_written_alike_in_every_answer(service: Running, venue: ScriptedVenue) -> None:
+    placed = await service.place(key="mine", place_by="2099-01-01T00:00:00Z")
+    venue.answer = Unknown("timeout")
+    failed = await service.place(place_by="2099-01-01T00:00:00Z")
+
+    assert placed.body["place_by"] == failed.body["place_by"] == "2099-01-01T00:00:00.000000Z"
+
+
+def lose_first_answers(service: Running) -> None:
+    """Each kind of write commits once, and then its answer is lost."""
+    journal = service.service.journal
+    for lane in (journal._initiated, journal._completed):
+        lane._write = losing_once(lane._write)  # type: ignore[assignment,arg-type]
+
+
+def losing_once(write: Callable[[Sequence[object]], object]) -> Callable[[Sequence[object]], object]:
+    lost: list[Sequence[object]] = []
+
+    async def write_and_lose(items: Sequence[object]) -> object:
+        results = await write(items)  # type: ignore[misc]
+        if not lost:
+            lost.append(items)
+            raise DatabaseLost("the answer was lost", may_have_happened=True)
+        return results
+
+    return write_and_lose
