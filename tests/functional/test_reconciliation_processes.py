@@ -1,0 +1,240 @@
+"""Reconciliation as real processes: the commands for a person on call, and replicas that are stopped or killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ordertrail.domain.trail import OrderStatus, TrailRow
+from tests.support.postgres import execute, run
+from tests.support.programs import Program, exchange_program
+from tests.support.reconciling import APPEND_ONLY, REVIEW, TIMES, limit_order
+from tests.support.until import until
+
+
+@dataclass
+class Site:
+    database_url: str
+    exchange: Program
+    folder: Path
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ORDERTRAIL_DATABASE_URL": self.database_url,
+            "ORDERTRAIL_EXCHANGE_URL": self.exchange.url,
+            "ORDERTRAIL_DATA_DIR": str(self.folder),
+            "ORDERTRAIL_EXCHANGE_TIMEOUT_SECONDS": "1",
+            **{f"ORDERTRAIL_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+
+    def command(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ordertrail", *arguments],
+            env=self.environment(**settings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "ordertrail", *arguments],
+            env=self.environment(**settings),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        import asyncpg  # noqa: PLC0415
+
+        async def fetch() -> list[tuple[Any, ...]]:
+            connection = await asyncpg.connect(self.database_url)
+            try:
+                return [tuple(record) for record in await connection.fetch(sql)]
+            finally:
+                await connection.close()
+
+        return run(fetch())
+
+    def rows(self, order_id: str) -> list[tuple[str, str | None]]:
+        return self.query(f"SELECT status::text, reason FROM orders WHERE id = '{order_id}' ORDER BY orders.status")
+
+    def trail(self, *rows: tuple[str, str | None]) -> str:
+        """An order as a process has left it a while ago."""
+        order = limit_order()
+        for status, reason in rows:
+            row = TrailRow(OrderStatus(status), reason)
+            execute(
+                self.database_url,
+                "INSERT INTO orders (id, type, side, instrument, limit_price, quantity, status, reason, place_by,"
+                f" send_by, accept_by) VALUES ('{order.id}', 'limit', 'buy', '{order.instrument}', {order.limit_price},"
+                f" {order.quantity}, '{row.status}', {'NULL' if reason is None else repr(reason)},"
+                " now() + interval '60 seconds', now(), now())",
+            )
+        execute(self.database_url, f"INSERT INTO doubts (order_id) VALUES ('{order.id}')")
+        return order.id
+
+    def pass_time(self, seconds: float) -> None:
+        statements = [f"ALTER TABLE {table} DISABLE TRIGGER append_only" for table in APPEND_ONLY]
+        for table, columns in TIMES.items():
+            back = ", ".join(f"{column} = {column} - interval '{seconds} seconds'" for column in columns)
+            statements.append(f"UPDATE {table} SET {back}")
+        statements += [f"ALTER TABLE {table} ENABLE TRIGGER append_only" for table in APPEND_ONLY]
+        execute(self.database_url, "BEGIN; " + "; ".join(statements) + "; COMMIT")
+
+    def executions(self, order_id: str) -> list[str]:
+        with urllib.request.urlopen(f"{self.exchange.url}/v1/executions?after=0&limit=1000", timeout=10) as answer:
+            executions = json.load(answer)["executions"]
+        return [each["exec_type"] for each in executions if each["client_order_id"] == order_id]
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
+    with exchange_program(tmp_path / "exchange") as exchange:
+        yield Site(database_url, exchange, tmp_path)
+
+
+UNSENT = (("INITIATED", None), ("EXCHANGE_CREATION_FAILED", "not_sent:closed"))
+UNRESOLVED = (("INITIATED", None), ("UNRESOLVED", "differs_at_exchange"))
+
+
+def test_once_says_what_it_did(site: Site) -> None:
+    order_id = site.trail(*UNSENT)
+
+    first = site.command("reconcile", "--once", "--json")
+    second = site.command("reconcile", "--once")
+
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    did = json.loads(first.stdout)
+    assert (did["resent"], did["completed"], did["settled"], did["left"]["count"]) == (1, 1, 1, 0)
+    assert did["seen"] == [{"order_id": order_id, "seen": "resent and accepted"}]
+    assert second.stdout.endswith("0 in doubt are left, 0 of them unresolved.\n")
+    assert site.rows(order_id)[-1] == ("COMPLETED", "resent")
+
+
+def test_reconcile_runs_until_it_is_told_to_stop(site: Site) -> None:
+    order_id = site.trail(*UNSENT)
+    process = site.start("reconcile", reconcile_interval_seconds=0.1)
+
+    until(lambda: site.rows(order_id)[-1] == ("COMPLETED", "resent"))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+    assert process.returncode == 0
+
+
+def test_doubts_are_listed_by_age(site: Site) -> None:
+    old = site.trail(*UNRESOLVED)
+    site.pass_time(100)
+    young = site.trail(*UNSENT)
+
+    human, machine = site.command("doubts"), site.command("doubts", "--json")
+
+    assert [line.split()[0] for line in human.stdout.splitlines()] == [old, young, "2"]
+    document = json.loads(machine.stdout)
+    assert (document["count"], document["unresolved"]) == (2, 1)
+    assert [each["status"] for each in document["doubts"]] == ["UNRESOLVED", "EXCHANGE_CREATION_FAILED"]
+    assert document["doubts"][0]["age_seconds"] >= 100
+
+
+@pytest.mark.parametrize(("word", "status"), [("placed", "COMPLETED"), ("not-placed", "NOT_PLACED")])
+def test_operator_settles_what_nobody_else_can(site: Site, word: str, status: str) -> None:
+    order_id = site.trail(*UNRESOLVED)
+
+    done = site.command("order", "resolve", order_id, word, "--evidence", "the desk says so")
+    again = site.command("order", "resolve", order_id, word, "--evidence", "the desk says so")
+
+    assert (done.returncode, again.returncode) == (0, 1)
+    last_status, reason = site.rows(order_id)[-1]
+    assert last_status == status
+    assert reason is not None and reason.startswith("operator:") and reason.endswith(": the desk says so")
+
+
+def test_operator_cannot_settle_what_is_not_unresolved(site: Site) -> None:
+    unsent = site.trail(*UNSENT)
+    placed = site.trail(*UNRESOLVED, ("COMPLETED", "verified"))
+
+    for order_id in (unsent, placed, "nobody"):
+        refused = site.command("order", "resolve", order_id, "not-placed", "--evidence", "x")
+        assert refused.returncode == 1
+        assert "nothing was changed" in refused.stderr
+    assert site.rows(unsent) == list(UNSENT)
+    assert "NOT_PLACED" not in dict(site.rows(placed))
+
+
+def test_evidence_is_needed(site: Site) -> None:
+    order_id = site.trail(*UNRESOLVED)
+
+    assert site.command("order", "resolve", order_id, "placed").returncode == 2
+    assert site.command("order", "resolve", order_id, "placed", "--evidence", " ").returncode == 2
+    assert site.command("order", "resolve", order_id, "perhaps", "--evidence", "x").returncode == 2
+
+
+def test_halt_stops_resends_until_resume(site: Site) -> None:
+    order_id = site.trail(*UNSENT)
+
+    assert site.command("halt", "--reason", "venue asked").returncode == 0
+    site.command("reconcile", "--once")
+    assert site.rows(order_id) == list(UNSENT)
+    assert site.query("SELECT is_on, reason FROM switches") == [(True, "venue asked")]
+
+    assert site.command("resume").returncode == 0
+    execute(site.database_url, "UPDATE doubts SET next_at = now()")
+    site.command("reconcile", "--once")
+    assert site.rows(order_id)[-1] == ("COMPLETED", "resent")
+
+
+@pytest.mark.parametrize("arguments", [("doubts",), ("halt",), ("resume",), ("reconcile", "--once")])
+def test_absent_database_is_said_in_a_sentence(site: Site, arguments: tuple[str, ...]) -> None:
+    failed = site.command(*arguments, database_url="postgresql://nobody@127.0.0.1:1/nothing")
+
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("ordertrail: The database could not be used")
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("point", ["after_take", "after_claim", "after_resend", "after_answer", "before_conclude"])
+def test_killed_reconciler_leaves_nothing_lost_or_doubled(site: Site, point: str) -> None:
+    order_id = site.trail(*UNSENT)
+
+    killed = site.command("reconcile", "--once", failpoints=f"{point}=kill")
+    site.pass_time(REVIEW)
+    site.pass_time(REVIEW)
+    healed = site.command("reconcile", "--once")
+
+    assert killed.returncode == -signal.SIGKILL
+    assert healed.returncode == 0, healed.stderr
+    assert site.rows(order_id)[-1][0] == "COMPLETED"
+    assert site.executions(order_id) == ["new"]
+
+
+def test_stopped_lease_holder_that_wakes_late_sends_nothing(site: Site) -> None:
+    order_id = site.trail(*UNSENT)
+    holder = site.start("reconcile", "--once", "--json", failpoints="after_claim=stop", send_window_seconds=0.2)
+    until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED)
+    site.pass_time(2 * REVIEW)
+    assert site.query("SELECT count(*) FROM attempts") == [(1,)]
+
+    # The order's place_by has passed on the way: whoever comes next proves it absent, and may not send.
+    other = site.command("reconcile", "--once", "--json")
+    holder.send_signal(signal.SIGCONT)
+    said = json.loads(holder.communicate(timeout=30)[0])
+
+    assert json.loads(other.stdout)["settled"] == 1, other.stdout
+    assert said["settled"] == 0
+    assert site.query("SELECT number, answer, reason FROM attempts LEFT JOIN attempt_answers USING (order_id, number)")[
+        0
+    ] == (2, "not_sent", "not_sent:send_window_passed")
+    assert len(site.executions(order_id)) <= 1
+    assert site.rows(order_id)[-1][0] in ("COMPLETED", "NOT_PLACED")
