@@ -135,40 +135,31 @@ def statuses(running: Up, order_id: str) -> list[str]:
     return [row["status"] for row in answer["trail"]]
 
 
-def test_an_order_is_placed_and_its_trail_is_kept_over_a_restart(data_dir: Path) -> None:
+def test_the_order_it_shows_is_placed_and_its_trail_is_kept_over_a_restart(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
-        status, order = call("POST", f"{running.url('API')}/orders", ORDER)
+        shown = running.said[running.said.index("curl ") : running.said.index("Ctrl-C stops")]
+        body = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
+        status, order = call("POST", shown.split("'")[1], body)
         children = list(running.children().values())
         code = running.stop()
 
     with up_and_ready(data_dir) as again:
         trail = statuses(again, order["id"])
 
+    assert body == ORDER
     assert (status, order["status"], trail) == (201, "COMPLETED", ["INITIATED", "COMPLETED"])
     assert code == 0
     assert "Traceback" not in running.said
     assert len(children) == 3 and not any(child.is_running() for child in children)
 
 
-def test_the_command_it_shows_is_the_seeds_and_works(data_dir: Path) -> None:
-    with up_and_ready(data_dir) as running:
-        shown = running.said[running.said.index("curl ") : running.said.index("Ctrl-C stops")]
-
-        body = shown[shown.index("{") : shown.rindex("}") + 1]
-        status, _ = call("POST", shown.split("'")[1], json.loads(body))
-
-    assert status == 201
-    assert json.loads(body) == ORDER
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_an_order_on_its_way_is_finished_before_anything_under_it_stops(data_dir: Path, number: signal.Signals) -> None:
+def test_an_order_on_its_way_is_finished_before_anything_under_it_stops(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running, ThreadPoolExecutor(max_workers=1) as client:
         call("PUT", f"{running.url('exchange')}/v1/faults", {"latency_ms": 1500})
         answer = client.submit(call, "POST", f"{running.url('API')}/orders", ORDER)
         until(lambda: call("GET", f"{running.url('API')}/orders")[1]["orders"])
 
-        code = running.stop(number)
+        code = running.stop()
 
         assert answer.result(WAIT_SECONDS)[0] == 201
     assert code == 0
@@ -221,13 +212,13 @@ def test_only_marked_processes_are_ended_as_leftovers(data_dir: Path) -> None:
         foreign.communicate(b"\n")
 
 
-@pytest.mark.parametrize("kind", ["postgres", "exchange", "api"])
-def test_whatever_dies_is_started_again(data_dir: Path, kind: str) -> None:
+def test_whatever_dies_is_started_again(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
-        running.children()[kind].kill()
-        running.hear("Starting it again")
+        for kind, name in (("postgres", "The database"), ("exchange", "The simulated exchange"), ("api", "The API")):
+            running.children()[kind].kill()
+            running.hear(f"{name} ended by itself")
 
-        until(lambda: _placed(running))
+            until(lambda: _placed(running))
 
 
 def _placed(running: Up) -> bool:

@@ -109,6 +109,13 @@ def test_a_service_that_dies_is_started_again_with_growing_pauses(
     assert diary.count("api started") == 5
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_other_signals_stop_as_well(diary: list[str], number: signal.Signals) -> None:
+    Supervisor([Fake("api", diary)], diary.append).run(on_ready=lambda: os.kill(os.getpid(), number))
+
+    assert diary[-1] == "All is stopped."
+
+
 def test_the_signals_have_their_old_meaning_afterwards(diary: list[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
 
