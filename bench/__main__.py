@@ -32,7 +32,7 @@ def main() -> int:
         return 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     if is_in_memory(arguments.folder):
-        print(f"{arguments.folder} is in memory: flushes cost nothing there. Name another with --folder.", file=sys.stderr)
+        print(f"{arguments.folder} is in memory, where a flush costs nothing: name another --folder.", file=sys.stderr)
         return 2
     try:
         with open_postgres(arguments.folder) as (folder, postgres):
@@ -58,7 +58,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="NAME[,NAME]", help=", ".join(c.name for c in CONTENDERS))
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="measured seconds a run")
-    parser.add_argument("--folder", type=Path, default=_default_folder(), help="where PostgreSQL's data go for the time")
+    parser.add_argument(
+        "--folder", type=Path, default=_default_folder(), help="where PostgreSQL keeps its data meanwhile"
+    )
     arguments = parser.parse_args()
     unknown = set(filter(None, arguments.only.split(","))) - {c.name for c in CONTENDERS}
     if unknown:

@@ -1,5 +1,6 @@
 """Who runs, and how: one line a contender."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 CONNECTIONS = 256
@@ -20,6 +21,7 @@ class Contender:
     records: bool = True
     # Ordertrail's exchange; `http` starts the simulated exchange as a program of its own.
     exchange: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     statuses: frozenset[str] = frozenset({"201"})
     warm_seconds_min: float = 0.0
     # What Ordertrail's rate, divided by this one's, is to reach (for `ordertrail_slow`: this one's by Ordertrail's).
@@ -83,12 +85,17 @@ CONTENDERS = (
     Contender(
         "dbos_defaults",
         "DBOS, defaults",
-        app="bench.rivals.dbos_defaults:app",
+        app="bench.rivals.dbos_workflow:app",
         workers=1,
-        warm_seconds_min=2.0,
+        warm_seconds_min=4.0,
         ratio_to_reach=75.0,
     ),
     Contender(
-        "dbos_tuned", "DBOS, tuned", app="bench.rivals.dbos_tuned:app", warm_seconds_min=2.0
+        "dbos_tuned",
+        "DBOS, tuned",
+        app="bench.rivals.dbos_workflow:app",
+        environment={"BENCH_TUNED": "1"},
+        warm_seconds_min=4.0,
+        note="two workers, no ping before each statement",
     ),
 )

@@ -5,7 +5,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from bench.contenders import CONTENDERS
@@ -33,13 +32,11 @@ def crosscheck(postgres: Postgres, parent: Path) -> int:
     for contender in (c for c in CONTENDERS if c.name in CHECKED):
         folder = parent / f"crosscheck-{contender.name}"
         folder.mkdir()
-        with postgres.fresh_database() as url, serve(replace(contender), postgres, folder, url) as server:
+        with postgres.fresh_database() as url, serve(contender, postgres, folder, url) as server:
             server.wait_for_workers(contender.workers)
             rates: list[tuple[float, float]] = []
             for _ in range(ROUNDS):
-                result, _, _ = load(
-                    server, connections=256, warm_seconds=1, seconds=SECONDS, rate=None, keys=False
-                )
+                result, _, _ = load(server, connections=256, warm_seconds=1, seconds=SECONDS, rate=None, keys=False)
                 ours = result["statuses"].get("201", 0) / result["seconds"]
                 address = f"http://127.0.0.1:{server.port}/orders"
                 command = [wrk, "-t1", "-c256", f"-d{SECONDS + 1}", "-s", str(script), address]

@@ -64,9 +64,9 @@ class Postgres:
 
     def run_pgbench(self, url: str, *, clients: int, seconds: int) -> str:
         """Its report."""
-        command = [self._pgbench, "-n", "-M", "prepared", "-c", str(clients), "-j", "2", "-T", str(seconds)]
+        options = f"-n -M prepared -c {clients} -j 2 -T {seconds} -f".split()
         done = subprocess.run(
-            [*command, "-f", str(SCRIPT), url],
+            [self._pgbench, *options, SCRIPT, url],
             capture_output=True,
             text=True,
             timeout=seconds + 60,

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import psutil
 
-_PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "pydantic", "asyncpg", "sqlalchemy", "psycopg2-binary", "dbos")
+_PACKAGES = [
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "pydantic",
+    "asyncpg",
+    "sqlalchemy",
+    "psycopg2-binary",
+    "dbos",
+]
 
 
 def describe_machine(folder: Path, postgres_version: str) -> dict[str, str]:
@@ -34,9 +44,7 @@ def describe_machine(folder: Path, postgres_version: str) -> dict[str, str]:
 
 def is_in_memory(folder: Path) -> bool:
     """Whether a folder is on a file system that no flush reaches a disk from."""
-    mounts = {
-        Path(point): kind for _, point, kind, *_ in map(str.split, Path("/proc/mounts").read_text().splitlines())
-    }
+    mounts = {Path(point): kind for _, point, kind, *_ in map(str.split, Path("/proc/mounts").read_text().splitlines())}
     resolved = folder.resolve()
     return next((mounts[p] for p in [resolved, *resolved.parents] if p in mounts), "") in {"tmpfs", "ramfs"}
 

@@ -59,7 +59,7 @@ def measure(
             )
             server.check()
         answered: dict[str, int] = result["statuses_in_all"]
-        rows = _rows(postgres, url) if contender.records else {}
+        rows = _rows(contender, postgres, url) if contender.records else {}
         return Run(
             per_second=_per_second(result, contender),
             generator_cpu_share=result["generator_cpu_share"],
@@ -89,14 +89,16 @@ def _find_wrong(contender: Contender, result: dict[str, Any], rows: dict[str, in
     if not contender.records:
         return ""
     placed, failed = answered.get("201", 0), answered.get("500", 0)
-    expected = {"INITIATED": placed + failed, "COMPLETED": placed, "EXCHANGE_CREATION_FAILED": failed}
+    expected = {"INITIATED": placed + failed, "COMPLETED": placed, "EXCHANGE_CREATION_FAILED refused": failed}
     expected = {status: count for status, count in expected.items() if count}
     return "" if rows == expected else f"rows {rows}, expected {expected}"
 
 
-def _rows(postgres: Postgres, url: str) -> dict[str, int]:
-    found = postgres.query(url, "SELECT status::text, count(*) FROM orders GROUP BY status ORDER BY status")
-    return {status: count for status, count in found}
+def _rows(contender: Contender, postgres: Postgres, url: str) -> dict[str, int]:
+    """Rows by status; Ordertrail's with the kind of reason, so that an order not sent does not pass as refused."""
+    is_ours = contender.exchange is not None
+    kind = "concat_ws(' ', status, split_part(reason, ':', 1))" if is_ours else "status::text"
+    return dict(postgres.query(url, f"SELECT {kind} AS kind, count(*) FROM orders GROUP BY kind ORDER BY kind"))
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def serve(
         if contender.records:
             postgres.execute(url, SCHEMA)
         arguments = [contender.app, "--workers", str(contender.workers)]
-        with open_server("bench.serve", arguments, {"BENCH_DATABASE_URL": url}, log) as server:
+        with open_server("bench.serve", arguments, {"BENCH_DATABASE_URL": url, **contender.environment}, log) as server:
             yield server
         return
     with ExitStack() as stack:
@@ -201,9 +203,11 @@ def _measure_pgbench(contender: Contender, postgres: Postgres, url: str, *, seco
     processed = re.search(r"transactions actually processed: (\d+)", report)
     per_second = re.search(r"^tps = ([\d.]+)", report, re.MULTILINE)
     assert processed is not None and per_second is not None, report
-    rows = _rows(postgres, url)
+    rows = _rows(contender, postgres, url)
     count = int(processed[1])
     expected = {"INITIATED": count, "COMPLETED": count}
     return Run(
-        per_second=float(per_second[1]), rows=rows, wrong="" if rows == expected else f"rows {rows}, expected {expected}"
+        per_second=float(per_second[1]),
+        rows=rows,
+        wrong="" if rows == expected else f"rows {rows}, expected {expected}",
     )

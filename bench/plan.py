@@ -56,7 +56,7 @@ def run_plan(plan: Plan, postgres: Postgres, folder: Path) -> Results:
     _prime(postgres)
     for number in range(plan.rounds):
         for contender in _rotated(plan.contenders, number):
-            run = _try(contender, plan, postgres, folder, f"round {number + 1}/{plan.rounds}")
+            run = _try(contender, plan, postgres, folder, label=f"round {number + 1}/{plan.rounds}")
             results.closed[contender.name].append(run)
     ours = [run.per_second for run in results.closed.get(OURS, []) if run is not None]
     if ours:
@@ -65,7 +65,7 @@ def run_plan(plan: Plan, postgres: Postgres, folder: Path) -> Results:
         names = [c for c in plan.contenders if c.name in {OURS, "fastapi_echo"}]
         for number in range(min(plan.rounds, OPEN_LOOP_REPEATS)):
             for contender in _rotated(names, number):
-                run = _try(contender, plan, postgres, folder, f"open loop {number + 1}", rate)
+                run = _try(contender, plan, postgres, folder, label=f"open loop {number + 1}", rate=rate)
                 results.open.setdefault(contender.name, []).append(run)
     return results
 
@@ -83,12 +83,10 @@ def _prime(postgres: Postgres) -> None:
 
 
 def _try(
-    contender: Contender, plan: Plan, postgres: Postgres, folder: Path, label: str, rate: float | None = None
+    contender: Contender, plan: Plan, postgres: Postgres, folder: Path, *, label: str, rate: float | None = None
 ) -> Run | None:
     try:
-        run = measure(
-            contender, postgres, folder, warm_seconds=plan.warm_seconds, seconds=plan.seconds, rate=rate
-        )
+        run = measure(contender, postgres, folder, warm_seconds=plan.warm_seconds, seconds=plan.seconds, rate=rate)
     except (ServerFailed, RuntimeError, OSError) as error:
         print(f"{label}  {contender.name:16} failed: {error}", file=sys.stderr, flush=True)
         return None

@@ -27,9 +27,7 @@ def profile(postgres: Postgres, folder: Path, *, seconds: float) -> int:
     with postgres.fresh_database() as url:
         with serve(contender, postgres, folder, url, under=("bench.profile", str(written))) as server:
             server.wait_for_workers(1)
-            result, _, _ = load(
-                server, connections=contender.connections, warm_seconds=1, seconds=seconds, rate=None
-            )
+            result, _, _ = load(server, connections=contender.connections, warm_seconds=1, seconds=seconds, rate=None)
         per_second = sum(result["statuses"].values()) / result["seconds"]
         print(f"{per_second:,.0f} orders/s under the profiler: {result['statuses']}")
     stats = pstats.Stats(str(written))

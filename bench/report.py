@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,24 +11,12 @@ from bench.contenders import CONTENDERS, Contender
 from bench.measure import EXCHANGE_MS, Run
 from bench.plan import OURS, Plan, Results
 from bench.plot import write_plot
+from bench.spread import Spread, ratios, spread_of_rates
 
 RESULTS = Path(__file__).parent / "results"
 ADDED_MS_MAX = 10.0
 MEMORY_MB_MAX = 120.0
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median, least and most of the rounds."""
-
-    median: float
-    least: float
-    most: float
-
-    def show(self, form: str) -> str:
-        if self.least == self.most:
-            return format(self.median, form)
-        return f"{self.median:{form}} ({self.least:{form}} – {self.most:{form}})"
+QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
 def write_report(plan: Plan, machine: dict[str, str], results: Results, *, quick: bool) -> Path:
@@ -38,7 +26,7 @@ def write_report(plan: Plan, machine: dict[str, str], results: Results, *, quick
     rates = {name: spread for name, runs in results.closed.items() if (spread := spread_of_rates(runs))}
     write_plot(
         RESULTS / f"{stem}.png",
-        [(c.title, rates[c.name].median, rates[c.name].least, rates[c.name].most) for c in CONTENDERS if c.name in rates],
+        [(c.title, rates[c.name]) for c in CONTENDERS if c.name in rates],
         caption=f"{machine['cores']} cores, {machine['date']}",
     )
     parts = [
@@ -58,20 +46,6 @@ def write_report(plan: Plan, machine: dict[str, str], results: Results, *, quick
     return path
 
 
-def spread_of_rates(runs: Sequence[Run | None]) -> Spread | None:
-    return _spread([run.per_second for run in runs if run is not None])
-
-
-def ratios(ours: Sequence[Run | None], theirs: Sequence[Run | None]) -> Spread | None:
-    """Each round's own ratio: what disturbed the machine in a round disturbed both."""
-    pairs = zip(ours, theirs, strict=True)
-    return _spread([a.per_second / b.per_second for a, b in pairs if a and b and b.per_second])
-
-
-def _spread(values: list[float]) -> Spread | None:
-    return Spread(statistics.median(values), min(values), max(values)) if values else None
-
-
 def _machine(machine: dict[str, str]) -> str:
     return "".join(f"- {name}: {value}\n" for name, value in machine.items())
 
@@ -79,7 +53,7 @@ def _machine(machine: dict[str, str]) -> str:
 def _method(plan: Plan) -> str:
     return (
         f"{plan.rounds} rounds, {plan.seconds:g} s each after {plan.warm_seconds:g} s or more of warm-up; server, "
-        "database and load generator on these cores. Median (least – most) of the rounds; a ratio is taken within "
+        "database and load generator on these cores. Median (least to most) of the rounds; a ratio is taken within "
         "each round. How each is measured: [README](../README.md).\n"
     )
 
@@ -99,7 +73,7 @@ def _rates(plan: Plan, results: Results, rates: dict[str, Spread]) -> str:
         rate = rates.get(contender.name)
         shown = [
             contender.title,
-            str(contender.workers or "–"),
+            str(contender.workers or "-"),
             f"{contender.connections:,}",
             rate.show(",.0f") if rate else "failed",
             *_ratio(contender, results),
@@ -116,7 +90,7 @@ def _ratio(contender: Contender, results: Results) -> tuple[str, str]:
         return "", ""
     is_ours = contender.name.startswith(OURS)
     found = ratios(theirs, ours) if is_ours else ratios(ours, theirs)
-    ratio = "–" if found is None else ("it ÷ Ordertrail: " if is_ours else "") + found.show(".2f")
+    ratio = "-" if found is None else ("it ÷ Ordertrail: " if is_ours else "") + found.show(".2f")
     if contender.ratio_to_reach is None or found is None:
         return ratio, ""
     reached = "reached" if found.median >= contender.ratio_to_reach else "**not reached**"
@@ -137,9 +111,7 @@ def _latency(results: Results) -> str:
         loops = [run.open_loop for run in runs if run is not None and run.open_loop]
         if not loops:
             continue
-        quantiles = [
-            f"{statistics.median(loop['latency_ms'][q] for loop in loops):.1f}" for q in ("p50", "p90", "p99", "p99.9", "max")
-        ]
+        quantiles = [f"{statistics.median(loop['latency_ms'][q] for loop in loops):.1f}" for q in QUANTILES]
         rate = f"{statistics.median(loop['rate_answered'] for loop in loops):,.0f}/s"
         lag = f"{statistics.median(loop['send_lag_ms']['p99'] for loop in loops):.2f}"
         cpu = _median(runs, lambda run: run.generator_cpu_share, "{:.0%}")
@@ -159,7 +131,7 @@ def _memory(results: Results) -> str:
     """The most that any one process held at the end of a run, with all connections open."""
     lines = [
         "## Memory\n",
-        "The largest Python process at the end of a run, its connections open (median of the rounds, MB of 10^6 bytes).\n",
+        "The largest Python process at the end of a run, its connections open (median of the rounds; 10^6 bytes).\n",
         "| | connections | resident | proportional share (Pss) |",
         "|---|---|---|---|",
     ]
@@ -177,4 +149,4 @@ def _memory(results: Results) -> str:
 
 def _median(runs: Sequence[Run | None], value: Callable[[Run], float | None], form: str) -> str:
     values = [found for run in runs if run is not None and (found := value(run)) is not None]
-    return form.format(statistics.median(values)) if values else "–"
+    return form.format(statistics.median(values)) if values else "-"

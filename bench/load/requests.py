@@ -4,9 +4,7 @@ import itertools
 import secrets
 from collections.abc import Callable
 
-BODY = (
-    b'{"type": "limit", "side": "buy", "instrument": "AAPL12345678", "limit_price": 150.00, "quantity": 10}'
-)
+BODY = b'{"type": "limit", "side": "buy", "instrument": "AAPL12345678", "limit_price": 150.00, "quantity": 10}'
 
 
 def make_requests(port: int, *, keys: bool) -> Callable[[], bytes]:

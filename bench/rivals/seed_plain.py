@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
-from sqlalchemy import DateTime, Enum, create_engine, func
+from sqlalchemy import DateTime, Enum, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from bench.rivals.order import DATABASE_URL, EXCHANGE_SECONDS, NewOrder, PlacedOrder, make_id
@@ -14,10 +14,13 @@ from bench.rivals.order import DATABASE_URL, EXCHANGE_SECONDS, NewOrder, PlacedO
 STATUSES = ("INITIATED", "COMPLETED", "EXCHANGE_CREATION_FAILED", "DATABASE_PERSISTENCE_FAILED")
 
 # One connection for each of the 40 threads that FastAPI runs `def` handlers in; two workers fit PostgreSQL's 100.
-engine = create_engine(
-    DATABASE_URL.replace("postgresql://", "postgresql+psycopg2://"), pool_size=40, max_overflow=0
-)
+engine = create_engine(DATABASE_URL.replace("postgresql://", "postgresql+psycopg2://"), pool_size=40, max_overflow=0)
 open_session = sessionmaker(engine, expire_on_commit=False)
+
+
+def utc_now() -> datetime:
+    """As the seed's `timestamp` holds it: UTC, and without saying so."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Base(DeclarativeBase):
@@ -30,10 +33,8 @@ class OrderEntity(Base):
     __tablename__ = "orders"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    status: Mapped[str] = mapped_column(
-        Enum(*STATUSES, name="order_status_enum", create_type=False), primary_key=True
-    )
-    created_at: Mapped[datetime] = mapped_column(DateTime, server_default=func.now())
+    status: Mapped[str] = mapped_column(Enum(*STATUSES, name="order_status_enum", create_type=False), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime, default=utc_now)
     type: Mapped[str]
     side: Mapped[str]
     instrument: Mapped[str]
