@@ -26,13 +26,29 @@ class PostgresRows:
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
         windows = self._windows
-        has_keys = any(order.client_order_id is not None for order in orders)
+        columns: list[list[Any]] = [
+            [order.id for order in orders],
+            [order.type for order in orders],
+            [order.side for order in orders],
+            [order.instrument for order in orders],
+            [None if order.limit_price is None else float(order.limit_price) for order in orders],
+            [order.quantity for order in orders],
+        ]
+        keys = [order.client_order_id for order in orders]
+        has_keys = any(keys)
+        if has_keys:
+            columns.append(keys)
+        place_by = [order.place_by for order in orders]
+        has_place_by = any(place_by)
+        if has_place_by:
+            columns.append(place_by)
         records = await self._database.fetch(
-            statements.INSERT_INITIATED_KEYED if has_keys else statements.INSERT_INITIATED,
-            *_columns(orders, windows),
+            statements.INSERT_INITIATED[has_keys, has_place_by],
             windows.send_seconds,
             windows.accept_seconds,
             windows.review_seconds,
+            windows.retry_seconds or None,
+            *columns,
         )
         if len(records) == len(orders):
             recorded: Recorded | KeyTaken = Recorded(records[0]["at"])

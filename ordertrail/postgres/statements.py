@@ -32,24 +32,62 @@ recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status,
                         client_order_id, place_by, send_by, accept_by)
     SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
-           client_order_id, coalesce(place_by, at + retry_seconds * interval '1 second'),
-           at + $10::float8 * interval '1 second', at + $11::float8 * interval '1 second'
+           client_order_id, coalesce(place_by, CASE WHEN type = 'limit' THEN at + $4::float8 * interval '1 second' END),
+           at + $1::float8 * interval '1 second', at + $2::float8 * interval '1 second'
       FROM input CROSS JOIN instant{condition}
      ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING id
 ), batch AS (
     INSERT INTO order_batches (due_at, order_ids)
-    SELECT at + $12::float8 * interval '1 second', array_agg(id)
+    SELECT at + $3::float8 * interval '1 second', array_agg(id)
       FROM recorded CROSS JOIN instant
      GROUP BY at
 )
 SELECT id, at FROM recorded CROSS JOIN instant
 """
 
-# INITIATED for many orders, without and with callers' keys; returns those that were inserted now.
-INSERT_INITIATED = f"WITH {_INPUT}, {_RECORDED.format(condition='')}"
-INSERT_INITIATED_KEYED = f"WITH {_INPUT}, {_CLAIMED}, {_RECORDED.format(condition=_KEY_IS_OURS)}"
+
+def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> str:
+    """INITIATED for many orders; returns those that were inserted now.
+
+    $1 to $4 are the windows in seconds (send, accept, review, retry), the rest the columns. Those that no order of
+    a batch has are left out: each array costs as much to encode whether its elements are null or not.
+    """
+    columns = [
+        ("id", "varchar"),
+        ("type", "varchar"),
+        ("side", "varchar"),
+        ("instrument", "varchar"),
+        ("limit_price", "float8"),
+        ("quantity", "integer"),
+    ]
+    absent = []
+    for name, kind, is_there in (
+        ("client_order_id", "varchar", has_keys),
+        ("place_by", "timestamptz", has_place_by),
+    ):
+        if is_there:
+            columns.append((name, kind))
+        else:
+            absent.append(f", NULL::{kind} AS {name}")
+    arrays = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(columns, start=5))
+    names = ", ".join(name for name, _ in columns)
+    return f"""
+WITH input AS MATERIALIZED (
+    SELECT t.*{"".join(absent)} FROM unnest({arrays}) AS t({names})
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), {_CLAIMED + "," if has_keys else ""} {_RECORDED.format(condition=_KEY_IS_OURS if has_keys else "")}
+"""  # noqa: S608  # nosec B608 - built from constants
+
+
+# By (has_keys, has_place_by).
+INSERT_INITIATED = {
+    (has_keys, has_place_by): _insert_initiated(has_keys=has_keys, has_place_by=has_place_by)
+    for has_keys in (False, True)
+    for has_place_by in (False, True)
+}
 
 # Failing case 3: INITIATED and the row that says it was never sent, together; what is there already stays.
 INSERT_UNSENT = f"""
