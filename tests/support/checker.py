@@ -1,0 +1,322 @@
+"""Checks what must always hold (the safety half) over the exchange's own log, our rows and the clients' view.
+
+It shares no code with the service but the statuses' names, so that a mistake there is not repeated here. It may run
+at any moment, also while orders are being placed: the log is read before the rows, for a row is committed before the
+order that it allows is sent.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from simulated_exchange.entries import AcceptedLine, Line, LoggedOrder, RejectedLine
+from simulated_exchange.log import read_lines
+from tests.support.postgres import run
+
+PLACED_SHARE_MIN = 0.3
+FIELDS = ("type", "side", "instrument", "limit_price", "quantity")
+PLACED = frozenset({"COMPLETED", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED", "REJECTED"})
+OUTCOMES = frozenset({"placed", "not_placed", "pending", "unknown"})
+NEVER_SENT = "not_sent:not_recorded"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client saw of one request; `status` None: the connection was lost."""
+
+    key: str | None
+    request: Mapping[str, Any]
+    status: int | None
+    body: Mapping[str, Any] = field(default_factory=dict)
+    received_at: datetime | None = None
+
+    @property
+    def order_id(self) -> str | None:
+        """The order it speaks of: `id` in an order, `order_id` in a problem."""
+        return self.body.get("id" if self.status == 201 else "order_id")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of `orders`; `created_at` is aware, UTC."""
+
+    id: str
+    status: str
+    type: str
+    side: str
+    instrument: str
+    limit_price: float | None
+    quantity: int
+    reason: str | None = None
+    exchange_order_id: str | None = None
+    client_order_id: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What two of the three witnesses say; the clients' view is the third. `attempts`: (order id, number)."""
+
+    lines: Sequence[Line]
+    rows: Sequence[Row]
+    keys: Sequence[tuple[str, str]]
+    attempts: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """`violations` in words; `counts` say that there was something to check."""
+
+    violations: list[str]
+    counts: Counter[str]
+
+    @property
+    def placed_share(self) -> float:
+        """How many of the clients' orders were answered with 201, sooner or later."""
+        return self.counts["placed"] / max(1, self.counts["orders"])
+
+    def assert_safe(self, *, hits: Mapping[str, int] | None = None) -> None:
+        """Nothing violated, and not for want of orders or of faults: `hits` counts what was meant to happen."""
+        assert not self.violations, "\n".join(self.violations)
+        assert self.placed_share >= PLACED_SHARE_MIN, f"only {self.placed_share:.0%} were placed: {self.counts}"
+        missed = [name for name, count in (hits or {}).items() if count < 1]
+        assert not missed, f"never hit: {missed}"
+
+
+def read_evidence(log: Path, database_url: str) -> Evidence:
+    """The log first, then everything in the database as one transaction sees it."""
+    return run(read_evidence_async(log, database_url))
+
+
+async def read_evidence_async(log: Path, database_url: str) -> Evidence:
+    lines = [line for _, line in read_lines(log)]
+    connection = await asyncpg.connect(database_url, timeout=10)
+    try:
+        async with connection.transaction(isolation="repeatable_read"):
+            rows = await connection.fetch(
+                "SELECT id, status::text, type, side, instrument, limit_price, quantity, reason, exchange_order_id,"
+                " client_order_id, created_at FROM orders"
+            )
+            keys = await connection.fetch("SELECT client_order_id, order_id FROM order_keys")
+            attempts = await connection.fetch("SELECT order_id, number FROM attempts")
+    finally:
+        await connection.close()
+    return Evidence(
+        lines,
+        [Row(**{**row, "created_at": row["created_at"].replace(tzinfo=UTC)}) for row in rows],
+        [(key["client_order_id"], key["order_id"]) for key in keys],
+        [(attempt["order_id"], attempt["number"]) for attempt in attempts],
+    )
+
+
+def check(evidence: Evidence, answers: Sequence[Answer]) -> Report:
+    """Compare the three; `answers` stand in the order in which they came."""
+    case = _Case(evidence, answers)
+    violations = [
+        *case.more_than_one_at_exchange(),
+        *case.keys_with_two_orders(),
+        *case.unfounded_201(),
+        *case.unfounded_not_placed(),
+        *case.exchange_orders_without_leave(),
+        *case.fields_that_differ(),
+        *case.rows_that_name_another_exchange_order(),
+        *case.incomplete_500(),
+        *case.taken_back(),
+        *case.refusals_with_effect(),
+    ]
+    return Report(violations, case.counts())
+
+
+class _Case:
+    def __init__(self, evidence: Evidence, answers: Sequence[Answer]) -> None:
+        self.answers = answers
+        self.keys = evidence.keys
+        self.accepted: defaultdict[str, list[AcceptedLine]] = defaultdict(list)
+        self.rejected: defaultdict[str, list[RejectedLine]] = defaultdict(list)
+        for line in evidence.lines:
+            if isinstance(line, AcceptedLine):
+                self.accepted[line.order.client_order_id].append(line)
+            elif isinstance(line, RejectedLine):
+                self.rejected[line.order.client_order_id].append(line)
+        self.rows: defaultdict[str, dict[str, Row]] = defaultdict(dict)
+        for row in evidence.rows:
+            self.rows[row.id][row.status] = row
+        self.attempts = Counter(order_id for order_id, _ in evidence.attempts)
+        self.of_key: defaultdict[str, list[Answer]] = defaultdict(list)
+        for answer in answers:
+            if answer.key is not None:
+                self.of_key[answer.key].append(answer)
+
+    def more_than_one_at_exchange(self) -> Iterator[str]:
+        for order_id, lines in self.accepted.items():
+            if len(lines) > 1:
+                yield f"{order_id}: accepted {len(lines)} times, as {[line.exchange_order_id for line in lines]}"
+        for key, ids in self._ids_of_keys().items():
+            lines = [line for order_id in ids for line in self.accepted.get(order_id, ())]
+            if len(lines) > 1 and len({line.order.client_order_id for line in lines}) > 1:
+                yield f"key {key}: {len(lines)} orders at the exchange, under {sorted(ids)}"
+
+    def keys_with_two_orders(self) -> Iterator[str]:
+        owners = self._owners()
+        for key, ids in owners.items():
+            if len(ids) > 1:
+                yield f"key {key}: belongs to {sorted(ids)}"
+        for key, answers in self.of_key.items():
+            told = {answer.order_id for answer in answers if answer.status in (201, 409)} - {None}
+            if len(told) > 1 or (told and not told <= owners.get(key, set())):
+                yield f"key {key}: its clients were told of {sorted(map(str, told))}, it belongs to {owners.get(key)}"
+
+    def unfounded_201(self) -> Iterator[str]:
+        for answer in self._answered(201):
+            order_id = str(answer.order_id)
+            rows, lines = self.rows.get(order_id, {}), self.accepted.get(order_id, [])
+            if not lines:
+                yield f"{order_id}: 201, and the exchange has not accepted it"
+            elif answer.body.get("exchange_order_id") != lines[0].exchange_order_id:
+                yield f"{order_id}: 201 names the exchange order {answer.body.get('exchange_order_id')}"
+            if "INITIATED" not in rows or not rows.keys() & PLACED:
+                yield f"{order_id}: 201, and its rows are {sorted(rows)}"
+            for row in (rows.get("INITIATED"), *_earliest(rows[status] for status in rows.keys() & PLACED)):
+                if row and row.created_at and answer.received_at and row.created_at > answer.received_at:
+                    yield f"{order_id}: 201 was answered before {row.status} was written"
+            if answer.body.get("outcome") != "placed" or answer.body.get("status") not in PLACED:
+                yield f"{order_id}: 201 says {answer.body.get('status')}, {answer.body.get('outcome')}"
+
+    def unfounded_not_placed(self) -> Iterator[str]:
+        claims = [(str(a.order_id), "a client was told not_placed") for a in self._answered(500) if _not_placed(a.body)]
+        for order_id, rows in self.rows.items():
+            claims += [(order_id, f"{row.status} {row.reason}") for row in rows.values() if _says_never_there(row)]
+        for order_id, claim in claims:
+            if order_id in self.accepted:
+                yield f"{order_id}: {claim}, and the exchange has accepted it"
+
+    def exchange_orders_without_leave(self) -> Iterator[str]:
+        for order_id in self.accepted.keys() | self.rejected.keys():
+            lines = [*self.accepted.get(order_id, ()), *self.rejected.get(order_id, ())]
+            initiated = self.rows.get(order_id, {}).get("INITIATED")
+            if initiated is None:
+                yield f"{order_id}: at the exchange without INITIATED"
+            elif initiated.created_at and any(_moment(line) < initiated.created_at for line in lines):
+                yield f"{order_id}: at the exchange before INITIATED was written"
+            if len(lines) > 1 + self.attempts[order_id]:
+                claimed = self.attempts[order_id]
+                yield f"{order_id}: sent {len(lines)} times, with {claimed} attempts claimed after the first"
+
+    def fields_that_differ(self) -> Iterator[str]:
+        for order_id, rows in self.rows.items():
+            lines = [*self.accepted.get(order_id, ()), *self.rejected.get(order_id, ())]
+            seen = {_of_row(row) for row in rows.values()} | {_of_exchange(line.order) for line in lines}
+            if len(seen) > 1:
+                yield f"{order_id}: rows and exchange differ: {sorted(map(str, seen))}"
+        for answer in self._answered(201):
+            here, told = _of_json(answer.request), _of_json(answer.body)
+            recorded = {_of_row(row) for row in self.rows.get(str(answer.order_id), {}).values()}
+            if recorded | {told} != {here}:
+                yield f"{answer.order_id}: asked for {here}, told {told}, recorded {sorted(map(str, recorded))}"
+
+    def rows_that_name_another_exchange_order(self) -> Iterator[str]:
+        for order_id, rows in self.rows.items():
+            known = {line.exchange_order_id for line in self.accepted.get(order_id, ())}
+            for row in rows.values():
+                names_one = row.exchange_order_id is not None or row.status in PLACED
+                if names_one and row.exchange_order_id not in known:
+                    yield f"{order_id}: {row.status} names {row.exchange_order_id}, the exchange has {sorted(known)}"
+
+    def incomplete_500(self) -> Iterator[str]:
+        for answer in self._answered(500):
+            if answer.order_id is None or answer.body.get("outcome") not in OUTCOMES:
+                yield f"{answer.order_id}: 500 with outcome {answer.body.get('outcome')!r}"
+
+    def taken_back(self) -> Iterator[str]:
+        """What was once said for good is said for ever; a lost connection, 409 and 503 say nothing."""
+        for key, answers in self.of_key.items():
+            final: str | None = None
+            for answer in answers:
+                says = answer.body.get("outcome") if answer.status in (201, 500) else None
+                if final is not None and says not in (None, final):
+                    yield f"key {key}: {says} after {final}"
+                if says in ("placed", "not_placed"):
+                    final = final or says
+
+    def refusals_with_effect(self) -> Iterator[str]:
+        owners = self._owners()
+        for key, answers in self.of_key.items():
+            statuses = {answer.status for answer in answers}
+            if statuses <= {400, 408, 413, 415, 422, 431, 503} and key in owners:
+                yield f"key {key}: only ever refused ({sorted(map(str, statuses))}), and it has the order {owners[key]}"
+
+    def counts(self) -> Counter[str]:
+        unkeyed = [answer for answer in self.answers if answer.key is None]
+        placed = {answer.key for answer in self._answered(201)} - {None}
+        counts = Counter(f"answers {answer.status or 'lost'}" for answer in self.answers)
+        counts["orders"] = len(self.of_key) + len(unkeyed)
+        counts["placed"] = len(placed) + sum(answer.status == 201 for answer in unkeyed)
+        counts["accepted"] = len(self.accepted)
+        counts["recorded"] = len(self.rows)
+        return counts
+
+    def _answered(self, status: int) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status == status]
+
+    def _owners(self) -> dict[str, set[str]]:
+        owners: defaultdict[str, set[str]] = defaultdict(set)
+        for key, order_id in self.keys:
+            owners[key].add(order_id)
+        for rows in self.rows.values():
+            for row in rows.values():
+                if row.client_order_id is not None:
+                    owners[row.client_order_id].add(row.id)
+        return dict(owners)
+
+    def _ids_of_keys(self) -> dict[str, set[str]]:
+        """Every order that a key was ever said to have: by the rows, or to a client."""
+        ids = defaultdict(set, {key: set(owners) for key, owners in self._owners().items()})
+        for key, answers in self.of_key.items():
+            ids[key] |= {str(answer.order_id) for answer in answers if answer.status in (201, 409, 500)}
+        return dict(ids)
+
+
+def _not_placed(body: Mapping[str, Any]) -> bool:
+    # An order that we merely gave up is told of as such; only a proof can be wrong.
+    return body.get("outcome") == "not_placed" and "presumed" not in str(body.get("detail"))
+
+
+def _says_never_there(row: Row) -> bool:
+    reason = row.reason or ""
+    if row.status == "NOT_PLACED":
+        return "presumed" not in reason
+    return reason.startswith("refused:") or reason == NEVER_SENT
+
+
+def _earliest(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.created_at or datetime.min.replace(tzinfo=UTC))[:1]
+
+
+def _moment(line: AcceptedLine | RejectedLine) -> datetime:
+    return datetime.fromisoformat(line.transact_time)
+
+
+Fields = tuple[str | None, str | None, str | None, Decimal | None, int | None]
+
+
+def _of_exchange(order: LoggedOrder) -> Fields:
+    return (order.type, order.side, order.instrument, _price(order.limit_price), order.quantity)
+
+
+def _of_row(row: Row) -> Fields:
+    return (row.type, row.side, row.instrument, _price(row.limit_price), row.quantity)
+
+
+def _of_json(fields: Mapping[str, Any]) -> Fields:
+    kind, side, instrument, limit_price, quantity = (fields.get(name) for name in FIELDS)
+    return (kind, side, instrument, _price(limit_price), quantity)
+
+
+def _price(value: float | str | None) -> Decimal | None:
+    return None if value is None else Decimal(str(value)).normalize()
