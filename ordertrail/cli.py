@@ -15,7 +15,11 @@ USAGE_ERROR = 2
 
 app = App(name="ordertrail", version=__version__, help="Places orders at an exchange; never loses or doubles one.")
 app.command("ordertrail.order_commands:app", name="order")
-app.command("ordertrail.on_call_commands:reconcile", name="reconcile", help="Look after orders in doubt until SIGTERM; --once: one pass, and what it did.")
+app.command(
+    "ordertrail.on_call_commands:reconcile",
+    name="reconcile",
+    help="Look after orders in doubt until SIGTERM; --once: one pass, and what it did.",
+)
 app.command("ordertrail.on_call_commands:doubts", name="doubts", help="List orders in doubt, oldest first.")
 app.command("ordertrail.on_call_commands:halt", name="halt", help="Place nothing any more, resends included.")
 app.command("ordertrail.on_call_commands:resume", name="resume", help="Place orders again.")
