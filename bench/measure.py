@@ -171,6 +171,7 @@ def load(
 ) -> tuple[dict[str, Any], dict[int, int], list[Memory]]:
     """Run the generator in a process of its own; look at the server while its connections are still open."""
     command = [sys.executable, "-m", "bench.load", "--port", str(server.port)]
+    command += ["--server-pid", str(server.process.pid), "--workers", str(server.workers)]
     command += ["--connections", str(connections), "--warm-seconds", str(warm_seconds), "--seconds", str(seconds)]
     if rate is not None:
         command += ["--rate", str(rate)]

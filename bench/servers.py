@@ -40,10 +40,12 @@ class Server:
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path, port: int) -> None:
         self.process = process
         self.port = port
+        self.workers = 1
         self._log = log
 
     def wait_for_workers(self, count: int) -> None:
         """Until `count` processes have taken connections: one that starts late would have too few of them."""
+        self.workers = count
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:
             self.check()

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from bench.load.balance import open_balanced
 from bench.load.closed import run_closed
 from bench.load.connections import Connections
 from bench.load.open import OpenLoop
@@ -16,6 +17,8 @@ def main() -> None:
     """Run, print, and keep the connections open until told to go, so that the servers can be looked at."""
     parser = argparse.ArgumentParser(prog="python -m bench.load")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--server-pid", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--warm-seconds", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
@@ -23,7 +26,9 @@ def main() -> None:
     parser.add_argument("--keys", action="store_true", help="an Idempotency-Key on every second request")
     arguments = parser.parse_args()
 
-    opened = Connections(arguments.port, arguments.connections)
+    opened = Connections(
+        open_balanced(arguments.port, arguments.connections, server_pid=arguments.server_pid, workers=arguments.workers)
+    )
     next_request = make_requests(arguments.port, keys=arguments.keys)
     times = {"warm_seconds": arguments.warm_seconds, "seconds": arguments.seconds}
     gc.freeze()

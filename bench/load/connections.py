@@ -17,17 +17,14 @@ class BadResponse(Exception):
 class Connections:
     """All sockets of a run, the responses that have begun, and what was answered."""
 
-    def __init__(self, port: int, count: int) -> None:
+    def __init__(self, sockets: list[socket.socket]) -> None:
         self.epoll = select.epoll()
         self.sockets: dict[int, socket.socket] = {}
         self.answers: Counter[bytes] = Counter()
         self.lost = 0
         self._under_way: set[int] = set()
         self._begun: dict[int, bytes] = {}
-        for _ in range(count):
-            # One after the other and blocking: the server accepts each before its backlog overflows.
-            opened = socket.create_connection(("127.0.0.1", port), timeout=10)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for opened in sockets:
             opened.setblocking(False)
             self.sockets[opened.fileno()] = opened
             self.epoll.register(opened.fileno(), select.EPOLLIN)
