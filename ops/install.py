@@ -6,6 +6,8 @@ Runs on any Python from 3.11 with its standard library alone, so that make needs
 import fcntl
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +17,15 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 COMMAND = VENV / "bin" / "ordertrail"
 STAMP = VENV / "installed.json"
+# Holds a word while a virtual environment is being made; one that was interrupted may look whole.
+LOCK = ROOT / ".venv.lock"
 RUNTIME = "requirements.txt"
 
 
 def main(lock_file: str) -> int:
     """Install what `lock_file` pins, unless a stamp says that exactly that was installed here."""
     # A lock beside the virtual environment, for two makes at once; the kernel lets go of it however we end.
-    with (ROOT / ".venv.lock").open("w") as lock:
+    with LOCK.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _wanted(lock_file).items() <= _stamp().items():
             return 0
@@ -66,15 +70,30 @@ def _ask(code: str) -> str | None:
 def _install(lock_file: str) -> None:
     STAMP.unlink(missing_ok=True)
     # One that is there and fits stays, whichever Python make found today.
-    if _ask("import sys, pip; print((3, 11) <= sys.version_info[:2] < (3, 15))") != "True":
+    fits = _ask("import sys, pip; print((3, 11) <= sys.version_info[:2] < (3, 15))") == "True"
+    if not fits or LOCK.read_text():
         print("Making a virtual environment in .venv ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+        LOCK.write_text("unfinished")
+        _call([sys.executable, "-m", "venv", "--clear", VENV])
+        LOCK.write_text("")
     count = sum("==" in line for line in (ROOT / lock_file).read_text().splitlines())
     print(f"Installing up to {count} packages of {lock_file} into .venv; this happens once ...", flush=True)
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
     checked = ["--require-hashes", "--only-binary", ":all:", "-r", str(ROOT / lock_file)]
-    subprocess.run([PYTHON, "-m", "pip", "install", *options, *checked], check=True)
+    _call([PYTHON, "-m", "pip", "install", *options, *checked])
     _link_the_checkout()
+
+
+def _call(command: list[str | Path]) -> None:
+    """Run to its end; a Ctrl-C reaches us alone, so that the terminal shows no trace of a program cut off."""
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if code != 0:
+        raise subprocess.CalledProcessError(code, command)
 
 
 def _link_the_checkout() -> None:
@@ -90,4 +109,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1]))
     except KeyboardInterrupt:
+        print("\nInterrupted; make begins again where it stopped.", file=sys.stderr)
         sys.exit(130)
