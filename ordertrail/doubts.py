@@ -41,6 +41,25 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedSend:
+    """A send that its holder wants to make; it must start before `send_by_max`, where there is one."""
+
+    taken: Taken
+    send_by_max: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredSend:
+    """What came of a claimed send."""
+
+    order_id: str
+    number: int
+    answer: SendAnswer
+    reason: str | None
+    exchange_order_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedSend:
     """A send that nobody else may make; `send_by` and `accept_by` by the database's clock."""
 
@@ -91,22 +110,17 @@ class DoubtRows(Protocol):
         """Carry out the verdicts whose fence is still the newest; returns for each whether it was."""
         ...
 
-    async def claim_send(
-        self,
-        taken: Taken,
-        *,
-        claimed_by: str,
-        send_seconds: float,
-        answer_seconds: float,
-        send_by_max: datetime | None,
-    ) -> ClaimedSend | None:
-        """Commit the claim to send once more; None: another holds the order, it is canceled, halted or too late."""
+    async def claim_sends(
+        self, wanted: Sequence[WantedSend], *, claimed_by: str, send_seconds: float, answer_seconds: float
+    ) -> list[ClaimedSend | None]:
+        """Commit the claims to send once more.
+
+        None where another holds the order, or it is canceled, halted, final, too late, or claimed by us already.
+        """
         ...
 
-    async def record_answer(
-        self, order_id: str, number: int, answer: SendAnswer, reason: str | None, exchange_order_id: str | None
-    ) -> None:
-        """Record what came of a claimed send."""
+    async def record_answers(self, answers: Sequence[AnsweredSend]) -> list[None]:
+        """Record what came of claimed sends."""
         ...
 
     async def wake(self, *, doubts_max: int) -> int:

@@ -96,18 +96,26 @@ SELECT order_id FROM concluded
 """
 
 # A cancel raises the fence in its own transaction, so a claim that waited for the row finds it gone.
-CLAIM_SEND = """
-WITH held AS MATERIALIZED (
-    SELECT order_id FROM doubts WHERE order_id = $1 AND fence = $2 AND settled_at IS NULL FOR UPDATE
+# $1..$3: one element a claim. A holder claims once; repeated after a lost answer it gets nothing, and asks.
+CLAIM_SENDS = """
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM unnest($1::varchar[], $2::bigint[], $3::timestamptz[]) AS t(order_id, fence, send_by_max)
+), held AS MATERIALIZED (
+    SELECT d.order_id, d.fence, w.send_by_max
+      FROM doubts d JOIN wanted w ON w.order_id = d.order_id AND w.fence = d.fence
+     WHERE d.settled_at IS NULL
+     ORDER BY d.order_id
+       FOR UPDATE OF d
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), window_of AS (
-    SELECT h.order_id, at, least(at + $4::float8 * interval '1 second', o.place_by, $6) AS send_by
+    SELECT h.order_id, h.fence, least(at + $5::float8 * interval '1 second', o.place_by, h.send_by_max) AS send_by
       FROM held h JOIN orders o ON o.id = h.order_id AND o.status = 'INITIATED' CROSS JOIN instant
      WHERE at < o.place_by
-       AND ($6::timestamptz IS NULL OR at < $6)
+       AND (h.send_by_max IS NULL OR at < h.send_by_max)
        AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id)
        AND NOT EXISTS (SELECT FROM switches s WHERE s.name = 'halt' AND s.is_on)
+       AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = h.order_id AND a.fence = h.fence)
        AND NOT EXISTS (SELECT FROM orders r
                         WHERE r.id = h.order_id
                           AND (r.status >= 'NOT_PLACED' OR r.reason LIKE 'refused:%' OR r.reason LIKE '%:not_recorded'))
@@ -115,17 +123,17 @@ WITH held AS MATERIALIZED (
     INSERT INTO attempts (order_id, number, fence, claimed_by, send_by, accept_by)
     SELECT order_id,
            1 + coalesce((SELECT max(number) FROM attempts a WHERE a.order_id = window_of.order_id), 1),
-           $2, $3, send_by, send_by + $5::float8 * interval '1 second'
+           fence, $4, send_by, send_by + $6::float8 * interval '1 second'
       FROM window_of
-    RETURNING number, send_by, accept_by
+    RETURNING order_id, number, send_by, accept_by
 )
-SELECT number, send_by, accept_by, extract(epoch FROM send_by - at)::float8 AS seconds_left
+SELECT order_id, number, send_by, accept_by, extract(epoch FROM send_by - at)::float8 AS seconds_left
   FROM claimed CROSS JOIN instant
 """
 
-RECORD_ANSWER = """
+RECORD_ANSWERS = """
 INSERT INTO attempt_answers (order_id, number, answer, reason, exchange_order_id)
-VALUES ($1, $2, $3, $4, $5)
+SELECT * FROM unnest($1::varchar[], $2::integer[], $3::varchar[], $4::varchar[], $5::varchar[])
 ON CONFLICT DO NOTHING
 """
 

@@ -7,7 +7,16 @@ from typing import Any
 
 from ordertrail.domain.settling import Doubt, Send, SendAnswer, first_send
 from ordertrail.domain.trail import OrderStatus
-from ordertrail.doubts import ClaimedSend, DoubtCounts, DoubtView, Taken, Unreadable, Verdict
+from ordertrail.doubts import (
+    AnsweredSend,
+    ClaimedSend,
+    DoubtCounts,
+    DoubtView,
+    Taken,
+    Unreadable,
+    Verdict,
+    WantedSend,
+)
 from ordertrail.postgres import doubt_statements as statements
 from ordertrail.postgres.database import Database
 from ordertrail.postgres.rows import stored_order
@@ -50,27 +59,33 @@ class PostgresDoubts:
         concluded = {record["order_id"] for record in records}
         return [verdict.taken.order_id in concluded for verdict in verdicts]
 
-    async def claim_send(
-        self,
-        taken: Taken,
-        *,
-        claimed_by: str,
-        send_seconds: float,
-        answer_seconds: float,
-        send_by_max: datetime | None,
-    ) -> ClaimedSend | None:
+    async def claim_sends(
+        self, wanted: Sequence[WantedSend], *, claimed_by: str, send_seconds: float, answer_seconds: float
+    ) -> list[ClaimedSend | None]:
         records = await self._database.fetch(
-            statements.CLAIM_SEND, taken.order_id, taken.fence, claimed_by, send_seconds, answer_seconds, send_by_max
+            statements.CLAIM_SENDS,
+            [each.taken.order_id for each in wanted],
+            [each.taken.fence for each in wanted],
+            [each.send_by_max for each in wanted],
+            claimed_by,
+            send_seconds,
+            answer_seconds,
         )
-        if not records:
-            return None
-        record = records[0]
-        return ClaimedSend(record["number"], record["send_by"], record["accept_by"], record["seconds_left"])
+        claimed = {
+            r["order_id"]: ClaimedSend(r["number"], r["send_by"], r["accept_by"], r["seconds_left"]) for r in records
+        }
+        return [claimed.get(each.taken.order_id) for each in wanted]
 
-    async def record_answer(
-        self, order_id: str, number: int, answer: SendAnswer, reason: str | None, exchange_order_id: str | None
-    ) -> None:
-        await self._database.fetch(statements.RECORD_ANSWER, order_id, number, answer, reason, exchange_order_id)
+    async def record_answers(self, answers: Sequence[AnsweredSend]) -> list[None]:
+        await self._database.fetch(
+            statements.RECORD_ANSWERS,
+            [each.order_id for each in answers],
+            [each.number for each in answers],
+            [each.answer for each in answers],
+            [each.reason for each in answers],
+            [each.exchange_order_id for each in answers],
+        )
+        return [None] * len(answers)
 
     async def wake(self, *, doubts_max: int) -> int:
         return len(await self._database.fetch(statements.WAKE, doubts_max))

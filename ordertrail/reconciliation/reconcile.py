@@ -6,6 +6,7 @@ it the order is in doubt by that very claim, and whoever takes it next asks and 
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -28,7 +29,7 @@ from ordertrail.domain.settling import (
     before_asking,
 )
 from ordertrail.domain.trail import NOT_SENT, REFUSED, UNKNOWN, OrderStatus, TrailRow
-from ordertrail.doubts import DoubtRows, Taken, Unreadable, Verdict
+from ordertrail.doubts import AnsweredSend, ClaimedSend, DoubtRows, Taken, Unreadable, Verdict, WantedSend
 from ordertrail.journal import Journal
 from ordertrail.rows import StepRow
 from ordertrail.sending import Sender
@@ -74,6 +75,7 @@ class Counts:
     unanswered: int = 0
     waiting: int = 0
     errors: int = 0
+    has_more: bool = False
     seen: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -105,12 +107,10 @@ class Reconciler:
         # Longer than a look can take: a question, a send with its own question, a cancel with another, each after a
         # wait at the gate that is bounded by the same time.
         self._lease_seconds = 8 * rules.answer_seconds + send_seconds + self._pace.database_seconds
-        self._verdicts = SharedCommits(
-            "verdicts",
-            doubts.conclude,
-            clock,
-            Limits(rows_max=512, queue_max=10_000, timeout_seconds=self._pace.database_seconds),
-        )
+        limits = Limits(rows_max=512, queue_max=10_000, timeout_seconds=self._pace.database_seconds)
+        self._claims = SharedCommits("claims", self._claim, clock, limits)
+        self._answers = SharedCommits("answers", doubts.record_answers, clock, limits)
+        self._verdicts = SharedCommits("verdicts", doubts.conclude, clock, limits)
         self._was_silent = False
         self._was_out_of_reach = False
 
@@ -129,7 +129,8 @@ class Reconciler:
             for look in looks:
                 look.cancel()
             await asyncio.gather(*looks, return_exceptions=True)
-            await self._verdicts.close()
+            for lane in (self._claims, self._answers, self._verdicts):
+                await lane.close()
         if counts.unanswered and not counts.answered:
             self._was_silent = True
         return counts
@@ -171,7 +172,10 @@ class Reconciler:
                 await has_room.wait()
             # A venue that answers nothing is not asked about everything: that would hold up what needs no answer.
             is_silent = counts.unanswered >= self._pace.looks_at_once and not counts.answered
-            may_take = len(taken) == room and not is_silent and self._clock.monotonic() < deadline
+            may_take = len(taken) == room and not is_silent
+            if may_take and self._clock.monotonic() >= deadline:
+                counts.has_more = True
+                break
         while looks:
             await asyncio.wait(looks)
 
@@ -254,13 +258,7 @@ class Reconciler:
         if closed is not None:
             return self._later(taken, f"not resent: {closed}")
         start = self._clock.monotonic()
-        claim = await self._doubts.claim_send(
-            taken,
-            claimed_by=self._name,
-            send_seconds=self._send_seconds,
-            answer_seconds=self._rules.answer_seconds,
-            send_by_max=send_by_max,
-        )
+        claim = await self._claims.submit(WantedSend(taken, send_by_max))
         if claim is None:
             return self._later(taken, "not resent: taken, canceled, halted or too late")
         failpoints.reach("after_claim")
@@ -273,7 +271,7 @@ class Reconciler:
             # Evidence of acceptance is recorded whoever holds the order by now, and before the claim is closed.
             await self._journal.step(StepRow(order.id, OrderStatus.COMPLETED, RESENT, exchange_order_id))
             metrics.RECONCILED.labels(OrderStatus.COMPLETED).inc()
-        await self._doubts.record_answer(order.id, claim.number, kind, reason, exchange_order_id)
+        await self._answers.submit(AnsweredSend(order.id, claim.number, kind, reason, exchange_order_id))
         failpoints.reach("after_answer")
         _log.info("order resent", order_id=order.id, number=claim.number, answer=kind, reason=reason)
         if isinstance(answer, Accepted):
@@ -281,6 +279,14 @@ class Reconciler:
             return _settled(taken, (), "resent and accepted")
         at_least = answer.retry_after_seconds if isinstance(answer, NotSent) else None
         return self._later(taken, f"resent: {reason}", at_least=at_least or 0)
+
+    async def _claim(self, wanted: Sequence[WantedSend]) -> Sequence[ClaimedSend | None]:
+        return await self._doubts.claim_sends(
+            wanted,
+            claimed_by=self._name,
+            send_seconds=self._send_seconds,
+            answer_seconds=self._rules.answer_seconds,
+        )
 
     async def _cancel(
         self, taken: Taken, doubt: Doubt, rows: tuple[TrailRow, ...], venue: "_Promises", counts: Counts

@@ -33,7 +33,9 @@ class Schedule:
         while True:
             self._nudged.clear()
             try:
-                await self.run_once()
+                counts = await self.run_once()
+                if counts.has_more:
+                    self.nudge()
             except (DatabaseAnswered, DatabaseLost) as error:
                 _log.warning("reconciliation could not use the database", error=str(error))
             except Exception:  # noqa: BLE001 - counted, and the next pass tries again

@@ -12,8 +12,9 @@ import pytest
 from ordertrail import failpoints
 from ordertrail.domain.answer import CancelAnswer, NoAnswer
 from ordertrail.domain.order import Order, Side
+from ordertrail.domain.settling import SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.doubts import Verdict
+from ordertrail.doubts import AnsweredSend, ClaimedSend, Taken, Verdict, WantedSend
 from ordertrail.placement.place_order import Failed, Repeated
 from ordertrail.postgres.switch import set_halted
 from ordertrail.rows import SpooledTrail, StepRow
@@ -377,7 +378,7 @@ async def test_place_by_that_passes_before_the_claim_forbids_the_resend(house: I
     taken = await _take(house)
     await house.pass_time(61)
 
-    assert await house.service.doubts.claim_send(taken, **CLAIM) is None
+    assert await claim_of(house, taken) is None
     await house.connection.execute("UPDATE doubts SET leased_until = NULL")
     await house.due()
     assert await house.rows(order.id) == [INITIATED, NOT_SENT, ("NOT_PLACED", "proved:not_sent:closed")]
@@ -389,7 +390,7 @@ async def test_place_by_bounds_a_resend_that_is_under_way(house: Installation) -
     await house.place(order)
     taken = await _take(house)
 
-    claim = await house.service.doubts.claim_send(taken, **CLAIM)
+    claim = await claim_of(house, taken)
 
     assert claim is not None
     assert order.place_by is not None and claim.send_by <= order.place_by
@@ -401,8 +402,8 @@ async def test_resend_starts_inside_the_time_for_which_the_id_is_unique(house: I
     taken = await _take(house)
     soon = datetime.now(UTC) + timedelta(seconds=2)
 
-    late = await house.service.doubts.claim_send(taken, **{**CLAIM, "send_by_max": soon - timedelta(seconds=4)})
-    claim = await house.service.doubts.claim_send(taken, **{**CLAIM, "send_by_max": soon})
+    late = await claim_of(house, taken, soon - timedelta(seconds=4))
+    claim = await claim_of(house, taken, soon)
 
     assert late is None
     assert claim is not None and claim.send_by == soon
@@ -410,7 +411,11 @@ async def test_resend_starts_inside_the_time_for_which_the_id_is_unique(house: I
 
 # Crashes, fences, two at once
 
-CLAIM: dict[str, Any] = {"claimed_by": "t", "send_seconds": 5.0, "answer_seconds": 0.25, "send_by_max": None}
+
+async def claim_of(house: Installation, taken: Taken, send_by_max: datetime | None = None) -> ClaimedSend | None:
+    wanted = [WantedSend(taken, send_by_max)]
+    (claim,) = await house.service.doubts.claim_sends(wanted, claimed_by="t", send_seconds=5, answer_seconds=0.25)
+    return claim
 
 
 async def _take(house: Installation) -> Any:
@@ -424,7 +429,7 @@ async def test_claim_without_an_answer_is_in_doubt_and_counts(house: Installatio
     order = limit_order()
     await house.place(order)
     house.fail()
-    assert await house.service.doubts.claim_send(await _take(house), **CLAIM) is not None
+    assert await claim_of(house, await _take(house)) is not None
     assert await house.outcome(order.id) == "unknown"
     await house.connection.execute("UPDATE doubts SET leased_until = NULL")
 
@@ -442,10 +447,11 @@ async def test_accepted_resend_without_its_row_is_never_not_placed(house: Instal
     order = limit_order()
     await house.place(order)
     house.fail()
-    claim = await house.service.doubts.claim_send(await _take(house), **CLAIM)
+    claim = await claim_of(house, await _take(house))
     assert claim is not None
     house.arrives(order)
-    await house.service.doubts.record_answer(order.id, claim.number, "accepted", "accepted", "x")  # type: ignore[arg-type]
+    answered = AnsweredSend(order.id, claim.number, SendAnswer.ACCEPTED, "accepted", "x")
+    await house.service.doubts.record_answers([answered])
     await house.pass_time(AFTER_PLACE_BY)
 
     await house.due()
@@ -463,7 +469,7 @@ async def test_whoever_lost_the_order_changes_nothing(house: Installation) -> No
     concluded = await house.service.doubts.conclude([Verdict(old, (row,), True, 0, "late")])
 
     assert concluded == [False]
-    assert await house.service.doubts.claim_send(old, **CLAIM) is None
+    assert await claim_of(house, old) is None
     assert await house.rows(order.id) == [INITIATED, UNKNOWN_TIMEOUT]
     assert await house.service.doubts.conclude([Verdict(new, (), True, 0, "x")]) == [True]
 
@@ -626,7 +632,7 @@ async def test_cancel_before_the_claim_forbids_the_resend(house: Installation) -
     taken = await _take(house)
     await cancel(house, order)
 
-    assert await house.service.doubts.claim_send(taken, **CLAIM) is None
+    assert await claim_of(house, taken) is None
     await house.due()
     assert house.at_exchange(order) == []
 
@@ -813,7 +819,7 @@ async def test_replayed_refusal_voids_a_claim_that_is_about_to_be_made(house: In
     )
     await house.service.rows.replay([SpooledTrail(order, rows)])
 
-    assert await house.service.doubts.claim_send(taken, **CLAIM) is None
+    assert await claim_of(house, taken) is None
     await house.pass_time(REVIEW)
     await house.due()
     assert await house.attempts(order.id) == []
