@@ -200,7 +200,10 @@ def test_a_stale_lock_file_that_names_somebody_elses_process_is_no_obstacle(fold
     server = make(folder)
     with server:
         content = (server.folder / "data" / "postmaster.pid").read_text()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as foreign:
+    # Of the server's own account, for others' processes do not trouble PostgreSQL.
+    account = server.folder.joinpath("data").stat()
+    runs_as = {"user": account.st_uid, "group": account.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    with subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=subprocess.PIPE, cwd="/", **runs_as) as foreign:  # type: ignore[call-overload] # as above
         (server.folder / "data" / "postmaster.pid").write_text(content.replace(content.split()[0], str(foreign.pid)))
 
         with server:
