@@ -173,6 +173,7 @@ class Sender:
             return answer
         failpoints.reach("before_ask")
         verification = await self.ask(order.id)
+        failpoints.reach("after_ask")
         if isinstance(verification, Found):
             return judge_found(verification.order, order)
         return answer

@@ -135,8 +135,10 @@ class Placing:
             TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, NOT_RECORDED),
         )
         may_be_recorded = isinstance(error, DatabaseLost) and error.may_have_happened
+        failpoints.reach("before_unsent")
         try:
             unsent = await self._journal.unsent(order)
+            failpoints.reach("after_unsent")
         except DatabaseFailed as second:
             may_be_recorded |= isinstance(second, DatabaseLost) and second.may_have_happened
             await self._unrecorded(order, rows, second)

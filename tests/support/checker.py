@@ -222,11 +222,13 @@ class _Case:
 
     def rows_that_name_another_exchange_order(self) -> Iterator[str]:
         for order_id, rows in self.rows.items():
-            known = {line.exchange_order_id for line in self.accepted.get(order_id, ())}
+            accepted = {line.exchange_order_id for line in self.accepted.get(order_id, ())}
+            rejected = {line.exchange_order_id for line in self.rejected.get(order_id, ())}
             for row in rows.values():
-                names_one = row.exchange_order_id is not None or row.status in PLACED
-                if names_one and row.exchange_order_id not in known:
-                    yield f"{order_id}: {row.status} names {row.exchange_order_id}, the exchange has {sorted(known)}"
+                is_placed = row.status in PLACED or row.reason == "accepted"
+                known = accepted if is_placed else accepted | rejected | {None}
+                if row.exchange_order_id not in known:
+                    yield f"{order_id}: {row.status} names {row.exchange_order_id}, the exchange has {sorted(accepted)}"
 
     def incomplete_500(self) -> Iterator[str]:
         for answer in self._answered(500):

@@ -156,6 +156,12 @@ def test_presumed_absence_may_be_wrong() -> None:
     assert report.violations == []
 
 
+def test_refusal_may_name_what_the_exchange_has_refused() -> None:
+    report = check(with_rows(row("b", "NOT_PLACED", 9, reason="refused:late", exchange_order_id="x-9")), ANSWERS)
+
+    assert report.violations == []
+
+
 def test_claimed_resend_is_no_violation() -> None:
     claimed = replace(SAFE, lines=[*LINES, rejected("c")], attempts=(("c", 2),))
 
