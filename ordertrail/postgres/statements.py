@@ -106,9 +106,10 @@ SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity,
 ON CONFLICT DO NOTHING
 """  # noqa: S608  # nosec B608 - built from constants
 
-# Trails from a spool, one element of the arrays a row. Their orders were never sent after this, so their send_by has
-# passed; they are looked after at once, for reconciliation may have been here before. Whoever holds one has not seen
-# these rows, which may forbid what it is about to do: its fence goes.
+# Trails from a spool, one element of the arrays a row. A replayed order is never sent, so where INITIATED is not there
+# yet it comes without a place_by, and its send_by has passed. They are looked after at once, for reconciliation may
+# have been here before. Whoever holds one has not seen these rows, which may forbid what it is about to do: its fence
+# goes.
 REPLAY = """
 WITH input AS MATERIALIZED (
     SELECT *
@@ -124,11 +125,10 @@ WITH input AS MATERIALIZED (
     RETURNING order_id
 ), replayed AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
-                        exchange_order_id, client_order_id, place_by, send_by)
+                        exchange_order_id, client_order_id, send_by)
     SELECT id, clock_timestamp() AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, status, reason,
            exchange_order_id,
            CASE WHEN status = 'INITIATED' AND id IN (SELECT order_id FROM claimed) THEN client_order_id END,
-           CASE WHEN status = 'INITIATED' THEN place_by END,
            CASE WHEN status = 'INITIATED' THEN clock_timestamp() END
       FROM input
      ORDER BY id, status
