@@ -199,7 +199,7 @@ def _api(data_dir: Path, host: str, port: int, database: EmbeddedPostgres, excha
             "ORDERTRAIL_DATA_DIR": str(data_dir),
         },
         log=data_dir / "logs" / "api.log",
-        host={"0.0.0.0": HOST, "::": "::1"}.get(host, host),  # noqa: S104 # nosec B104 - compared, not listened on
+        host={"0.0.0.0": HOST, "::": "::1"}.get(host, host),  # noqa: S104 - compared, not listened on # nosec B104
         port=port,
         ready_path="/readyz",
         stop_seconds=60.0,

@@ -17,6 +17,7 @@ import pytest
 from ordertrail.domain.errors import CannotStart
 from ordertrail.postgres.embedded import STOP_QUICKLY, EmbeddedPostgres
 from tests.support.postgres import OPTIONS, execute, open_folder, run
+from tests.support.until import until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as somebody else")
 
@@ -139,7 +140,7 @@ def test_a_server_that_was_killed_is_started_again_under_the_same_url(folder: Pa
         execute(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
         url = server.url
         os.kill(server.pid, signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(server.pid)], timeout=10)
+        until(lambda: not server.is_running())
 
         server.start()
 
@@ -167,7 +168,7 @@ def test_helpers_that_outlived_their_server_are_ended(folder: Path) -> None:
     for helper in helpers:
         helper.suspend()  # so that they do not notice that their server has died
     os.kill(orphan.pid, signal.SIGKILL)
-    orphan.poll()
+    until(lambda: not orphan.is_running())
     orphan._release_lock()
 
     with make(folder) as server:
