@@ -5,9 +5,9 @@ DatabaseAnswered (it is not written) or DatabaseLost (it may be). What the datab
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from ordertrail.clock import Clock
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
@@ -21,6 +21,9 @@ from ordertrail.telemetry.logs import get_logger
 
 _log = get_logger()
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
 REPLAY_TRAILS_MAX = 100
 
 
@@ -31,10 +34,10 @@ class Journal:
         self._rows = rows
         self._spool = spool
         self._spooled = SharedCommits("spool", spool.append, clock, limits)
-        self._initiated = SharedCommits("initiated", rows.insert_initiated, clock, limits)
-        self._completed = SharedCommits("completed", rows.insert_steps, clock, limits)
-        self._failed = SharedCommits("failed", rows.insert_steps, clock, limits)
-        self._unsent = SharedCommits("unsent", rows.insert_unsent, clock, limits)
+        self._initiated = SharedCommits("initiated", _surely_told(rows.insert_initiated), clock, limits)
+        self._completed = SharedCommits("completed", _surely_told(rows.insert_steps), clock, limits)
+        self._failed = SharedCommits("failed", _surely_told(rows.insert_steps), clock, limits)
+        self._unsent = SharedCommits("unsent", _surely_told(rows.insert_unsent), clock, limits)
 
     @property
     def is_full(self) -> bool:
@@ -109,3 +112,21 @@ class Journal:
 def _require(is_there: bool) -> None:
     if not is_there:
         raise DatabaseAnswered("02000", "the order has no INITIATED row to append to")
+
+
+def _surely_told(
+    write: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]],
+) -> Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]:
+    """`write`, with anything but its two errors taken for a lost answer: a bug of ours must not lose a trail."""
+
+    async def told(items: Sequence[_Item]) -> Sequence[_Result]:
+        try:
+            return await write(items)
+        except (DatabaseAnswered, DatabaseLost):
+            raise
+        except Exception as error:
+            metrics.INVARIANTS_BROKEN.labels("write_raised").inc()
+            _log.exception("writing rows raised")
+            raise DatabaseLost(f"{type(error).__name__}: {error}", may_have_happened=True) from error
+
+    return told

@@ -83,12 +83,15 @@ class Database:
                 raise DatabaseLost(f"{code} {_text(error)}", may_have_happened=True) from error
             is_clean = _is_idle(connection)
             raise DatabaseAnswered(code, _text(error)) from error
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-            raise DatabaseLost(_text(error), may_have_happened=True) from error
+        except Exception as error:
+            # Beside its own errors the driver raises others where a connection is cut under a statement.
+            raise DatabaseLost(f"{type(error).__name__}: {error}", may_have_happened=True) from error
         finally:
             if not is_clean:
                 _terminate(connection)
-            await self._pool.release(connection)
+            # Whether the statement was committed is known by now; how the connection ends must not change that.
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._pool.release(connection)
 
 
 async def _prepare_session(connection: Any) -> None:
