@@ -44,6 +44,11 @@ class Database:
                 "application_name": "ordertrail",
                 "timezone": "UTC",
                 "jit": "off",
+                # Every statement of ours looks rows up by their keys. Planned while a table is still small, one may be
+                # kept that reads all of it, and is slower with every order.
+                "enable_seqscan": "off",
+                "enable_hashjoin": "off",
+                "enable_mergejoin": "off",
                 "lock_timeout": f"{max(1, int(self._timeout_seconds * 1000 / 4))}",
             },
         )
