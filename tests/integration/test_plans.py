@@ -6,15 +6,16 @@ from ordertrail.postgres import statements
 from ordertrail.postgres.database import Database
 from tests.support.postgres import run
 
-IDS = ["01a20516-d46a-767d-926f-baf70a3e01aa"]
+# As many as share a commit under load; for one row even an empty table is read by its key.
+IDS = [f"order-{number}" for number in range(50)]
 
 
 @pytest.mark.parametrize(
     ("statement", "arguments"),
     [
-        (statements.INSERT_COMPLETED, (IDS, ["X-1"])),
-        (statements.INSERT_STEPS, (IDS, ["EXCHANGE_OUTCOME_UNKNOWN"], ["unknown:timeout"], [None])),
-        (statements.STEPS_THERE, (IDS, ["COMPLETED"])),
+        (statements.INSERT_COMPLETED, (IDS, ["X-1"] * 50)),
+        (statements.INSERT_STEPS, (IDS, ["EXCHANGE_OUTCOME_UNKNOWN"] * 50, ["unknown:timeout"] * 50, [None] * 50)),
+        (statements.STEPS_THERE, (IDS, ["COMPLETED"] * 50)),
         (statements.INITIATED_TIMES, (IDS,)),
     ],
 )
