@@ -1,0 +1,60 @@
+"""`DELETE /orders/{id}` over HTTP: the wish is taken at once, and kept at until the exchange has canceled."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from tests.integration.test_spool import place, trail, wait_until
+from tests.support.programs import WAIT_SECONDS, Program, api_program
+
+
+def cancel(api: Program, order_id: str) -> tuple[int, Any]:
+    try:
+        with urlopen(Request(f"{api.url}/orders/{order_id}", method="DELETE"), timeout=WAIT_SECONDS) as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_a_live_order_is_canceled_and_the_wish_may_be_repeated(database_url: str, tmp_path: Path) -> None:
+    with api_program(database_url, tmp_path) as api:
+        _, order = place(api)
+
+        first, again = cancel(api, order["id"]), cancel(api, order["id"])
+
+        assert (first[0], first[1]["id"]) == (202, order["id"])
+        assert again[0] in {202, 409}  # 409 where the exchange was quicker than we
+        wait_until("it is canceled", lambda: ("CANCELED", "verified") in trail(database_url, order["id"]))
+        status, problem = cancel(api, order["id"])
+        assert (status, problem["type"]) == (409, "/problems/not-cancelable")
+
+
+def test_an_order_that_was_not_sent_is_settled_and_never_sent(database_url: str, tmp_path: Path) -> None:
+    with api_program(database_url, tmp_path) as api:
+        status, failed = place(api, instrument="FAULTCLOSED0")
+        assert (status, failed["outcome"]) == (500, "pending")
+
+        accepted, order = cancel(api, failed["order_id"])
+
+        assert (accepted, order["outcome"]) == (202, "not_placed")
+        wait_until(
+            "it is settled",
+            lambda: ("NOT_PLACED", "proved:not_sent:closed") in trail(database_url, failed["order_id"]),
+        )
+
+
+def test_an_order_that_was_refused_cannot_be_canceled(database_url: str, tmp_path: Path) -> None:
+    with api_program(database_url, tmp_path) as api:
+        _, failed = place(api, instrument="FAULTREFUSE0")
+
+        assert cancel(api, failed["order_id"])[0] == 409
+
+
+def test_an_order_that_nobody_placed_is_not_found(database_url: str, tmp_path: Path) -> None:
+    with api_program(database_url, tmp_path) as api:
+        status, problem = cancel(api, "nobody")
+
+        assert (status, problem["type"]) == (404, "/problems/order-not-found")
