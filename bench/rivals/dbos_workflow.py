@@ -32,7 +32,8 @@ VALUES (:id, :type, :side, :instrument, :limit_price, :quantity, CAST(:status AS
 ON CONFLICT DO NOTHING
 """)
 
-DBOS(config=TUNED if os.environ.get("BENCH_TUNED") else DEFAULTS)
+config: Any = TUNED if os.environ.get("BENCH_TUNED") else DEFAULTS
+DBOS(config=config)
 # Two workers of these 20 and DBOS's own 20 stay below PostgreSQL's 100.
 engine = create_engine(DATABASE_URL.replace("postgresql://", "postgresql+psycopg2://"), pool_size=20, max_overflow=0)
 
