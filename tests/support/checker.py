@@ -1,8 +1,9 @@
-"""Checks what must always hold (the safety half) over the exchange's own log, our rows and the clients' view.
+"""Checks what must hold over the exchange's own log, our rows and the clients' view.
 
-It shares no code with the service but the statuses' names, so that a mistake there is not repeated here. It may run
-at any moment, also while orders are being placed: the log is read before the rows, for a row is committed before the
-order that it allows is sent.
+It shares no code with the service but the statuses' names, so that a mistake there is not repeated here. `check` is
+what must always hold; it may run at any moment, also while orders are being placed: the log is read before the rows,
+for a row is committed before the order that it allows is sent. `check_settled` is what must hold besides once the
+faults are over, everything runs again and every deadline has passed.
 """
 
 from collections import Counter, defaultdict
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from typing_extensions import override
 
-from simulated_exchange.entries import AcceptedLine, Line, LoggedOrder, RejectedLine
+from simulated_exchange.entries import AcceptedLine, EpochLine, Line, LoggedOrder, RejectedLine
 from simulated_exchange.log import read_lines
 from tests.support.postgres import run
 
 PLACED_SHARE_MIN = 0.3
 FIELDS = ("type", "side", "instrument", "limit_price", "quantity")
-PLACED = frozenset({"COMPLETED", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED", "REJECTED"})
+ENDED = frozenset({"FILLED", "CANCELED", "EXPIRED", "REJECTED"})
+REPORTED = ENDED | {"PARTIALLY_FILLED"}
+PLACED = REPORTED | {"COMPLETED"}
 OUTCOMES = frozenset({"placed", "not_placed", "pending", "unknown"})
 NEVER_SENT = "not_sent:not_recorded"
 
@@ -57,16 +61,25 @@ class Row:
     exchange_order_id: str | None = None
     client_order_id: str | None = None
     created_at: datetime | None = None
+    place_by: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What two of the three witnesses say; the clients' view is the third. `attempts`: (order id, number)."""
+    """What two of the three witnesses say; the clients' view is the third. `attempts`: (order id, number).
+
+    The rest is for `check_settled` alone. `doubts`: orders that are looked after still; `unseen`: orders in batches
+    that nobody has looked at; `cancels`: orders that somebody wants canceled; `spooled`: files that are not replayed.
+    """
 
     lines: Sequence[Line]
     rows: Sequence[Row]
     keys: Sequence[tuple[str, str]]
     attempts: Sequence[tuple[str, int]]
+    doubts: Sequence[str] = ()
+    unseen: Sequence[str] = ()
+    cancels: Sequence[str] = ()
+    spooled: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,22 +102,26 @@ class Report:
         assert not missed, f"never hit: {missed}"
 
 
-def read_evidence(log: Path, database_url: str) -> Evidence:
+def read_evidence(log: Path, database_url: str, *, spool: Path | None = None) -> Evidence:
     """The log first, then everything in the database as one transaction sees it."""
-    return run(read_evidence_async(log, database_url))
+    return run(read_evidence_async(log, database_url, spool=spool))
 
 
-async def read_evidence_async(log: Path, database_url: str) -> Evidence:
+async def read_evidence_async(log: Path, database_url: str, *, spool: Path | None = None) -> Evidence:
     lines = [line for _, line in read_lines(log)]
+    spooled = [] if spool is None else unreplayed(spool)
     connection = await asyncpg.connect(database_url, timeout=10)
     try:
         async with connection.transaction(isolation="repeatable_read"):
             rows = await connection.fetch(
                 "SELECT id, status::text, type, side, instrument, limit_price, quantity, reason, exchange_order_id,"
-                " client_order_id, created_at FROM orders"
+                " client_order_id, created_at, place_by FROM orders"
             )
             keys = await connection.fetch("SELECT client_order_id, order_id FROM order_keys")
             attempts = await connection.fetch("SELECT order_id, number FROM attempts")
+            doubts = await connection.fetch("SELECT order_id FROM doubts WHERE settled_at IS NULL")
+            unseen = await connection.fetch("SELECT unnest(order_ids) AS order_id FROM order_batches")
+            cancels = await connection.fetch("SELECT order_id FROM cancel_requests")
     finally:
         await connection.close()
     return Evidence(
@@ -112,13 +129,48 @@ async def read_evidence_async(log: Path, database_url: str) -> Evidence:
         [Row(**{**row, "created_at": row["created_at"].replace(tzinfo=UTC)}) for row in rows],
         [(key["client_order_id"], key["order_id"]) for key in keys],
         [(attempt["order_id"], attempt["number"]) for attempt in attempts],
+        doubts=[doubt["order_id"] for doubt in doubts],
+        unseen=[order["order_id"] for order in unseen],
+        cancels=[cancel["order_id"] for cancel in cancels],
+        spooled=spooled,
     )
+
+
+def unreplayed(spool: Path) -> list[str]:
+    """Files of the spool with something in them: not replayed, refused by the database, or broken."""
+    files = [path for pattern in ("*.spool", "*.refused", "*.broken") for path in spool.glob(pattern)]
+    return sorted(path.name for path in files if _has_something(path))
 
 
 def check(evidence: Evidence, answers: Sequence[Answer]) -> Report:
     """Compare the three; `answers` stand in the order in which they came."""
     case = _Case(evidence, answers)
+    return Report(_always(case), case.counts())
+
+
+def check_settled(evidence: Evidence, answers: Sequence[Answer]) -> Report:
+    """What `check` compares, and that nothing is left to do: every order has settled, or is unresolved and visible."""
+    case = _SettledCase(evidence, answers)
     violations = [
+        *_always(case),
+        *case.unsettled(),
+        *case.hidden_unresolved(),
+        *case.settled_otherwise_than_at_exchange(),
+        *case.reports_that_exchange_never_made(),
+        *case.doubts_left(),
+        *case.batches_left(),
+        *case.spool_left(),
+        *case.cancels_left(),
+        *case.answers_about_nothing(),
+        *case.answers_no_longer_true(),
+        *case.keys_without_order(),
+        *case.rows_without_initiated(),
+    ]
+    return Report(violations, case.counts())
+
+
+def _always(case: "_Case") -> list[str]:
+    return [
         *case.more_than_one_at_exchange(),
         *case.keys_with_two_orders(),
         *case.unfounded_201(),
@@ -130,7 +182,6 @@ def check(evidence: Evidence, answers: Sequence[Answer]) -> Report:
         *case.taken_back(),
         *case.refusals_with_effect(),
     ]
-    return Report(violations, case.counts())
 
 
 class _Case:
@@ -284,6 +335,115 @@ class _Case:
         return dict(ids)
 
 
+class _SettledCase(_Case):
+    """The other half, for when all is over."""
+
+    def __init__(self, evidence: Evidence, answers: Sequence[Answer]) -> None:
+        super().__init__(evidence, answers)
+        self.doubts = frozenset(evidence.doubts)
+        self.unseen = evidence.unseen
+        self.cancels = frozenset(evidence.cancels)
+        self.spooled = evidence.spooled
+        self.reported: defaultdict[str, set[str]] = defaultdict(set)
+        for line in evidence.lines:
+            if not isinstance(line, EpochLine):
+                for report in line.reports:
+                    self.reported[report.client_order_id].add(report.ord_status)
+        self.settled = {order_id: self._settled_as(order_id) for order_id in self.rows}
+
+    def unsettled(self) -> Iterator[str]:
+        for order_id, settled in self.settled.items():
+            if settled is None:
+                rows = sorted(f"{row.status} {row.reason}" for row in self.rows[order_id].values())
+                yield f"{order_id}: has not settled: {rows}, {self.attempts[order_id]} attempts"
+
+    def hidden_unresolved(self) -> Iterator[str]:
+        for order_id, settled in self.settled.items():
+            if settled == "unresolved" and order_id not in self.doubts:
+                yield f"{order_id}: is unresolved, and nobody looks after it"
+
+    def settled_otherwise_than_at_exchange(self) -> Iterator[str]:
+        for order_id, settled in self.settled.items():
+            is_accepted = order_id in self.accepted
+            if settled == "placed" and not is_accepted:
+                yield f"{order_id}: settled as placed, and the exchange has not accepted it"
+            if settled == "not_placed" and is_accepted:
+                yield f"{order_id}: settled as not placed, and the exchange has accepted it"
+
+    def reports_that_exchange_never_made(self) -> Iterator[str]:
+        for order_id, rows in self.rows.items():
+            for status in rows.keys() & REPORTED:
+                if status.lower() not in self.reported[order_id]:
+                    yield f"{order_id}: {status}, and the exchange has only reported {sorted(self.reported[order_id])}"
+
+    def doubts_left(self) -> Iterator[str]:
+        for order_id in sorted(self.doubts):
+            rows = self.rows.get(order_id, {})
+            is_for_a_person = "UNRESOLVED" in rows
+            if not is_for_a_person or (self.settled[order_id] != "unresolved" and order_id not in self.cancels):
+                yield f"{order_id}: is still in doubt, with {sorted(rows)}"
+
+    def batches_left(self) -> Iterator[str]:
+        for order_id in self.unseen:
+            yield f"{order_id}: nobody has looked at its batch"
+
+    def spool_left(self) -> Iterator[str]:
+        for name in self.spooled:
+            yield f"{name}: is still in the spool"
+
+    def cancels_left(self) -> Iterator[str]:
+        for order_id in sorted(self.cancels - self.doubts):
+            if self.settled.get(order_id) == "placed" and not self.rows[order_id].keys() & ENDED:
+                yield f"{order_id}: was to be canceled, and is forgotten with {sorted(self.rows[order_id])}"
+
+    def answers_about_nothing(self) -> Iterator[str]:
+        told = {str(answer.order_id) for answer in self.answers if answer.status in (201, 409, 500)}
+        for order_id in sorted(told - self.rows.keys()):
+            yield f"{order_id}: a client was told of it, and there is no such order"
+
+    def answers_no_longer_true(self) -> Iterator[str]:
+        for answer in self._answered(201) + self._answered(500):
+            said, settled = answer.body.get("outcome"), self.settled.get(str(answer.order_id))
+            if said == "placed" and settled != "placed":
+                yield f"{answer.order_id}: a client was told placed, and it settled as {settled}"
+            if said == "not_placed" and settled != "not_placed" and _not_placed(answer.body):
+                yield f"{answer.order_id}: a client was told not_placed, and it settled as {settled}"
+
+    def keys_without_order(self) -> Iterator[str]:
+        for key, order_id in self.keys:
+            if order_id not in self.rows:
+                yield f"key {key}: belongs to {order_id}, which was never recorded"
+
+    def rows_without_initiated(self) -> Iterator[str]:
+        for order_id, rows in self.rows.items():
+            if "INITIATED" not in rows:
+                yield f"{order_id}: its trail does not begin with INITIATED: {sorted(rows)}"
+
+    @override
+    def counts(self) -> Counter[str]:
+        return super().counts() + Counter(f"settled {settled}" for settled in self.settled.values() if settled)
+
+    def _settled_as(self, order_id: str) -> str | None:
+        """By its rows, whatever the exchange has; None: it has not settled."""
+        rows = self.rows[order_id]
+        if rows.keys() & PLACED:
+            return "placed"
+        if "NOT_PLACED" in rows:
+            return "not_placed"
+        if "UNRESOLVED" in rows:
+            return "unresolved"
+        # Sent again, it is settled by a row of its own alone, for the rows of the first send say nothing of the others.
+        if self.attempts[order_id] or "EXCHANGE_OUTCOME_UNKNOWN" in rows:
+            return None
+        reasons = [row.reason or "" for status, row in rows.items() if status != "INITIATED"]
+        if any(reason.startswith(("accepted", "unknown:")) for reason in reasons):
+            return None
+        if any(_is_final_no(reason) for reason in reasons):
+            return "not_placed"
+        is_sent_once = "INITIATED" in rows and rows["INITIATED"].place_by is None
+        return "not_placed" if is_sent_once and any(reason.startswith("not_sent:") for reason in reasons) else None
+
+
 def _not_placed(body: Mapping[str, Any]) -> bool:
     # An order that we merely gave up is told of as such; only a proof can be wrong.
     return body.get("outcome") == "not_placed" and "presumed" not in str(body.get("detail"))
@@ -293,7 +453,18 @@ def _says_never_there(row: Row) -> bool:
     reason = row.reason or ""
     if row.status == "NOT_PLACED":
         return "presumed" not in reason
+    return _is_final_no(reason)
+
+
+def _is_final_no(reason: str) -> bool:
     return reason.startswith("refused:") or reason == NEVER_SENT
+
+
+def _has_something(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:  # replayed meanwhile
+        return False
 
 
 def _earliest(rows: Iterable[Row]) -> list[Row]:
