@@ -162,15 +162,16 @@ class Supervisor:
         self._say(f"{why} Starting it again in {pause:g} s.")
 
     def _stop_all(self) -> None:
-        if self._signals:
+        # Before a word is said: whoever hears it may answer with the second at once.
+        asked = min(self._signals, 1)
+        if asked:
             self._say("Stopping; again Ctrl-C hurries.")
-        asked = self._signals
         for running in reversed(self._running):
             service = running.service
             if service.ending() is None:
                 service.ask_to_stop()
                 deadline = time.monotonic() + service.stop_seconds
-                while service.ending() is None and time.monotonic() < deadline and self._signals == asked:
+                while service.ending() is None and time.monotonic() < deadline and self._signals <= asked:
                     time.sleep(POLL_SECONDS)
                 if service.ending() is None:
                     self._say(f"Ending {service.name} at once.")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from typing_extensions import override
 
 from ordertrail import supervisor
 from ordertrail.domain.errors import CannotStart
@@ -74,6 +75,22 @@ def test_services_start_upwards_and_stop_downwards(diary: list[str]) -> None:
         "database asked to stop",
         "database is gone",
     ]
+
+
+def test_a_second_ctrl_c_hurries_as_soon_as_the_first_was_heard(diary: list[str]) -> None:
+    class Stubborn(Fake):
+        @override
+        def ask_to_stop(self) -> None:
+            pass
+
+    def say(sentence: str) -> None:
+        diary.append(sentence)
+        if sentence.startswith("Stopping"):
+            press_ctrl_c()
+
+    Supervisor([Stubborn("api", diary, stop_seconds=250)], say).run(on_ready=press_ctrl_c)
+
+    assert "Ending api at once." in diary
 
 
 def test_a_service_that_cannot_start_takes_down_what_stands_already(diary: list[str]) -> None:
