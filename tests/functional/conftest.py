@@ -8,9 +8,6 @@ import pytest
 from ordertrail import failpoints
 from tests.support.service import Running, ScriptedVenue, running
 
-# Short, for some scenarios wait until a database that is away has been given up.
-DATABASE_TIMEOUT_SECONDS = 0.6
-
 
 @pytest.fixture
 def venue() -> ScriptedVenue:
@@ -19,9 +16,7 @@ def venue() -> ScriptedVenue:
 
 @pytest.fixture
 async def service(database_url: str, tmp_path: Path, venue: ScriptedVenue) -> AsyncIterator[Running]:
-    async with running(
-        database_url, tmp_path, venue, database_timeout_seconds=DATABASE_TIMEOUT_SECONDS, exchange_timeout_seconds=1
-    ) as service:
+    async with running(database_url, tmp_path, venue) as service:
         yield service
 
 

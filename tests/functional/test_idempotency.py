@@ -103,7 +103,7 @@ async def test_repeat_after_a_crash_never_sends(site: Site, point: str) -> None:
     short = {
         "exchange_timeout_seconds": 0.5,
         "send_window_seconds": 0.5,
-        "database_timeout_seconds": 1,
+        "database_timeout_seconds": 2,
         "reconcile_in_api": False,
     }
     with contextlib.ExitStack() as programs:

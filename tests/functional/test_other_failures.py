@@ -179,11 +179,12 @@ async def test_an_adapter_that_raises_leaves_the_order_in_doubt(service: Running
 
 
 async def test_an_exchange_that_takes_too_long_leaves_the_order_in_doubt(
-    service: Running, venue: ScriptedVenue
+    database_url: str, tmp_path: Path, venue: ScriptedVenue
 ) -> None:
     venue.may_answer.clear()
 
-    reply = await service.place()
+    async with running(database_url, tmp_path, venue, exchange_timeout_seconds=0.5) as service:
+        reply = await service.place()
 
     assert told(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
     assert await service.trail(reply.body["order_id"]) == [
@@ -340,7 +341,8 @@ async def test_database_away_from_the_very_start(
     service: Running, venue: ScriptedVenue, database_url: str, tmp_path: Path
 ) -> None:
     service.take_database_away()
-    async with running(database_url, tmp_path / "second", venue, database_timeout_seconds=0.5) as second:
+    async with running(database_url, tmp_path / "second", venue) as second:
+        second.clock.hurry()
         unready = await second.call("GET", "/readyz")
         alive = await second.call("GET", "/livez")
         reply = await second.place()
@@ -489,7 +491,7 @@ async def is_trail(service: Running, order_id: str, rows: list[Row]) -> bool:
 
 
 def away_for_a_moment(service: Running) -> None:
-    service.take_database_away()
+    service.take_database_away(for_good=False)
     service.bring_database_back()
 
 

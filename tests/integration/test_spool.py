@@ -22,7 +22,7 @@ NOT_RECORDED = [
     ("DATABASE_PERSISTENCE_FAILED", "not_sent:not_recorded"),
     ("INITIATED", None),
 ]
-QUICK: dict[str, Any] = {"database_timeout_seconds": 1, "send_window_seconds": 1, "exchange_timeout_seconds": 1}
+QUICK: dict[str, Any] = {"database_timeout_seconds": 2, "send_window_seconds": 1, "exchange_timeout_seconds": 1}
 
 
 def call(url: str, body: object = None, *, key: str | None = None) -> tuple[int, dict[str, Any]]:

@@ -41,11 +41,35 @@ from ordertrail.venues.venue import Executions, OpenOrders, Venue
 from tests.support.orders import SEED_ORDER
 from tests.support.postgres import execute
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
+HURRY = 60
+# A machine that stands still for seconds must not look like a database or an exchange that does not answer.
+PATIENT = {"database_timeout_seconds": 20, "exchange_timeout_seconds": 20, "send_window_seconds": 20}
 
 
 class PatientClock(SystemClock):
-    """Real time, but nobody who sleeps wakes up by himself."""
+    """Real time, but nobody who sleeps wakes up by himself, and `hurry` makes patience end soon."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._hurries_since: float | None = None
+
+    @override
+    def monotonic(self) -> float:
+        now = super().monotonic()
+        hurry = 0.0 if self._hurries_since is None else (now - self._hurries_since) * HURRY
+        return now + self._ahead + hurry
+
+    def hurry(self) -> None:
+        """From now on time goes so much faster that nobody waits long for what does not come."""
+        if self._hurries_since is None:
+            self._hurries_since = super().monotonic()
+
+    def take_time(self) -> None:
+        """Time goes as it used to."""
+        now = self.monotonic()
+        self._hurries_since = None
+        self._ahead = now - super().monotonic()
 
     @override
     async def sleep(self, seconds: float) -> None:
@@ -149,6 +173,11 @@ class Running:
     database_url: str
 
     @property
+    def clock(self) -> PatientClock:
+        assert isinstance(self.service.clock, PatientClock)
+        return self.service.clock
+
+    @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
@@ -195,8 +224,13 @@ class Running:
                 await asyncio.sleep(every_seconds)
         return value
 
-    def take_database_away(self) -> None:
-        """Refuse connections to it, and cut those there are; may be called from within the service's event loop."""
+    def take_database_away(self, *, for_good: bool = True) -> None:
+        """Refuse connections to it, and cut those there are; may be called from within the service's event loop.
+
+        Where it is for good, the service soon gives up hope, though no single answer has to be quick.
+        """
+        if for_good:
+            self.clock.hurry()
         name = self.database_url.rpartition("/")[2]
         elsewhere = self.database_url.rpartition("/")[0] + "/postgres"
         execute(elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -205,6 +239,7 @@ class Running:
     def bring_database_back(self) -> None:
         name = self.database_url.rpartition("/")[2]
         execute(self.database_url.rpartition("/")[0] + "/postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        self.clock.take_time()
 
     def refuse_rows(self, status: str, instrument: str = "AAPL12345678", *, first: int | None = None) -> None:
         """Make the database refuse such rows: all of them, or only the first so many tries."""
@@ -239,6 +274,7 @@ async def running(
             "data_dir": data_dir,
             "reconcile_in_api": False,
             "log_level": "error",
+            **PATIENT,
             **settings,
         },
     )
