@@ -77,18 +77,30 @@ def test_services_start_upwards_and_stop_downwards(diary: list[str]) -> None:
     ]
 
 
-def test_a_second_ctrl_c_hurries_as_soon_as_the_first_was_heard(diary: list[str]) -> None:
+def test_a_second_ctrl_c_hurries_as_soon_as_the_first_was_heard(
+    diary: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "POLL_SECONDS", 0.001)
+
     class Stubborn(Fake):
+        looks = 0
+
         @override
         def ask_to_stop(self) -> None:
             pass
+
+        @override
+        def ending(self) -> str | None:
+            self.looks += 1
+            assert self.looks < 100, "it was waited for"
+            return super().ending()
 
     def say(sentence: str) -> None:
         diary.append(sentence)
         if sentence.startswith("Stopping"):
             press_ctrl_c()
 
-    Supervisor([Stubborn("api", diary, stop_seconds=250)], say).run(on_ready=press_ctrl_c)
+    Supervisor([Stubborn("api", diary, stop_seconds=float("inf"))], say).run(on_ready=press_ctrl_c)
 
     assert "Ending api at once." in diary
 
