@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
-SCHEMA_HEAD = "0002"
+SCHEMA_HEAD = "0003"
 
 _VERSION = "SELECT version_num FROM alembic_version"
 
