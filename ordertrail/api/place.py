@@ -80,6 +80,7 @@ class PlaceOrder:
         body_bytes_max: int,
         seconds_after_send_by: float,
         place_by_of: Callable[[Order, Any], Any],
+        new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
         self._placing = placing
         self._clock = clock
@@ -87,6 +88,7 @@ class PlaceOrder:
         self._body_bytes_max = body_bytes_max
         self._seconds_after_send_by = seconds_after_send_by
         self._place_by_of = place_by_of
+        self._new_id = new_id
         self._in_flight: dict[asyncio.Task[Placement], tuple[str, asyncio.Future[Placement]]] = {}
         self._status_counters = {
             status: Count(metrics.REQUESTS.labels(str(status))) for status in (201, 408, 409, 413, 415, 422, 500, 503)
@@ -134,7 +136,7 @@ class PlaceOrder:
         if content_type != b"application/json" and not _is_json(content_type):
             raise ProblemError("unsupported-media-type", headers={"Connection": "close"})
         body = await self._body(receive)
-        order_id = str(uuid_utils.uuid7())
+        order_id = self._new_id()
         try:
             if keys > 1:
                 raise ProblemError(
