@@ -9,15 +9,17 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from ordertrail import __version__
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.health import health_router
-from ordertrail.api.openapi import DESCRIPTION, PLACE_ORDER
+from ordertrail.api.openapi import CANCEL_ORDER, DESCRIPTION, EVERYWHERE, PLACE_ORDER, correct
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
+from ordertrail.api.read_openapi import LIST_ORDERS, READ_ORDER, READ_TRAIL
 from ordertrail.api.read_orders import read_router
 from ordertrail.bootstrap import Service
 
@@ -41,6 +43,10 @@ class Ordertrail(FastAPI):
             await self.place_order(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    @override
+    def openapi(self) -> dict[str, Any]:
+        return correct(super().openapi(), (PLACE_ORDER, LIST_ORDERS, READ_ORDER, READ_TRAIL, CANCEL_ORDER))
 
 
 def create_app(make_service: Callable[[], Service]) -> Ordertrail:
@@ -71,7 +77,13 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
             await asyncio.shield(service.close())
 
     app = Ordertrail(
-        title="Ordertrail", version=__version__, description=DESCRIPTION, lifespan=lifespan, redoc_url=None
+        title="Ordertrail",
+        version=__version__,
+        description=DESCRIPTION,
+        responses=EVERYWHERE,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,  # to a host that the caller names; and whoever repeats a POST must mean to
     )
     app.add_api_route("/orders", _unreachable, methods=["POST"], **PLACE_ORDER)
     app.add_exception_handler(ProblemError, _problem)
@@ -102,12 +114,21 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     return _respond(ProblemError("invalid-request", errors=errors))
 
 
-async def _http_exception(_request: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
     if error.status_code == 405:
-        return _respond(ProblemError("method-not-allowed", headers=headers))
+        return _respond(ProblemError("method-not-allowed", headers={"Allow": ", ".join(_methods_at(request))}))
+    headers = dict(error.headers or {})
     return _respond(ProblemError("not-found" if error.status_code == 404 else "invalid-request", headers=headers))
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods of every route with this path; the framework knows those of the first."""
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 async def _internal(_request: Request, _error: Exception) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ordertrail.api.openapi import ORDER, problem_response
+from ordertrail.api.openapi import CANCEL_ORDER
 from ordertrail.api.order_json import order_json
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
@@ -14,33 +14,14 @@ from ordertrail.domain.trail import TERMINAL_AT_EXCHANGE, Outcome
 from ordertrail.doubts import DoubtRows
 from ordertrail.rows import Rows, StoredOrder
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    202: {
-        "description": "The wish is committed: nobody sends the order any more, and what may be at the exchange is "
-        "canceled there, however often that must be asked. Repeating it changes nothing.",
-        "content": {"application/json": {"schema": ORDER}},
-    },
-    404: problem_response("order-not-found"),
-    409: problem_response("not-cancelable"),
-    422: problem_response("invalid-request"),
-    503: problem_response("database-unavailable"),
-}
-
 
 def cancel_router(
     rows: Rows, doubts: DoubtRows, nudge: Callable[[], None], encode: Callable[[Any], bytes]
 ) -> APIRouter:
     """The route; `nudge` wakes the reconciler, which does the canceling."""
-    router = APIRouter(tags=["orders"])
+    router = APIRouter()
 
-    @router.delete(
-        "/orders/{order_id}",
-        operation_id="cancel_order",
-        summary="Cancel an order",
-        status_code=202,
-        response_class=Response,
-        responses=_RESPONSES,
-    )
+    @router.delete("/orders/{order_id}", **CANCEL_ORDER)
     async def cancel_order(order_id: str) -> Response:
         if "\x00" in order_id or len(order_id) > 255 or not order_id.isascii():
             raise ProblemError("order-not-found")

@@ -2,19 +2,52 @@
 
 from collections.abc import Callable
 from html import escape
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from ordertrail.api.openapi import EVERYWHERE, problem_response
 from ordertrail.api.problems import PROBLEMS, ProblemError
 from ordertrail.telemetry import metrics
+
+_LIVE: dict[str, Any] = {
+    "schema": {"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "const": "ok"}}}
+}
+_READY: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["status", "problems"],
+        "properties": {
+            "status": {"type": "string", "enum": ["ok", "unready"]},
+            "problems": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+}
+_EXPLANATION: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["type", "status", "title", "meaning"],
+        "properties": {
+            "type": {"type": "string"},
+            "status": {"type": "integer"},
+            "title": {"type": "string"},
+            "meaning": {"type": "string"},
+        },
+    }
+}
 
 
 def health_router(unready: Callable[[], list[str]]) -> APIRouter:
     """`unready` gives the sentences that say why the process cannot take orders now; none: it can."""
     router = APIRouter()
 
-    @router.get("/livez", tags=["health"], summary="Whether the process lives")
+    @router.get(
+        "/livez",
+        tags=["health"],
+        summary="Whether the process lives",
+        responses={200: {"content": {"application/json": _LIVE}}},
+    )
     async def livez() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
@@ -22,7 +55,13 @@ def health_router(unready: Callable[[], list[str]]) -> APIRouter:
         "/readyz",
         tags=["health"],
         summary="Whether the process can take orders",
-        responses={503: {"description": "It cannot; `problems` says why, in sentences."}},
+        responses={
+            200: {"content": {"application/json": _READY}},
+            503: {
+                "description": "It cannot; `problems` says why, in sentences.",
+                "content": {"application/json": _READY, **EVERYWHERE[503]["content"]},
+            },
+        },
     )
     async def readyz() -> JSONResponse:
         problems = unready()
@@ -48,13 +87,16 @@ def health_router(unready: Callable[[], list[str]]) -> APIRouter:
         summary="What a problem type means",
         response_class=HTMLResponse,
         responses={
-            404: {
-                "description": "There is no such problem type.",
-                "content": {"application/problem+json": {}},
-            }
+            200: {
+                "description": "For people, or with `Accept`, for machines.",
+                "content": {"application/json": _EXPLANATION},
+            },
+            404: problem_response("not-found"),
         },
     )
-    async def problem_page(name: str, request: Request) -> Response:
+    async def problem_page(
+        name: Annotated[str, Path(json_schema_extra={"enum": list(PROBLEMS)})], request: Request
+    ) -> Response:
         kind = PROBLEMS.get(name)
         if kind is None:
             raise ProblemError("not-found")

@@ -1,5 +1,6 @@
-"""What the OpenAPI says of `POST /orders`, which no framework derives because it is answered before the router."""
+"""What the OpenAPI says of orders, and of every operation: no framework derives it, for we read and write it all."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from ordertrail.api.problems import ORDER_FAILED, PROBLEMS, ProblemType
@@ -47,6 +48,16 @@ STATUSES = [
 ]
 OUTCOMES = ["placed", "not_placed", "pending", "unknown"]
 _NULLABLE_STRING = {"type": ["string", "null"]}
+# RFC 3339 as we read it: its years begin with 1, no minute has 61 seconds, and nothing is finer than nanoseconds.
+# Patterns name their digits, for in some languages \d is any script's.
+MOMENT_PATTERN = (
+    r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+)
+# Greater than 0, at most 2 decimals and 15 digits, beside any zeros that say nothing.
+_PRICE_PATTERN = (
+    r"^(?=.*[1-9])(?=[0-9]{1,32}(\.[0-9]{1,32})?$)"
+    r"0*([0-9]{1,15}(\.0+)?|[0-9]{1,14}\.[0-9]0*|[0-9]{1,13}\.[0-9]{2}0*)$"
+)
 _TIME = {"type": "string", "format": "date-time"}
 _NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
 
@@ -61,8 +72,9 @@ _ORDER_REQUEST = {
         "limit_price": {
             "description": "Needed for limit, forbidden for market; at most 2 decimals and 15 digits, greater than 0.",
             "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "multipleOf": 0.01, "maximum": 9999999999999.99},
-                {"type": "string", "pattern": r"^(?=.*[1-9])\d{1,13}(\.\d{1,2})?$"},
+                # No multipleOf: validators that divide in binary find that 19.99 is no multiple of 0.01.
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 999999999999999},
+                {"type": "string", "pattern": _PRICE_PATTERN},
                 {"type": "null"},
             ],
         },
@@ -75,6 +87,7 @@ _ORDER_REQUEST = {
         "place_by": {
             "description": "Until when the order may be sent again if it was not placed; RFC 3339, in the future. "
             "Without it a limit order is retried for a time and a market order is not.",
+            "pattern": MOMENT_PATTERN,
             **_NULLABLE_TIME,
         },
     },
@@ -103,27 +116,6 @@ ORDER: dict[str, Any] = {
         "client_order_id": _NULLABLE_STRING,
         "exchange_order_id": _NULLABLE_STRING,
         "place_by": _NULLABLE_TIME,
-    },
-}
-
-TRAIL_ROW = {
-    "status": "COMPLETED",
-    "created_at": "2026-11-22T09:30:00.129456Z",
-    "reason": None,
-    "exchange_order_id": "X-1",
-}
-
-TRAIL = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": list(TRAIL_ROW),
-        "properties": {
-            "status": {"type": "string", "enum": STATUSES},
-            "created_at": _TIME,
-            "reason": _NULLABLE_STRING,
-            "exchange_order_id": _NULLABLE_STRING,
-        },
     },
 }
 
@@ -168,8 +160,9 @@ _FAILED_ORDER = {
     ]
 }
 
-_LOCATION = {"Location": {"description": "The order.", "schema": {"type": "string"}}}
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+_LOCATION = {"Location": {"description": "The order.", "required": True, "schema": {"type": "string"}}}
+_MAYBE_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer"}}}
 
 _FAILED_TYPES = (
     "exchange-refused",
@@ -219,6 +212,21 @@ def _example(name: str, kind: ProblemType) -> dict[str, Any]:
     return example
 
 
+def _links(order_id: str) -> dict[str, Any]:
+    operations = ("read_order", "read_trail", "cancel_order")
+    return {name: {"operationId": name, "parameters": {"order_id": order_id}} for name in operations}
+
+
+# What the connection's limits answer to any request, and what any bug of ours becomes.
+EVERYWHERE: dict[int | str, dict[str, Any]] = {
+    400: problem_response("malformed-request"),
+    408: problem_response("request-timeout"),
+    413: problem_response("payload-too-large"),
+    431: problem_response("headers-too-large"),
+    500: problem_response("internal-error"),
+    503: problem_response("overloaded", "shutting-down", headers=RETRY_AFTER),
+}
+
 PLACE_ORDER: dict[str, Any] = {
     "summary": "Place an order",
     "description": "Records the order, sends it to the exchange, records what came of it, and answers. "
@@ -232,14 +240,18 @@ PLACE_ORDER: dict[str, Any] = {
             "description": "Placed: the exchange has accepted it and both rows are committed.",
             "headers": _LOCATION,
             "content": {"application/json": {"schema": ORDER, "example": EXAMPLE_ORDER}},
+            "links": _links("$response.body#/id"),
         },
-        408: problem_response("request-timeout"),
-        409: problem_response("request-in-progress", headers=_LOCATION | _RETRY_AFTER),
-        413: problem_response("payload-too-large"),
+        409: problem_response("request-in-progress", headers=_LOCATION | RETRY_AFTER),
         415: problem_response("unsupported-media-type"),
         422: problem_response("invalid-request", "key-reused"),
-        500: problem_response(*_FAILED_TYPES, schema=_FAILED_ORDER, headers=_LOCATION | _RETRY_AFTER),
-        503: problem_response("overloaded", "spool-full", "halted", "shutting-down", headers=_RETRY_AFTER),
+        500: problem_response(
+            *_FAILED_TYPES,
+            schema=_FAILED_ORDER,
+            headers=_LOCATION | _MAYBE_RETRY_AFTER,
+            links=_links("$response.body#/order_id"),
+        ),
+        503: problem_response("overloaded", "spool-full", "halted", "shutting-down", headers=RETRY_AFTER),
     },
     "openapi_extra": {
         "parameters": [
@@ -272,3 +284,39 @@ PLACE_ORDER: dict[str, Any] = {
         },
     },
 }
+
+CANCEL_ORDER: dict[str, Any] = {
+    "summary": "Cancel an order",
+    "tags": ["orders"],
+    "operation_id": "cancel_order",
+    "status_code": 202,
+    "response_model": None,
+    "responses": {
+        202: {
+            "description": "The wish is committed: nobody sends the order any more, and what may be at the exchange is "
+            "canceled there, however often that must be asked. Repeating it changes nothing.",
+            "content": {"application/json": {"schema": ORDER, "example": EXAMPLE_ORDER}},
+            "links": _links("$response.body#/id"),
+        },
+        404: problem_response("order-not-found"),
+        409: problem_response("not-cancelable"),
+        503: problem_response("database-unavailable", "overloaded", "shutting-down", headers=RETRY_AFTER),
+    },
+}
+
+
+def correct(document: dict[str, Any], operations: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Undo what the framework does to its document: it drops nulls from examples, and adds a 422 of its own shape."""
+    written = {operation["operation_id"]: operation["responses"] for operation in operations}
+    for path in document["paths"].values():
+        for operation in path.values():
+            responses = operation["responses"]
+            if "application/json" in responses.get("422", {}).get("content", {}):
+                del responses["422"]
+            for status, response in written.get(operation["operationId"], {}).items():
+                for media_type, media in response["content"].items():
+                    examples = {name: media[name] for name in ("example", "examples") if name in media}
+                    responses[str(status)]["content"][media_type].update(examples)
+            operation["responses"] = dict(sorted(responses.items()))
+    document.pop("components", None)  # Those of that 422; our own schemas stand where they are used.
+    return document

@@ -3,30 +3,24 @@
 from typing import Any
 
 from ordertrail.api.list_query import LIMIT_DEFAULT, LIMIT_MAX
-from ordertrail.api.openapi import ORDER, OUTCOMES, STATUSES, problem_response
+from ordertrail.api.openapi import (
+    EXAMPLE_ORDER,
+    MOMENT_PATTERN,
+    ORDER,
+    OUTCOMES,
+    RETRY_AFTER,
+    STATUSES,
+    problem_response,
+)
 
 _NULLABLE_STRING = {"type": ["string", "null"]}
-_TIME = {"type": "string", "format": "date-time"}
+_MOMENT = {"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}
 
-_EXAMPLE_ID = "01980b3e-7c1e-7d0a-9a51-2f5f0c9be001"
 _EXAMPLE_TRAIL = [
     {"status": "INITIATED", "created_at": "2026-11-22T09:30:00.123456Z", "reason": None, "exchange_order_id": None},
     {"status": "COMPLETED", "created_at": "2026-11-22T09:30:00.131072Z", "reason": None, "exchange_order_id": "X-1"},
 ]
-_EXAMPLE = {
-    "id": _EXAMPLE_ID,
-    "created_at": "2026-11-22T09:30:00.123456Z",
-    "type": "limit",
-    "side": "buy",
-    "instrument": "AAPL12345678",
-    "limit_price": 150.0,
-    "quantity": 10,
-    "status": "COMPLETED",
-    "outcome": "placed",
-    "client_order_id": None,
-    "exchange_order_id": "X-1",
-    "place_by": "2026-11-22T09:31:00.123456Z",
-}
+_EXAMPLE = EXAMPLE_ORDER | {"client_order_id": None}
 
 TRAIL = {
     "type": "array",
@@ -72,11 +66,9 @@ def _parameter(name: str, description: str, **schema: object) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-_UNAVAILABLE = problem_response("database-unavailable", headers=_RETRY_AFTER)
+_UNAVAILABLE = problem_response("database-unavailable", "overloaded", "shutting-down", headers=RETRY_AFTER)
 _NOT_FOUND = problem_response("order-not-found")
 _INVALID = problem_response("invalid-request")
-_INTERNAL = problem_response("internal-error")
 
 LIST_ORDERS: dict[str, Any] = {
     "summary": "List orders, newest first",
@@ -89,8 +81,7 @@ LIST_ORDERS: dict[str, Any] = {
     "responses": {
         200: _answer("A page of orders.", _PAGE, {"orders": [_EXAMPLE], "next_cursor": None}),
         422: _INVALID,
-        500: _INTERNAL,
-        503: problem_response("database-unavailable", "too-slow", headers=_RETRY_AFTER),
+        503: problem_response("database-unavailable", "too-slow", "overloaded", "shutting-down", headers=RETRY_AFTER),
     },
     "openapi_extra": {
         "parameters": [
@@ -103,8 +94,8 @@ LIST_ORDERS: dict[str, Any] = {
             _parameter("instrument", "The instrument.", type="string", pattern="^[A-Z0-9]{12}$"),
             _parameter("side", "The side.", type="string", enum=["buy", "sell"]),
             _parameter("client_order_id", "The caller's key.", type="string", pattern="^[!-~]{1,255}$"),
-            _parameter("created_after", "Recorded after this moment; RFC 3339 with an offset.", **_TIME),
-            _parameter("created_before", "Recorded before this moment; RFC 3339 with an offset.", **_TIME),
+            _parameter("created_after", "Recorded after this moment; RFC 3339 with an offset.", **_MOMENT),
+            _parameter("created_before", "Recorded before this moment; RFC 3339 with an offset.", **_MOMENT),
         ],
     },
 }
@@ -118,7 +109,6 @@ READ_ORDER: dict[str, Any] = {
         200: _answer("The order.", _SINGLE_ORDER, {**_EXAMPLE, "trail": _EXAMPLE_TRAIL, "executions": []}),
         404: _NOT_FOUND,
         422: _INVALID,
-        500: _INTERNAL,
         503: _UNAVAILABLE,
     },
 }
@@ -136,7 +126,6 @@ READ_TRAIL: dict[str, Any] = {
         ),
         404: _NOT_FOUND,
         422: _INVALID,
-        500: _INTERNAL,
         503: _UNAVAILABLE,
     },
 }

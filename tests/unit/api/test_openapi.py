@@ -1,4 +1,4 @@
-"""What the OpenAPI says of POST /orders is true: examples fit their schemas, and every problem is explained."""
+"""What the OpenAPI says is true: examples fit their schemas, and every problem is explained."""
 
 from typing import Any
 
@@ -6,8 +6,11 @@ import jsonschema_rs
 import pytest
 
 from ordertrail.api.app import create_app
+from ordertrail.api.cancel_order import cancel_router
+from ordertrail.api.health import health_router
 from ordertrail.api.openapi import OUTCOMES, STATUSES
 from ordertrail.api.problems import PROBLEMS
+from ordertrail.api.read_orders import read_router
 from ordertrail.domain.trail import OrderStatus, Outcome
 
 
@@ -20,19 +23,34 @@ def documented(operation: dict[str, Any]) -> list[tuple[str, Any, Any]]:
             examples = {name: example["value"] for name, example in media.get("examples", {}).items()}
             if "example" in media:
                 examples["example"] = media["example"]
-            found += [(f"{where} {name}", media["schema"], example) for name, example in examples.items()]
+            found += [(f"{where} {name}", media.get("schema"), example) for name, example in examples.items()]
     return found
 
 
 def openapi() -> dict[str, Any]:
-    def never() -> Any:
+    def never(*_: Any) -> Any:
         raise AssertionError("the documentation needs no service")
 
-    return create_app(never).openapi()
+    app = create_app(never)
+    nothing: Any = None
+    app.include_router(read_router(nothing))
+    app.include_router(cancel_router(nothing, nothing, never, never))
+    app.include_router(health_router(never))
+    return app.openapi()
 
 
-PLACE = openapi()["paths"]["/orders"]["post"]
-EXAMPLES = documented(PLACE)
+DOCUMENT = openapi()
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+}
+PLACE = OPERATIONS["POST /orders"]
+EXAMPLES = [
+    (f"{name}: {where}", schema, example)
+    for name, operation in OPERATIONS.items()
+    for where, schema, example in documented(operation)
+]
 
 
 @pytest.mark.parametrize(("where", "schema", "example"), EXAMPLES, ids=[where for where, _, _ in EXAMPLES])
@@ -43,8 +61,47 @@ def test_every_example_fits_its_own_schema(where: str, schema: Any, example: Any
 
 
 def test_there_are_examples_of_every_answer() -> None:
-    assert {where.split()[0] for where, _, _ in EXAMPLES} == {"request", *PLACE["responses"]}
-    assert set(PLACE["responses"]) == {"201", "408", "409", "413", "415", "422", "500", "503"}
+    assert {where.split()[0] for where, _, _ in documented(PLACE)} == {"request", *PLACE["responses"]}
+    assert set(PLACE["responses"]) == {
+        *("201", "400", "408", "409", "413", "415", "422", "431", "500", "503"),
+    }
+
+
+def test_an_example_keeps_its_nulls() -> None:
+    trail = OPERATIONS["GET /orders/{order_id}/trail"]["responses"]["200"]["content"]["application/json"]["example"]
+
+    assert trail["trail"][0]["reason"] is None
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_has_what_its_connection_may_answer(name: str) -> None:
+    responses = OPERATIONS[name]["responses"]
+
+    for status, problem in [
+        *(("400", "malformed-request"), ("408", "request-timeout"), ("413", "payload-too-large")),
+        *(("431", "headers-too-large"), ("500", "internal-error")),
+        *(("503", "overloaded"), ("503", "shutting-down")),
+    ]:
+        assert problem in responses[status]["content"]["application/problem+json"]["examples"]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_problem_that_can_be_answered_is_of_our_own_shape(name: str) -> None:
+    for status, response in OPERATIONS[name]["responses"].items():
+        if int(status) >= 400:
+            assert "application/problem+json" in response["content"], status
+
+
+def test_links_lead_to_operations() -> None:
+    names = {operation["operationId"] for operation in OPERATIONS.values()}
+    links = [
+        link["operationId"]
+        for operation in OPERATIONS.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+
+    assert links and set(links) <= names
 
 
 def test_statuses_and_outcomes_are_the_domain_s() -> None:
@@ -61,7 +118,8 @@ def test_problems_of_the_specification_stand_under_their_http_status() -> None:
         assert name in PLACE["responses"]["500"]["content"]["application/problem+json"]["examples"]
 
 
-def test_every_problem_in_the_documentation_exists_under_its_status() -> None:
-    for status, response in PLACE["responses"].items():
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_problem_in_the_documentation_exists_under_its_status(operation: str) -> None:
+    for status, response in OPERATIONS[operation]["responses"].items():
         for name in response["content"].get("application/problem+json", {}).get("examples", {}):
             assert str(PROBLEMS[name].status) == status
