@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, and the one place where its failures get our names."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -68,6 +68,17 @@ class Database:
             records: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
             return records
 
+    async def fetch_in_order(self, *calls: tuple[str, Sequence[object]]) -> list[asyncpg.Record]:
+        """Run statements in one transaction, each of which sees what was committed before it began.
+
+        Returns what the last one returned.
+        """
+        records: list[asyncpg.Record] = []
+        async with self.connection() as connection, connection.transaction():
+            for sql, arguments in calls:
+                records = await connection.fetch(sql, *arguments)
+        return records
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A connection, with failures inside the block renamed; the block as a whole has the timeout."""
@@ -75,7 +86,8 @@ class Database:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 connection = await self._pool.acquire()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:
+            # Here too the driver raises others than its own errors, where the server goes away as we connect.
             raise DatabaseLost(f"cannot connect: {_text(error)}", may_have_happened=False) from error
         is_clean = False
         try:
