@@ -13,7 +13,7 @@ from ordertrail.clock import Clock
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.rows import KeyTaken, Recorded, Rows, SpooledTrail, StepRow, StoredOrder, Unsent
+from ordertrail.rows import KeyTaken, Recorded, Rows, SentLater, SpooledTrail, StepRow, StoredOrder, Unsent
 from ordertrail.shared_commits import Limits, SharedCommits
 from ordertrail.spool import Spool, SpoolFailed
 from ordertrail.telemetry import metrics
@@ -58,9 +58,9 @@ class Journal:
         assert row.reason is not None or row.status is OrderStatus.COMPLETED
         _require(await self._failed.submit(row))
 
-    def unsent(self, order: Order) -> "Awaitable[Unsent | KeyTaken]":
+    def unsent(self, order: Order) -> "Awaitable[Unsent | SentLater | KeyTaken]":
         """Append INITIATED and the row that says the order was never sent, together."""
-        return cast("Awaitable[Unsent | KeyTaken]", self._unsent.submit(order))
+        return cast("Awaitable[Unsent | SentLater | KeyTaken]", self._unsent.submit(order))
 
     async def spooled(self, order: Order, rows: tuple[TrailRow, ...]) -> bool:
         """Keep on disk a trail that the database does not take; False: not even that can be done."""

@@ -71,6 +71,11 @@ class Unsent:
 
 
 @dataclass(frozen=True, slots=True)
+class SentLater:
+    """INITIATED was there all the time, and reconciliation has sent the order since: its rows tell what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepRow:
     """A row to append to an order that has its INITIATED row."""
 
@@ -137,12 +142,18 @@ class Rows(Protocol):
         """Append one row to each order; False where the order has no INITIATED row to append to."""
         ...
 
-    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | KeyTaken]:
-        """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays."""
+    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
+        """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays.
+
+        Nobody sends such an order from then on; where somebody may have, the second row is left out.
+        """
         ...
 
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
-        """Append what a spool kept; what is there already stays, and a key that another order has stays its own."""
+        """Append what a spool kept; what is there already stays, and a key that another order has stays its own.
+
+        `not_sent:not_recorded` is left out where reconciliation has sent the order since.
+        """
         ...
 
     async def read(self, order_id: str) -> StoredOrder | None:

@@ -27,7 +27,7 @@ from ordertrail.domain.trail import (
     fold_status,
 )
 from ordertrail.journal import Journal
-from ordertrail.rows import KeyTaken, StepRow, StoredOrder, Windows
+from ordertrail.rows import KeyTaken, SentLater, StepRow, StoredOrder, Windows
 from ordertrail.sending import Sender
 from ordertrail.telemetry import metrics
 from ordertrail.telemetry.logs import get_logger
@@ -65,7 +65,8 @@ class Failed:
     def outcome(self) -> Outcome:
         """What we can honestly say.
 
-        Where INITIATED may have been committed without the row that forbids sending, somebody may yet send it.
+        Where INITIATED may have been committed without the row that forbids sending, somebody may yet send it; so
+        may somebody the order that the caller's key had all the time.
         """
         if self.may_be_recorded:
             return Outcome.UNKNOWN
@@ -141,10 +142,14 @@ class Placing:
             failpoints.reach("after_unsent")
         except DatabaseFailed as second:
             may_be_recorded |= isinstance(second, DatabaseLost) and second.may_have_happened
+            # The key, which nobody could look up, may have an order already; that one may be placed.
+            may_be_recorded |= order.client_order_id is not None
             await self._unrecorded(order, rows, second)
             return Failed(order, rows, None, may_be_recorded=may_be_recorded)
         if isinstance(unsent, KeyTaken):
             return await self.repeat(unsent.order_id)
+        if isinstance(unsent, SentLater):
+            return await self.repeat(order.id)
         return Failed(order, rows, self._windows.place_by(order, unsent.created_at))
 
     async def _not_placed(self, order: Order, created_at: datetime, answer: Refused | NotSent | Unknown) -> Failed:

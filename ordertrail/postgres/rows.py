@@ -14,7 +14,7 @@ from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
 from ordertrail.postgres import statements
 from ordertrail.postgres.database import Database
-from ordertrail.rows import KeyTaken, Recorded, SpooledTrail, StepRow, StoredOrder, Unsent, Windows
+from ordertrail.rows import KeyTaken, Recorded, SentLater, SpooledTrail, StepRow, StoredOrder, Unsent, Windows
 
 
 class PostgresRows:
@@ -56,14 +56,20 @@ class PostgresRows:
         fresh = {record["id"]: Recorded(record["at"]) for record in records}
         return await self._with_what_was_there(orders, fresh)
 
-    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | KeyTaken]:
-        await self._database.fetch(
-            statements.INSERT_UNSENT,
-            *_columns(orders, self._windows),
-            NOT_RECORDED,
+    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
+        ids = [order.id for order in orders]
+        await self._database.fetch_in_order(
+            (statements.HOLD, [ids]),
+            (statements.INSERT_UNSENT, [*_columns(orders, self._windows), NOT_RECORDED]),
         )
         there = await self._with_what_was_there(orders, {})
-        return [Unsent(r.created_at) if isinstance(r, Recorded) else r for r in there]
+        status = OrderStatus.DATABASE_PERSISTENCE_FAILED
+        records = await self._fetch_after_insert(statements.STEPS_THERE, ids, [status] * len(ids))
+        unsent = {record["id"] for record in records}
+        return [
+            result if isinstance(result, KeyTaken) else Unsent(result.created_at) if order.id in unsent else SentLater()
+            for order, result in zip(orders, there, strict=True)
+        ]
 
     async def _with_what_was_there(
         self, orders: Sequence[Order], fresh: dict[str, Recorded]
@@ -119,12 +125,15 @@ class PostgresRows:
 
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
         rows = [(trail.order, row) for trail in trails for row in trail.rows]
-        await self._database.fetch(
-            statements.REPLAY,
+        replay = [
             *_columns([order for order, _ in rows], self._windows)[:-1],
             [row.status for _, row in rows],
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
+            NOT_RECORDED,
+        ]
+        await self._database.fetch_in_order(
+            (statements.HOLD, [[trail.order.id for trail in trails]]), (statements.REPLAY, replay)
         )
 
     async def read(self, order_id: str) -> StoredOrder | None:

@@ -89,6 +89,18 @@ INSERT_INITIATED = {
     for has_place_by in (False, True)
 }
 
+# Nobody sends these orders while they are held, nor later on the strength of what was read before. That a statement
+# sees all sends that were claimed, it must begin after this one.
+HOLD = """
+INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
+ON CONFLICT (order_id) DO UPDATE
+   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
+"""
+
+# An INITIATED that was thought not to be there may have been sent by reconciliation meanwhile.
+_WAS_SENT_LATER = """
+EXISTS (SELECT FROM attempts a WHERE a.order_id = {id})"""
+
 # Failing case 3: INITIATED and the row that says it was never sent, together; what is there already stays.
 INSERT_UNSENT = f"""
 WITH {_INPUT}, {_CLAIMED}, ours AS (
@@ -102,6 +114,7 @@ SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity,
   FROM ours CROSS JOIN instant
  CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
                     ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
+ WHERE step.status = 'INITIATED' OR NOT {_WAS_SENT_LATER.format(id="ours.id")}
  ORDER BY id, step.status
 ON CONFLICT DO NOTHING
 """  # noqa: S608  # nosec B608 - built from constants
@@ -110,7 +123,7 @@ ON CONFLICT DO NOTHING
 # yet it comes without a place_by, and its send_by has passed. They are looked after at once, for reconciliation may
 # have been here before. Whoever holds one has not seen these rows, which may forbid what it is about to do: its fence
 # goes.
-REPLAY = """
+REPLAY = f"""
 WITH input AS MATERIALIZED (
     SELECT *
       FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
@@ -131,6 +144,7 @@ WITH input AS MATERIALIZED (
            CASE WHEN status = 'INITIATED' AND id IN (SELECT order_id FROM claimed) THEN client_order_id END,
            CASE WHEN status = 'INITIATED' THEN clock_timestamp() END
       FROM input
+     WHERE reason IS DISTINCT FROM $12::varchar OR NOT {_WAS_SENT_LATER.format(id="input.id")}
      ORDER BY id, status
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -138,7 +152,7 @@ WITH input AS MATERIALIZED (
 INSERT INTO doubts (order_id) SELECT DISTINCT id FROM replayed ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
    SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
-"""
+"""  # noqa: S608  # nosec B608 - built from constants
 
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
 

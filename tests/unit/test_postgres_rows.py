@@ -30,6 +30,9 @@ class Script:
             raise line
         return line
 
+    async def fetch_in_order(self, *calls: tuple[str, object]) -> list[dict[str, Any]]:
+        return await self.fetch(calls[-1][0])
+
 
 async def insert_initiated(rows: PostgresRows) -> object:
     return await rows.insert_initiated(ORDERS)

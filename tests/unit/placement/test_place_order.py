@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from ordertrail.gate.gate import Gate
 from ordertrail.gate.report import GateReport
 from ordertrail.gate.rules import GateRules
 from ordertrail.journal import Journal
-from ordertrail.placement.place_order import Failed, Placed, Placement, Placing
-from ordertrail.rows import KeyTaken, Recorded, SpooledTrail, StepRow, StoredOrder, Unsent, Windows
+from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
+from ordertrail.rows import KeyTaken, Recorded, SentLater, SpooledTrail, StepRow, StoredOrder, Unsent, Windows
 from ordertrail.sending import Sender
 from ordertrail.settings import Settings
 from ordertrail.shared_commits import Limits
@@ -38,15 +39,16 @@ class FailingRows:
         self.initiated: OrdertrailError | None = None
         self.unsent: OrdertrailError | None = None
         self.steps: OrdertrailError | None = None
+        self.was_sent_later = False
         self.written: list[StepRow] = []
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
         _raise(self.initiated)
         return [Recorded(NOW) for _ in orders]
 
-    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | KeyTaken]:
+    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
         _raise(self.unsent)
-        return [Unsent(NOW) for _ in orders]
+        return [SentLater() if self.was_sent_later else Unsent(NOW) for _ in orders]
 
     async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
         _raise(self.steps)
@@ -84,8 +86,8 @@ class House:
         sender = Sender(self.venue, gate, clock, timeout_seconds=1)
         self.placing = Placing(Journal(self.rows, self.spool, clock, limits), sender, clock, WINDOWS)
 
-    async def place(self) -> Placement:
-        return await self.placing.place(an_order())
+    async def place(self, **changes: Any) -> Placement:
+        return await self.placing.place(an_order(**changes))
 
 
 @pytest.fixture
@@ -111,6 +113,28 @@ async def test_not_placed_is_claimed_only_where_no_row_can_make_anyone_send(
     assert placement.outcome is (Outcome.UNKNOWN if initiated_may_stand_alone else Outcome.NOT_PLACED)
     assert house.venue.sent == []
     assert house.rows.written == []
+
+
+@pytest.mark.parametrize("error", [REFUSED, NEVER_SENT], ids=str)
+async def test_not_placed_is_not_claimed_of_a_key_that_could_not_be_looked_up(
+    house: House, error: OrdertrailError
+) -> None:
+    house.rows.initiated = house.rows.unsent = error
+
+    placement = await house.place(client_order_id="mine")
+
+    # Another process may have placed the same request, and have answered nobody.
+    assert isinstance(placement, Failed)
+    assert placement.outcome is Outcome.UNKNOWN
+
+
+async def test_an_order_that_was_sent_meanwhile_is_told_of_as_it_is(house: House) -> None:
+    house.rows.initiated, house.rows.was_sent_later = PERHAPS, True
+
+    placement = await house.place()
+
+    assert isinstance(placement, Repeated)
+    assert house.venue.sent == []
 
 
 @pytest.mark.parametrize("error", [REFUSED, NEVER_SENT, PERHAPS], ids=str)
