@@ -27,7 +27,7 @@ _NAME_LENGTH_SHOWN = 64
 _INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
 _CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
 _LIMIT = re.compile(r"\d{1,3}", re.ASCII)
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII)
 
 _NO_SUCH_TIME = "must be a time that exists, in the years 1 to 9999"
 

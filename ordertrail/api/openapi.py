@@ -51,7 +51,7 @@ _NULLABLE_STRING = {"type": ["string", "null"]}
 # RFC 3339 as we read it: its years begin with 1, no minute has 61 seconds, and nothing is finer than nanoseconds.
 # Patterns name their digits, for in some languages \d is any script's.
 MOMENT_PATTERN = (
-    r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+    r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-5][0-9])$"
 )
 # Greater than 0, at most 2 decimals and 15 digits, beside any zeros that say nothing.
 _PRICE_PATTERN = (

@@ -32,7 +32,7 @@ _EXPONENT_MAX = 1_000_000
 _INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
 _CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
 _DECIMAL = re.compile(r"\d{1,32}(\.\d{1,32})?", re.ASCII)
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII)
 _TYPES = {str(kind): kind for kind in OrderType}
 _SIDES = {str(side): side for side in Side}
 
