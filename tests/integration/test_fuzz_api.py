@@ -190,7 +190,7 @@ def add(run: Run, phase: str, recorder: ScenarioRecorder) -> None:
         status = interaction.response.status_code
         run.successes[operation] += 200 <= status < 300
         if status >= 500:
-            kind = interaction.response.json()["type"]
+            kind = problem_type(interaction.response)
             if operation == "POST /orders" and kind in FAULTS.values():
                 run.failed_orders[kind] += 1
             else:
@@ -201,6 +201,11 @@ def add(run: Run, phase: str, recorder: ScenarioRecorder) -> None:
                 run.findings.append(f"{where}: {check.name}: {failure.title}\n{failure.message}\n{shown(interaction)}")
             elif check.status is not Status.SUCCESS:
                 run.findings.append(f"{where}: {check.name} itself failed\n{shown(interaction)}")
+
+
+def problem_type(response: Response) -> str:
+    is_problem = "application/problem+json" in response.headers.get("content-type", [])
+    return str(response.json()["type"]) if is_problem else "no problem document"
 
 
 def shown(interaction: Interaction) -> str:
