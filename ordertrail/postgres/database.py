@@ -74,9 +74,12 @@ class Database:
         Returns what the last one returned.
         """
         records: list[asyncpg.Record] = []
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection() as connection:
+            # Not the driver's own transaction: it would wait without end to roll back on a connection that is silent.
+            await connection.execute("BEGIN")
             for sql, arguments in calls:
                 records = await connection.fetch(sql, *arguments)
+            await connection.execute("COMMIT")
         return records
 
     @asynccontextmanager
