@@ -1,0 +1,365 @@
+"""The service, broken on purpose: each of these mistakes must be found, or the simulation proves nothing.
+
+A canary is a context in which the service's own code is replaced by a version with one mistake that somebody could
+make, and most have made. It says in words what is wrong; `plan` narrows the runs to those in which it can show.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+from ordertrail.domain import settling
+from ordertrail.domain.answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
+from ordertrail.domain.errors import DatabaseLost
+from ordertrail.domain.order import Order
+from ordertrail.domain.settling import Resend, Settle, Wait
+from ordertrail.domain.trail import NOT_SENT, REFUSED, OrderStatus, TrailRow
+from ordertrail.doubts import ClaimedSend
+from ordertrail.journal import Journal
+from ordertrail.placement import place_order
+from ordertrail.placement.place_order import Failed, Placed, Placing
+from ordertrail.reconciliation import reconcile
+from ordertrail.reconciliation.reconcile import Reconciler
+from ordertrail.rows import KeyTaken
+from ordertrail.sending import Sender
+from ordertrail.shared_commits import SharedCommits
+from ordertrail.venues.simulated import translation
+from simulated_exchange import results
+from tests.simulation.network import ExchangeWire
+
+CANARIES: dict[str, Callable[[], Any]] = {}
+
+
+def canary(make: Callable[[], Iterator[None]]) -> Callable[[], Any]:
+    """Register a mistake under its name."""
+    made = contextmanager(make)
+    CANARIES[make.__name__] = made
+    return made
+
+
+@canary
+def a_new_id_for_each_resend() -> Iterator[None]:
+    original = Sender.send_and_ask
+    sends = iter(range(10**9))
+
+    async def send(self: Sender, order: Order, *, send_by: float, accept_by: datetime | None) -> Any:
+        is_resend = asyncio.current_task().get_coro().__name__ == "_look_at"  # type: ignore[union-attr]
+        if is_resend:
+            order = replace(order, id=f"{order.id}-{next(sends)}")
+        return await original(self, order, send_by=send_by, accept_by=accept_by)
+
+    with patch.object(Sender, "send_and_ask", send):
+        yield
+
+
+@canary
+def a_server_error_taken_for_a_refusal() -> Iterator[None]:
+    original = translation.answer_of
+
+    def answer_of(result: results.PlaceResult, order: Order) -> Any:
+        return Refused("http_500", "") if isinstance(result, results.ServerError) else original(result, order)
+
+    with patch.object(translation, "answer_of", answer_of):
+        yield
+
+
+@canary
+def a_timeout_taken_for_not_sent() -> Iterator[None]:
+    original = ExchangeWire.place
+
+    async def place(self: ExchangeWire, order: Order, **how: Any) -> Any:
+        answer = await original(self, order, **how)
+        return NotSent("timeout") if answer == Unknown("timeout") else answer
+
+    with patch.object(ExchangeWire, "place", place):
+        yield
+
+
+@canary
+def a_resend_without_a_claim() -> Iterator[None]:
+    async def claim(self: Reconciler, wanted: Sequence[Any]) -> Any:
+        now = datetime.now(UTC)
+        return [ClaimedSend(2, now, now + timedelta(days=365), self._send_seconds) for _ in wanted]
+
+    async def record(self: Any, answers: Sequence[Any]) -> Any:
+        return [None for _ in answers]
+
+    def __init__(self: Reconciler, doubts: Any, *arguments: Any, **named: Any) -> None:
+        original(self, doubts, *arguments, **named)
+        self._answers._write = lambda answers: record(self, answers)
+
+    original = Reconciler.__init__
+    with patch.object(Reconciler, "_claim", claim), patch.object(Reconciler, "__init__", __init__):
+        yield
+
+
+@canary
+def absence_believed_at_once() -> Iterator[None]:
+    with patch.object(settling, "absence_counts_from", lambda doubt, *_: doubt.created_at):
+        yield
+
+
+@canary
+def unique_while_open_trusted() -> Iterator[None]:
+    original = settling._safe_resend
+
+    def safe_resend(doubt: Any, capabilities: Any, rules: Any) -> Any:
+        return Resend() if capabilities.client_order_id_unique == "while_open" else original(doubt, capabilities, rules)
+
+    with patch.object(settling, "_safe_resend", safe_resend):
+        yield
+
+
+@canary
+def uniqueness_trusted_beyond_its_time() -> Iterator[None]:
+    original = settling._safe_resend
+
+    def safe_resend(doubt: Any, capabilities: Any, rules: Any) -> Any:
+        is_for_a_time = not isinstance(capabilities.client_order_id_unique, str)
+        return Resend() if is_for_a_time else original(doubt, capabilities, rules)
+
+    with patch.object(settling, "_safe_resend", safe_resend):
+        yield
+
+
+@canary
+def resend_where_nothing_makes_it_safe() -> Iterator[None]:
+    with patch.object(settling, "_safe_resend", lambda *_: Resend()):
+        yield
+
+
+@canary
+def completed_before_the_answer() -> Iterator[None]:
+    original = Sender.send_and_ask
+    journals: dict[Any, Journal] = {}
+
+    async def send(self: Sender, order: Order, *, send_by: float, accept_by: datetime | None) -> Any:
+        journal = journals.get(self)
+        if journal is not None:
+            await journal.completed(order.id, "e-1")
+        return await original(self, order, send_by=send_by, accept_by=accept_by)
+
+    def __init__(self: Placing, journal: Journal, sender: Sender, *rest: Any) -> None:
+        original_init(self, journal, sender, *rest)
+        journals[sender] = journal
+
+    original_init = Placing.__init__
+    with patch.object(Sender, "send_and_ask", send), patch.object(Placing, "__init__", __init__):
+        yield
+
+
+@canary
+def sent_before_it_is_recorded() -> Iterator[None]:
+    async def place(self: Placing, order: Order) -> Any:
+        send_by = self._clock.monotonic() + self._windows.send_seconds
+        answer = await self._sender.send_and_ask(order, send_by=send_by, accept_by=None)
+        recorded = await self._journal.initiated(order)
+        if isinstance(recorded, KeyTaken):
+            return await self.repeat(recorded.order_id)
+        if not isinstance(answer, Accepted):
+            return await self._not_placed(order, recorded.created_at, answer)
+        await self._journal.completed(order.id, answer.exchange_order_id)
+        return Placed(order, recorded.created_at, answer.exchange_order_id)
+
+    with patch.object(Placing, "place", place):
+        yield
+
+
+@canary
+def placed_before_completed_is_committed() -> Iterator[None]:
+    async def completed(self: Journal, order_id: str, exchange_order_id: str) -> None:
+        task = asyncio.ensure_future(original(self, order_id, exchange_order_id))
+        task.add_done_callback(lambda task: task.exception())
+
+    original = Journal.completed
+    with patch.object(Journal, "completed", completed):
+        yield
+
+
+@canary
+def a_lost_commit_taken_for_none() -> Iterator[None]:
+    original = DatabaseLost.__init__
+
+    def lost(self: DatabaseLost, text: str, *, may_have_happened: bool) -> None:
+        original(self, text, may_have_happened=False)
+
+    with patch.object(DatabaseLost, "__init__", lost):
+        yield
+
+
+@canary
+def a_repeated_request_that_sends() -> Iterator[None]:
+    original = Placing.repeat
+
+    async def repeat(self: Placing, order_id: str) -> Any:
+        repeated = await original(self, order_id)
+        stored = repeated.stored
+        if stored is None or OrderStatus.COMPLETED in {row.status for row in stored.rows}:
+            return repeated
+        send_by = self._clock.monotonic() + self._windows.send_seconds
+        answer = await self._sender.send_and_ask(stored.order, send_by=send_by, accept_by=None)
+        if isinstance(answer, Accepted):
+            await self._journal.completed(order_id, answer.exchange_order_id)
+            return await original(self, order_id)
+        return repeated
+
+    with patch.object(Placing, "repeat", repeat):
+        yield
+
+
+@canary
+def resend_after_not_placed() -> Iterator[None]:
+    original = reconcile.after_asking
+
+    def after_asking(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
+        step = original(doubt, verification, *rest, **named)
+        if isinstance(step, Settle) and any(row.status is OrderStatus.NOT_PLACED for row in step.rows):
+            is_young = doubt.now < doubt.created_at + timedelta(seconds=120)
+            if is_young and OrderStatus.NOT_PLACED not in doubt.statuses:
+                return settling.Append(step.rows)
+        return step
+
+    def may_send(doubt: Any) -> bool:
+        return not doubt.is_final
+
+    with patch.object(reconcile, "after_asking", after_asking), patch.object(settling, "_may_send", may_send):
+        with patch.object(reconcile, "before_asking", lambda doubt: None):
+            yield
+
+
+@canary
+def no_answer_taken_for_absence() -> Iterator[None]:
+    original = reconcile.after_asking
+
+    def after_asking(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
+        if isinstance(verification, NoAnswer):
+            verification = Absent()
+        return original(doubt, verification, *rest, **named)
+
+    with patch.object(reconcile, "after_asking", after_asking):
+        yield
+
+
+@canary
+def no_answer_given_up_after_some_tries() -> Iterator[None]:
+    original = Reconciler._carry_out
+
+    async def carry_out(self: Reconciler, taken: Any, doubt: Any, step: Any, *rest: Any) -> Any:
+        if isinstance(step, Wait) and step.why.startswith("no answer") and taken.tries >= 2:
+            rows = (TrailRow(OrderStatus.NOT_PLACED, "proved:gave_up"),)
+            return reconcile._settled(taken, rows, "gave up")
+        return await original(self, taken, doubt, step, *rest)
+
+    with patch.object(Reconciler, "_carry_out", carry_out):
+        yield
+
+
+@canary
+def a_doubt_forgotten_after_one_look() -> Iterator[None]:
+    original = Reconciler._later
+
+    def later(self: Reconciler, taken: Any, seen: str, *rest: Any, **named: Any) -> Any:
+        return replace(original(self, taken, seen, *rest, **named), is_settled=True)
+
+    with patch.object(Reconciler, "_later", later):
+        yield
+
+
+@canary
+def found_is_not_compared() -> Iterator[None]:
+    def judge(self: Any, order: Order) -> bool:
+        return True
+
+    # A venue that answers with somebody else's order, and an adapter that believes it.
+    from ordertrail.domain.answer import VenueOrder  # noqa: PLC0415
+
+    original = ExchangeWire.ask
+
+    async def ask(self: ExchangeWire, order_id: str, **how: Any) -> Any:
+        answer = await original(self, order_id, **how)
+        if isinstance(answer, Absent) and self._clock.monotonic() % 1 < 0.5:
+            others = await self._far_end.venue.open_orders(timeout_seconds=1)
+            if not isinstance(others, NoAnswer) and others.orders:
+                from ordertrail.domain.answer import Found  # noqa: PLC0415
+
+                return Found(others.orders[0])
+        return answer
+
+    with patch.object(VenueOrder, "equals", judge), patch.object(ExchangeWire, "ask", ask):
+        yield
+
+
+@canary
+def the_send_window_is_not_looked_at() -> Iterator[None]:
+    original = ExchangeWire.place
+
+    async def place(self: ExchangeWire, order: Order, **how: Any) -> Any:
+        return await original(self, order, **how | {"send_by": float("inf"), "accept_by": None})
+
+    with patch.object(ExchangeWire, "place", place):
+        yield
+
+
+@canary
+def a_cancel_that_does_not_forbid_sends() -> Iterator[None]:
+    with patch.object(
+        settling,
+        "_may_send",
+        lambda doubt: doubt.order.place_by is not None and doubt.now < doubt.order.place_by and not doubt.is_final,
+    ):
+        yield
+
+
+@canary
+def a_batch_that_fails_as_one() -> Iterator[None]:
+    async def write_batch(self: Any, batch: Any, *, deadline: float, may_have_happened: bool = False) -> None:
+        try:
+            self._finish(batch, await self._write([waiting.item for waiting in batch]), 0.0)
+        except Exception as error:  # noqa: BLE001
+            for waiting in batch:
+                waiting.fail(DatabaseLost(str(error), may_have_happened=False))
+
+    with patch.object(SharedCommits, "_write_batch", write_batch):
+        yield
+
+
+@canary
+def not_recorded_answered_as_final() -> Iterator[None]:
+    original = Placing._not_recorded
+
+    async def not_recorded(self: Placing, order: Order, error: Any) -> Any:
+        placement = await original(self, order, error)
+        return replace(placement, may_be_recorded=False) if isinstance(placement, Failed) else placement
+
+    with patch.object(Placing, "_not_recorded", not_recorded):
+        yield
+
+
+@canary
+def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
+    original = place_order._failing_row
+
+    def failing_row(answer: Any) -> Any:
+        if isinstance(answer, Unknown):
+            return OrderStatus.EXCHANGE_CREATION_FAILED, REFUSED + answer.cause
+        return original(answer)
+
+    with patch.object(place_order, "_failing_row", failing_row):
+        yield
+
+
+@canary
+def unknown_recorded_as_not_sent() -> Iterator[None]:
+    original = reconcile._recorded
+
+    def recorded(answer: Any) -> Any:
+        if isinstance(answer, Unknown):
+            return settling.SendAnswer.NOT_SENT, NOT_SENT + answer.cause
+        return original(answer)
+
+    with patch.object(reconcile, "_recorded", recorded):
+        yield

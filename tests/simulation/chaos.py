@@ -1,0 +1,274 @@
+"""What goes wrong in a run: which kinds of faults, how often, and when; drawn from the seed."""
+
+import asyncio
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+from simulated_exchange.capabilities import PROFILES, Profile
+from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
+from tests.simulation.network import Fates, Passage
+from tests.simulation.site import FAILPOINTS, SETTINGS, Member, Site
+
+RATES = (0.01, 0.03, 0.1, 0.25)
+EXCHANGE_FAULTS = ("refuse", "throttle", "closed", "lost", "late", "error_after", "error_before", "garbage", "reset")
+DATABASE_FAULTS = ("refused", "lost_request", "lost_answer", "error", "slow", "hangs")
+NETWORK_FAULTS = ("refused", "lost_request", "lost_answer", "silent_request", "silent_answer", "slow", "held")
+EVENTS = ("kill", "stop", "database away", "exchange away", "exchange killed", "halt", "spool lost")
+
+# Beside those by name: promises of other kinds, so that each capability is seen with and without the others.
+MORE_PROFILES = {
+    "forever_late": Profile(accepts_within_seconds=15.0, visible_within_seconds=5.0, honours_accept_by=False),
+    "thirty_seconds": Profile(client_order_id_unique=30.0, visible_within_seconds=2.0, honours_accept_by=False),
+    "never_honours": Profile(client_order_id_unique="never", visible_within_seconds=3.0),
+    "never_bounded": Profile(client_order_id_unique="never", honours_accept_by=False),
+}
+ALL_PROFILES: dict[str, Profile] = {**PROFILES, **MORE_PROFILES}
+
+
+@dataclass
+class Plan:
+    """The faults of one run."""
+
+    profile: str = "durable"
+    is_calm: bool = False
+    database: dict[str, float] = field(default_factory=dict)
+    network: dict[str, float] = field(default_factory=dict)
+    exchange: dict[str, float] = field(default_factory=dict)
+    failpoints: dict[str, float] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+    no_answer: float = 0.0
+    hide_seconds: float = 0.0
+    late_seconds: float = 3.0
+    is_skewed: bool = False
+    exchange_skew_us: int = 0
+
+    @property
+    def faults(self) -> Faults:
+        """The exchange's own."""
+        weights = PlaceWeights(accept=1.0, **self.exchange)
+        return Faults(
+            place=weights,
+            ask=AskFaults(no_answer=self.no_answer, hide_seconds=self.hide_seconds),
+            late_seconds=self.late_seconds,
+        )
+
+
+def draw_plan(random: Random) -> Plan:
+    """A quarter of the runs is calm; the others have some kinds of faults each, at rates of their own."""
+    name = random.choice(list(ALL_PROFILES))
+    profile = ALL_PROFILES[name]
+    if random.random() < 0.25:
+        return Plan(name, is_calm=True)
+
+    def some(kinds: tuple[str, ...], share: float) -> dict[str, float]:
+        return {kind: random.choice(RATES) for kind in kinds if random.random() < share}
+
+    visible = profile.visible_within_seconds
+    accepts = profile.accepts_within_seconds
+    return Plan(
+        name,
+        database=some(DATABASE_FAULTS, 0.3),
+        network=some(NETWORK_FAULTS, 0.3),
+        exchange=some(EXCHANGE_FAULTS, 0.3),
+        failpoints={name: rate / 2 for name, rate in some(FAILPOINTS, 0.1).items()},
+        events=tuple(event for event in EVENTS if random.random() < 0.3),
+        no_answer=random.choice((0.0, 0.0, 0.1, 0.5)),
+        hide_seconds=random.random() * (10.0 if visible is None else visible),
+        late_seconds=random.random() * (25.0 if accepts is None else accepts + 2),
+        is_skewed=random.random() < 0.3,
+        exchange_skew_us=random.choice((0, 0, random.randint(-900_000, 900_000))),
+    )
+
+
+class FaultyWorld(Fates, Protocol):
+    """Fates that can be made to end, and that rule over the database and the failpoints too."""
+
+    is_healed: bool
+    is_database_away: bool
+
+    def at_failpoint(self, name: str) -> bool:
+        """Whether the process is killed here."""
+        ...
+
+
+class Dice:
+    """Draws the fate of each request of each process, until all is healed."""
+
+    def __init__(self, site: Site, plan: Plan) -> None:
+        self._site = site
+        self._random = site.random
+        self._plan = plan
+        self._holds_long = ALL_PROFILES[plan.profile].honours_accept_by
+        self.is_healed = False
+        self.is_database_away = False
+
+    def database(self, operation: str) -> Passage:
+        random = self._random
+        if self.is_database_away:
+            # What is under way as it goes is cut, whatever has become of it.
+            self._site.counts["database: away"] += 1
+            return Passage(refused=True, back_seconds=0.01)
+        out, back = random.random() * 0.01, random.random() * 0.01
+        fault = None if self.is_healed else self._draw(self._plan.database)
+        if fault is None:
+            return Passage(out, back, starts_before=out / 2)
+        self._site.counts[f"database: {fault}"] += 1
+        match fault:
+            case "refused":
+                return Passage(refused=True, back_seconds=back)
+            case "lost_request":
+                return Passage(out, back, lost_request=True)
+            case "lost_answer":
+                return Passage(out, back, lost_answer=True, starts_before=out)
+            case "error":
+                return Passage(out, back, error=random.choice(("40P01", "53200", "25006", "57014")))
+            case "slow":
+                out = random.random() * SETTINGS.database_timeout_seconds
+                return Passage(out, back, starts_before=out * random.random())
+            case _:
+                # A statement whose client has given up may still be committed.
+                out = SETTINGS.database_timeout_seconds * (1 + random.random() * 5)
+                return Passage(out, back, starts_before=out * random.random())
+
+    def exchange(self, call: str) -> Passage:
+        random = self._random
+        if not self._site.exchange.is_up:
+            self._site.counts["exchange: away"] += 1
+            return Passage(refused=True, back_seconds=0.002)
+        out, back = random.random() * 0.02, random.random() * 0.02
+        fault = None if self.is_healed else self._draw(self._plan.network)
+        if fault is None:
+            return Passage(out, back)
+        self._site.counts[f"network: {fault}"] += 1
+        match fault:
+            case "refused":
+                return Passage(refused=True, back_seconds=back)
+            case "lost_request":
+                return Passage(out, back, lost_request=True)
+            case "lost_answer":
+                return Passage(out, back, lost_answer=True)
+            case "silent_request":
+                return Passage(out, back, lost_request=True, is_silent=True)
+            case "silent_answer":
+                return Passage(out, back, lost_answer=True, is_silent=True)
+            case "slow":
+                seconds = random.random() * SETTINGS.exchange_timeout_seconds
+                return Passage(seconds, random.random() * 3)
+            case _:
+                # A request may be on its way for longer than its sender waits. Where the exchange looks at its
+                # accept_by, for very long; elsewhere no longer than its promises are counted from.
+                longest = 60.0 if self._holds_long else SETTINGS.exchange_timeout_seconds
+                return Passage(random.random() * longest, back)
+
+    def at_failpoint(self, name: str) -> bool:
+        rate = self._plan.failpoints.get(name)
+        return rate is not None and not self.is_healed and self._random.random() < rate
+
+    def _draw(self, rates: dict[str, float]) -> str | None:
+        if not rates:
+            return None
+        at = self._random.random()
+        for kind, rate in rates.items():
+            if at < rate:
+                return kind
+            at -= rate
+        return None
+
+
+class Chaos:
+    """Starts the processes, does to them what the plan has in store, and heals everything in the end."""
+
+    SLOTS = ("api-1", "api-2", "reconciler")
+
+    def __init__(self, site: Site, plan: Plan, *, fates: "FaultyWorld | None" = None) -> None:
+        self.site = site
+        self.plan = plan
+        self.dice = fates or Dice(site, plan)
+        site.at_failpoint = self.dice.at_failpoint
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start_all(self) -> None:
+        for slot in self.SLOTS:
+            self._start(slot)
+
+    def begin(self) -> None:
+        self._tasks = [asyncio.create_task(self._repeat(event)) for event in self.plan.events]
+        self._tasks.append(asyncio.create_task(self._restart()))
+
+    async def heal(self) -> None:
+        """From now on nothing fails, and everything runs."""
+        for task in self._tasks:
+            task.cancel()
+        self.dice.is_healed = True
+        self.dice.is_database_away = False
+        site = self.site
+        site.note("heal", "")
+        site.database.tables.is_halted = False
+        if not site.exchange.is_up:
+            site.exchange.start()
+        site.exchange.exchange.set_faults(Faults())
+        for member in site.members:
+            if member.process.is_stopped:
+                site.loop.continue_process(member.process)
+        self._start_missing()
+
+    def _start(self, slot: str) -> None:
+        wrong_by = self.site.random.choice((-3600.0, -5.0, 5.0, 3600.0)) if self.plan.is_skewed else 0.0
+        self.site.start(slot, self.dice, serves=slot != "reconciler", wrong_by=wrong_by)
+
+    def _start_missing(self) -> None:
+        running = {member.slot for member in self.site.members}
+        for slot in self.SLOTS:
+            if slot not in running:
+                self._start(slot)
+
+    async def _restart(self) -> None:
+        """Whoever is gone comes back after a while."""
+        while True:
+            await asyncio.sleep(0.5 + self.site.random.random() * 5)
+            self._start_missing()
+
+    async def _repeat(self, event: str) -> None:
+        random = self.site.random
+        while True:
+            await asyncio.sleep(random.random() * 20)
+            self.site.counts[f"event: {event}"] += 1
+            self.site.note("event", event)
+            await self._do(event)
+
+    async def _do(self, event: str) -> None:
+        site, random = self.site, self.site.random
+        match event:
+            case "kill":
+                if site.members:
+                    site.kill(random.choice(site.members))
+            case "stop":
+                if site.members:
+                    await self._stop(random.choice(site.members))
+            case "database away":
+                self.dice.is_database_away = True
+                await asyncio.sleep(random.random() * 10)
+                self.dice.is_database_away = False
+            case "exchange away":
+                site.exchange.is_up = False
+                await asyncio.sleep(random.random() * 10)
+                site.exchange.is_up = True
+            case "exchange killed":
+                site.exchange.kill()
+                await asyncio.sleep(random.random() * 5)
+                site.exchange.start()
+            case "halt":
+                site.database.tables.is_halted = True
+                await asyncio.sleep(random.random() * 10)
+                site.database.tables.is_halted = False
+            case _:
+                for file in sorted(site.folder.glob("*/spool/*")):
+                    file.unlink()
+
+    async def _stop(self, member: Member) -> None:
+        """SIGSTOP, and SIGCONT after longer than any deadline or after a moment."""
+        self.site.loop.stop_process(member.process)
+        await asyncio.sleep(self.site.random.choice((0.5, 3.0, 15.0, 60.0)) * self.site.random.random())
+        self.site.loop.continue_process(member.process)
+        self.site.note("continue", member.process.name)

@@ -1,0 +1,107 @@
+"""What the other side of the door does: place orders, repeat, hang up, change its mind, all at once."""
+
+import asyncio
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.simulation.site import Member, Site
+from tests.support.checker import Answer
+
+INSTRUMENTS = ("AAPL12345678", "MSFT12345678")
+REPEATS_MAX = 12
+
+
+class Clients:
+    """`answers` is what they saw, in the order in which they saw it."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.answers: list[Answer] = []
+        self._keys = 0
+
+    async def run(self, clients: int, orders: int) -> None:
+        """So many clients, each placing so many orders one after the other."""
+        await asyncio.gather(*(self._client(orders) for _ in range(clients)))
+
+    async def _client(self, orders: int) -> None:
+        random = self._site.random
+        for _ in range(orders):
+            await asyncio.sleep(random.random() * 6)
+            await self._order()
+
+    async def _order(self) -> None:
+        random = self._site.random
+        order = self._draw_order()
+        if random.random() < 0.2:
+            await self._post(order, None)
+            return
+        self._keys += 1
+        key = f"key-{self._keys}"
+        if random.random() < 0.15:
+            # A client, its proxy and its other half, all at once.
+            await asyncio.gather(*(self._post(order, key) for _ in range(3)))
+        wants_cancel = random.random() < 0.15
+        answer = await self._post(order, key)
+        for _ in range(REPEATS_MAX):
+            if wants_cancel and answer.order_id is not None and random.random() < 0.5:
+                await self.cancel(answer.order_id)
+            if answer.status == 201 or (answer.status == 500 and not answer.body.get("retryable")):
+                break
+            await asyncio.sleep(random.random() * 4)
+            answer = await self._post(order, key)
+        if random.random() < 0.1:
+            await self._post(self._draw_order(), key)
+
+    def _draw_order(self) -> dict[str, Any]:
+        random = self._site.random
+        order: dict[str, Any] = {
+            "side": random.choice(("buy", "sell")),
+            "instrument": random.choice(INSTRUMENTS),
+            "quantity": random.randint(1, 3),
+        }
+        if random.random() < 0.2:
+            order["type"] = "market"
+        else:
+            order |= {"type": "limit", "limit_price": random.choice((99.5, 100, 100.25))}
+        if random.random() < 0.3:
+            order["place_by"] = self._moment(5 + random.random() * 25)
+        return order
+
+    def _moment(self, seconds: float) -> str:
+        moment: datetime = self._site.now() + timedelta(seconds=seconds)
+        return moment.isoformat()
+
+    async def _post(self, order: dict[str, Any], key: str | None) -> Answer:
+        patience = self._site.random.choice((0.02, 8.0, 30.0, 30.0))
+        return await self.post_to(self.some_member(), order, key, patience=patience)
+
+    def some_member(self) -> Member | None:
+        """Any API process that lives."""
+        members = [member for member in self._site.members if member.serves]
+        return self._site.random.choice(members) if members else None
+
+    async def post_to(
+        self, member: Member | None, order: dict[str, Any], key: str | None = None, *, patience: float = 30.0
+    ) -> Answer:
+        """One request to one process."""
+        site = self._site
+        seen = None
+        if member is not None:
+            seen = await member.post(json.dumps(order).encode(), key, patience=patience)
+        else:
+            await asyncio.sleep(0.05)
+        status, text = (None, b"{}") if seen is None else seen
+        answer = Answer(key, order, status, json.loads(text), site.now())
+        self.answers.append(answer)
+        site.note("answer", f"{key} {status} {answer.order_id} {answer.body.get('outcome')}")
+        return answer
+
+    async def cancel(self, order_id: str) -> None:
+        """`DELETE /orders/{id}`, once."""
+        site = self._site
+        member = self.some_member()
+        if member is not None:
+            seen = await member.delete(order_id, patience=5.0)
+            site.counts["canceled"] += seen is not None and seen[0] == 202
+            site.note("cancel", f"{order_id} {seen}")

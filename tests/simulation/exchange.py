@@ -1,0 +1,117 @@
+"""The other side: the simulated exchange's own state machine and service, with a log in memory, as a process."""
+
+import contextvars
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from ordertrail.clock import Clock
+from ordertrail.venues.simulated.client import SimulatedVenue
+from simulated_exchange.capabilities import Profile
+from simulated_exchange.entries import AcceptedLine, Line, RejectedLine, accepted_line, canceled_line, rejected_line
+from simulated_exchange.exchange import Exchange
+from simulated_exchange.faults import Faults
+from simulated_exchange.orders import NewOrder, Order, Refusal, Report
+from simulated_exchange.service import Service
+from simulated_exchange.wire import text_us, time_text
+from tests.simulation.loop import Process, SimulationLoop
+
+
+class MemoryLog:
+    """Durable in the same moment, for the machine that it is on does not fail."""
+
+    pending = False
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+
+    def accepted(self, new: NewOrder, order: Order, reports: list[Report]) -> None:
+        self.lines.append(accepted_line(new, order, reports))
+
+    def rejected(self, new: NewOrder, order: Order, refusal: Refusal, reports: list[Report]) -> None:
+        self.lines.append(rejected_line(new, order, refusal, reports))
+
+    def canceled(self, order: Order, reports: list[Report]) -> None:
+        self.lines.append(canceled_line(order, reports))
+
+    async def durable(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class ExchangeHost:
+    """The exchange's process: it may be killed and started again on the same log.
+
+    `skew_us`: how far its clock is ahead of the database's.
+    """
+
+    def __init__(
+        self,
+        loop: SimulationLoop,
+        clock: Clock,
+        random: Random,
+        now_us: Callable[[], int],
+        *,
+        profile: Profile,
+        faults: Faults,
+        skew_us: int,
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._skew_us = skew_us
+        self.log = MemoryLog()
+        self.exchange = Exchange(
+            epoch="e",
+            log=self.log,
+            now_us=lambda: now_us() + skew_us,
+            random=random,
+            profile=profile,
+            faults=faults,
+        )
+        self.process = Process("exchange")
+        self.venue = self._venue()
+        self.is_up = True
+
+    @property
+    def context(self) -> contextvars.Context:
+        return self.process.context
+
+    def kill(self) -> None:
+        """What was under way, also what was to be accepted late, is gone with it."""
+        self._loop.kill(self.process)
+        self.is_up = False
+
+    def start(self) -> None:
+        self.process = Process("exchange")
+        self.venue = self._venue()
+        self.is_up = True
+
+    def lines(self) -> list[Line]:
+        """Its log, with times as the database's clock would have told them."""
+        lines: list[Line] = []
+        for line in self.log.lines:
+            if isinstance(line, AcceptedLine | RejectedLine):
+                told = time_text(text_us(line.transact_time) - self._skew_us)
+                lines.append(msgspec.structs.replace(line, transact_time=told))
+            else:
+                lines.append(line)
+        return lines
+
+    def _venue(self) -> SimulatedVenue:
+        service = Service(self.exchange, self.log)
+        venue = SimulatedVenue(_Opened(service), clock=self._clock)
+        venue._service = service
+        return venue
+
+
+class _Opened:
+    """An exchange that is open already."""
+
+    forgets = False
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def open(self) -> Service:
+        return self._service

@@ -1,0 +1,129 @@
+"""An event loop in which time is a number and processes can die: the same seed gives the same run, to the letter.
+
+Code runs in the context of a process. When that is killed, nothing of it ever runs again, no `finally` either; when
+it is stopped, what became due waits until it goes on. Nothing here reads a clock or waits for anything.
+"""
+
+import asyncio
+import contextvars
+import heapq
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from typing_extensions import override
+
+_T = TypeVar("_T")
+
+
+class Killed(BaseException):
+    """Ends what the process was doing when it was killed from within."""
+
+
+class Process:
+    """What lives and dies together; `None` stands for the world around, which does not die."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_alive = True
+        self.is_stopped = False
+        self.backlog: list[asyncio.Handle] = []
+        self.context = contextvars.Context()
+        self.context.run(CURRENT.set, self)
+
+
+CURRENT: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+
+
+class NothingLeft(Exception):
+    """Nothing is due and nothing ever will be: somebody waits for what cannot come."""
+
+
+class SimulationLoop(asyncio.BaseEventLoop):
+    """`executor_seconds()` says how long work in a thread takes."""
+
+    def __init__(self, executor_seconds: Callable[[], float]) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._executor_seconds = executor_seconds
+        # What belongs to the dead is kept to the end, for to collect it would run its `finally`s.
+        self.graveyard: list[Any] = []
+        self.set_exception_handler(self._note_exception)
+        self.exceptions: list[dict[str, Any]] = []
+
+    @override
+    def time(self) -> float:
+        return self._now
+
+    def kill(self, process: Process) -> None:
+        """From now on nothing of it runs."""
+        process.is_alive = False
+        self.graveyard += process.backlog
+        process.backlog = []
+
+    def stop_process(self, process: Process) -> None:
+        """Nothing of it runs until it is continued."""
+        process.is_stopped = True
+
+    def continue_process(self, process: Process) -> None:
+        """It goes on with what became due meanwhile, in its order."""
+        process.is_stopped = False
+        self._ready.extend(process.backlog)  # type: ignore[attr-defined]
+        process.backlog = []
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
+        if not ready:
+            while scheduled and scheduled[0]._cancelled:
+                heapq.heappop(scheduled)._scheduled = False
+            if not scheduled:
+                raise NothingLeft
+            self._now = max(self._now, scheduled[0]._when)
+        while scheduled and scheduled[0]._when <= self._now:
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False
+            if not timer._cancelled:
+                ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(CURRENT)
+            if process is not None:
+                if not process.is_alive:
+                    self.graveyard.append(handle)
+                    continue
+                if process.is_stopped:
+                    process.backlog.append(handle)
+                    continue
+            handle._run()
+
+    @override
+    def run_in_executor(self, executor: Any, func: Callable[..., _T], *args: Any) -> "asyncio.Future[_T]":  # type: ignore[override]
+        """Threads take time too, but there is one order of things."""
+        done: asyncio.Future[_T] = self.create_future()
+        self.call_later(self._executor_seconds(), _work, done, func, args)
+        return done
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass
+
+    def _note_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "was destroyed but it is pending" not in context["message"]:
+            self.exceptions.append(context)
+
+
+def _work(done: "asyncio.Future[Any]", func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if done.cancelled():
+        return
+    try:
+        result = func(*args)
+    except StopIteration as error:
+        # A future cannot carry it, and a thread cannot either.
+        done.set_exception(RuntimeError(repr(error)))
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
+        done.set_exception(error)
+    else:
+        done.set_result(result)

@@ -1,0 +1,332 @@
+"""Every single fault, and pairs of them, at every step of a few short stories.
+
+A story is told once without faults, which numbers its crossings: each request to the database or the exchange, and
+each failpoint. Then it is told again and again, each time with one fault at one crossing, or two.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from random import Random
+from typing import Any
+
+from ordertrail.telemetry import metrics
+from simulated_exchange.faults import Faults, PlaceWeights
+from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan
+from tests.simulation.clients import Clients
+from tests.simulation.evidence import evidence_of, is_settled
+from tests.simulation.loop import NothingLeft
+from tests.simulation.network import Passage
+from tests.simulation.run import LOOK_SECONDS, SETTLE_SECONDS_MAX, invariants_broken, silence
+from tests.simulation.site import SETTINGS, Site
+from tests.support.checker import check, check_settled
+
+STORY_SECONDS = 30.0
+CROSSINGS_MAX = 80
+
+DATABASE_KINDS = (
+    "refused", "lost_request", "lost_answer", "error", "hangs", "away", "killed before", "killed after", "stopped",
+)  # fmt: skip
+EXCHANGE_KINDS = (
+    "refused", "lost_request", "lost_answer", "silent_request", "silent_answer", "held", "away", "exchange killed",
+    "killed before", "killed after", "stopped",
+)  # fmt: skip
+PLACE_KINDS = ("refuse", "throttle", "closed", "lost", "late", "error_after", "error_before", "garbage", "reset")
+FAILPOINT_KINDS = ("killed here", "stopped")
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where something may go wrong: the number in the story, `database`, `exchange` or `failpoint`, and what is done."""
+
+    number: int
+    where: str
+    what: str
+
+    def kinds(self) -> tuple[str, ...]:
+        """What may go wrong here."""
+        if self.where == "database":
+            return DATABASE_KINDS
+        if self.where == "failpoint":
+            return FAILPOINT_KINDS
+        return EXCHANGE_KINDS + (PLACE_KINDS if self.what == "place" else ())
+
+
+class Script:
+    """Fates without dice: at the numbered crossings what was ordered happens, everywhere else nothing does."""
+
+    def __init__(self, site: Site, faults: Mapping[int, str], *, holds_long: bool) -> None:
+        self._site = site
+        self._faults = faults
+        self._holds_long = holds_long
+        self.crossings: list[Crossing] = []
+        self.hits: Counter[str] = Counter()
+        self.is_healed = False
+        self.is_database_away = False
+
+    def database(self, operation: str) -> Passage:
+        kind = self._cross("database", operation)
+        if self.is_database_away:
+            return Passage(refused=True, back_seconds=0.01)
+        match kind:
+            case "refused":
+                return Passage(refused=True, back_seconds=0.01)
+            case "lost_request":
+                return Passage(0.004, 0.004, lost_request=True)
+            case "lost_answer":
+                return Passage(0.004, 0.004, lost_answer=True)
+            case "error":
+                return Passage(0.004, 0.004, error="40P01")
+            case "hangs":
+                return Passage(3 * SETTINGS.database_timeout_seconds, 0.004, starts_before=0.5)
+            case "away":
+                self._for_a_while("is_database_away")
+                return Passage(0.004, 0.004, lost_answer=True)
+            case _:
+                self._process_fault(kind, 0.002, 0.006)
+                return Passage(0.004, 0.004)
+
+    def exchange(self, call: str) -> Passage:
+        kind = self._cross("exchange", call)
+        if not self._site.exchange.is_up:
+            return Passage(refused=True, back_seconds=0.002)
+        match kind:
+            case "refused":
+                return Passage(refused=True, back_seconds=0.01)
+            case "lost_request":
+                return Passage(0.01, 0.01, lost_request=True)
+            case "lost_answer":
+                return Passage(0.01, 0.01, lost_answer=True)
+            case "silent_request":
+                return Passage(0.01, 0.01, lost_request=True, is_silent=True)
+            case "silent_answer":
+                return Passage(0.01, 0.01, lost_answer=True, is_silent=True)
+            case "held":
+                seconds = 30.0 if self._holds_long else 0.9 * SETTINGS.exchange_timeout_seconds
+                return Passage(seconds, 0.01)
+            case "away" | "exchange killed":
+                self._site.loop.call_later(0.012, self._exchange_leaves, kind, context=self._site.world)
+                return Passage(0.01, 0.01)
+            case str() if kind in PLACE_KINDS:
+                self._next_place(kind)
+                return Passage(0.01, 0.01)
+            case _:
+                self._process_fault(kind, 0.005, 0.015)
+                return Passage(0.01, 0.01)
+
+    def at_failpoint(self, name: str) -> bool:
+        kind = self._cross("failpoint", name)
+        if kind == "stopped":
+            self._process_fault(kind, 0.0, 0.0)
+        return kind == "killed here"
+
+    def _cross(self, where: str, what: str) -> str | None:
+        if self.is_healed:
+            return None
+        number = len(self.crossings)
+        self.crossings.append(Crossing(number, where, what))
+        kind = self._faults.get(number)
+        if kind is not None:
+            self.hits[f"{where}: {kind}"] += 1
+            self._site.note("fault", f"{number} {where} {what} {kind}")
+        return kind
+
+    def _process_fault(self, kind: str | None, before: float, after: float) -> None:
+        """The process that crosses dies or stands still: before its request has effect, or after, untold."""
+        site = self._site
+        member = site.current_member()
+        if kind is None or member is None:
+            return
+        if kind == "stopped":
+            site.loop.call_soon(site.loop.stop_process, member.process, context=site.world)
+            site.loop.call_later(25.0, site.loop.continue_process, member.process, context=site.world)
+        else:
+            seconds = before if kind == "killed before" else after
+            site.loop.call_later(seconds, site.kill, member, context=site.world)
+
+    def _for_a_while(self, name: str) -> None:
+        setattr(self, name, True)
+        self._site.loop.call_later(5.0, setattr, self, name, False, context=self._site.world)  # noqa: FBT003
+
+    def _exchange_leaves(self, kind: str) -> None:
+        exchange, loop = self._site.exchange, self._site.loop
+        if kind == "away":
+            exchange.is_up = False
+            loop.call_later(5.0, setattr, exchange, "is_up", True, context=self._site.world)  # noqa: FBT003
+        elif exchange.is_up:
+            exchange.kill()
+            loop.call_later(5.0, self._exchange_returns, context=self._site.world)
+
+    def _exchange_returns(self) -> None:
+        if not self._site.exchange.is_up:
+            self._site.exchange.start()
+
+    def _next_place(self, kind: str) -> None:
+        """The request that is on its way meets this fault, and no other does."""
+        exchange, loop = self._site.exchange.exchange, self._site.loop
+        weights = PlaceWeights(**{kind: 1.0})
+        before = exchange.faults
+        faulty = Faults(place=weights, late_seconds=4.0)
+        loop.call_later(0.009, exchange.set_faults, faulty, context=self._site.world)
+        loop.call_later(0.011, exchange.set_faults, before, context=self._site.world)
+
+
+Story = Callable[[Site, Clients], Awaitable[None]]
+LIMIT: dict[str, Any] = {
+    "type": "limit", "side": "buy", "instrument": "AAPL12345678", "limit_price": 100, "quantity": 2,
+}  # fmt: skip
+
+
+async def _repeat(clients: Clients, order: dict[str, Any], key: str, times: int = 4) -> Any:
+    answer = await clients.post_to(clients.some_member(), order, key)
+    for _ in range(times):
+        if answer.status == 201 or (answer.status == 500 and not answer.body.get("retryable")):
+            break
+        await asyncio.sleep(3)
+        answer = await clients.post_to(clients.some_member(), order, key)
+    return answer
+
+
+async def happy(site: Site, clients: Clients) -> None:
+    """An order with a key, repeated until it has an end."""
+    await _repeat(clients, LIMIT, "k")
+
+
+async def closed_at_first(site: Site, clients: Clients) -> None:
+    """An order that the exchange does not take at first, and that is sent again."""
+    site.exchange.exchange.set_faults(Faults(place=PlaceWeights(closed=1.0)))
+    site.loop.call_later(2.0, site.exchange.exchange.set_faults, Faults(), context=site.world)
+    await _repeat(clients, LIMIT, "k")
+
+
+async def in_doubt(site: Site, clients: Clients) -> None:
+    """An order whose answer is lost, as is the one to the question after it."""
+    site.exchange.exchange.set_faults(Faults(place=PlaceWeights(reset=1.0)))
+    site.loop.call_later(1.0, site.exchange.exchange.set_faults, Faults(), context=site.world)
+    await _repeat(clients, LIMIT, "k")
+
+
+async def canceled(site: Site, clients: Clients) -> None:
+    """An order that never arrived and is canceled while it waits, and one that is live and is canceled."""
+    site.exchange.exchange.set_faults(Faults(place=PlaceWeights(error_before=1.0)))
+    site.loop.call_later(1.0, site.exchange.exchange.set_faults, Faults(), context=site.world)
+    answer = await clients.post_to(clients.some_member(), LIMIT, "k")
+    if answer.order_id is not None:
+        await clients.cancel(answer.order_id)
+    answer = await _repeat(clients, LIMIT, "live")
+    if answer.order_id is not None:
+        await clients.cancel(answer.order_id)
+
+
+async def market_and_twins(site: Site, clients: Clients) -> None:
+    """A market order without a key, and one key twice at once."""
+    market = {name: LIMIT[name] for name in ("side", "instrument", "quantity")} | {"type": "market"}
+    await asyncio.gather(
+        clients.post_to(clients.some_member(), market),
+        _repeat(clients, LIMIT, "twin"),
+        _repeat(clients, LIMIT, "twin"),
+    )
+
+
+STORIES: dict[str, Story] = {
+    story.__name__: story for story in (happy, closed_at_first, in_doubt, canceled, market_and_twins)
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A story on a venue with these promises, with these faults at these crossings."""
+
+    story: str
+    profile: str
+    faults: tuple[tuple[int, str], ...]
+
+
+@dataclass
+class Told:
+    """What came of a case."""
+
+    violations: list[str]
+    crossings: list[Crossing]
+    hits: Counter[str]
+    trace: list[str]
+    placed: int
+
+
+def tell(case: Case, *, keep_trace: bool = False) -> Told:
+    """Tell the story once."""
+    silence()
+    profile = ALL_PROFILES[case.profile]
+    random = Random(7)
+    site = Site(random, profile=profile, faults=Faults())
+    if keep_trace:
+        site.trace = []
+    clients = Clients(site)
+    script = Script(site, dict(case.faults), holds_long=profile.honours_accept_by)
+    chaos = Chaos(site, Plan(case.profile), fates=script)
+    before = invariants_broken()
+    violations: list[str] = []
+
+    async def story() -> None:
+        chaos.start_all()
+        chaos.begin()
+        await asyncio.sleep(0.5)
+        await STORIES[case.story](site, clients)
+        await asyncio.sleep(max(0.0, STORY_SECONDS - site.loop.time()))
+        await chaos.heal()
+        deadline = site.loop.time() + SETTLE_SECONDS_MAX
+        while not is_settled(site) and site.loop.time() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+
+    with site.in_place():
+        try:
+            site.loop.run_until_complete(story())
+        except NothingLeft:
+            violations.append("everybody waits for something that cannot come")
+        evidence = evidence_of(site)
+        report, settled = check(evidence, clients.answers), check_settled(evidence, clients.answers)
+    violations += dict.fromkeys(report.violations + settled.violations)
+    if invariants_broken() != before:
+        violations.append("the service counted a broken invariant of its own")
+    return Told(violations, script.crossings, script.hits, site.trace or [], report.counts["placed"])
+
+
+def singles(story: str, profile: str) -> Iterator[Case]:
+    """Every single fault at every crossing of a story."""
+    calm = tell(Case(story, profile, ()))
+    assert not calm.violations, calm.violations
+    for crossing in calm.crossings[:CROSSINGS_MAX]:
+        for kind in crossing.kinds():
+            yield Case(story, profile, ((crossing.number, kind),))
+
+
+def pairs(story: str, profile: str, *, share: int, of: int) -> Iterator[Case]:
+    """Pairs of faults; share number `share` of `of`, so that all of them are told in so many runs.
+
+    The second fault is at a crossing of the story as the first has changed it.
+    """
+    number = 0
+    for first in singles(story, profile):
+        (at, _), *_ = first.faults
+        changed: list[Crossing] | None = None
+        for ahead in range(1, CROSSINGS_MAX):
+            number += 1
+            if number % of != share:
+                continue
+            if changed is None:
+                changed = tell(first).crossings
+            if at + ahead >= len(changed):
+                break
+            crossing = changed[at + ahead]
+            for kind in crossing.kinds():
+                yield Case(story, profile, (*first.faults, (crossing.number, kind)))
+
+
+def all_shares(names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every story on every kind of venue."""
+    return product(STORIES, names)
+
+
+__all__ = ["STORIES", "Case", "Told", "all_shares", "metrics", "pairs", "singles", "tell"]

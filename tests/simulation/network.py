@@ -1,0 +1,227 @@
+"""What lies between a process and the others: wires on which requests and answers are slow, late or lost.
+
+Whatever a process asks for happens on the other side, whether or not it lives to hear of it.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from ordertrail.clock import Clock
+from ordertrail.domain.answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
+from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.domain.order import Order
+from ordertrail.venues.venue import Executions, OpenOrders, Venue
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One request's fate. Seconds: until the other side acts, and from then until its answer is here.
+
+    `refused`: nobody takes it. `lost_request`, `lost_answer`: the connection is cut before, or after, the other side
+    has acted; with `is_silent` nothing tells of that. `error`: a code with which a database answers instead.
+    `starts_before`: how long before it takes effect a transaction read its clock.
+    """
+
+    out_seconds: float = 0.0
+    back_seconds: float = 0.0
+    refused: bool = False
+    lost_request: bool = False
+    lost_answer: bool = False
+    is_silent: bool = False
+    error: str | None = None
+    starts_before: float = 0.0
+
+
+class Fates(Protocol):
+    """Who decides what becomes of a process's requests."""
+
+    def database(self, operation: str) -> Passage:
+        """The fate of a transaction."""
+        ...
+
+    def exchange(self, call: str) -> Passage:
+        """The fate of a call of the exchange."""
+        ...
+
+
+class DatabaseWire:
+    """A process's connections to the simulated database."""
+
+    def __init__(
+        self,
+        fates: Fates,
+        now: Callable[[float], datetime],
+        world: contextvars.Context,
+        *,
+        timeout_seconds: float,
+        note: Callable[[str, str], None],
+    ) -> None:
+        """`now(ago)`: the database's clock; `note(event, text)` writes the trace."""
+        self._fates = fates
+        self._now = now
+        self._world = world
+        self._timeout_seconds = timeout_seconds
+        self._note = note
+
+    async def transact(self, name: str, work: Callable[[datetime], T]) -> T:
+        """Run a transaction at the other end."""
+        loop = asyncio.get_running_loop()
+        passage = self._fates.database(name)
+        if passage.refused:
+            await asyncio.sleep(passage.back_seconds)
+            raise DatabaseLost("cannot connect: ConnectionRefusedError", may_have_happened=False)
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def act() -> None:
+            self._note("database", name)
+            if passage.error is not None:
+                reply(answer.set_exception, DatabaseAnswered(passage.error, "drawn"))
+                return
+            try:
+                result = work(self._now(passage.starts_before))
+            except DatabaseAnswered as error:
+                reply(answer.set_exception, error)
+            else:
+                reply(answer.set_result, result)
+
+        def reply(tell: Callable[[Any], None], what: Any) -> None:
+            if not passage.lost_answer:
+                loop.call_later(passage.back_seconds, settle, tell, what, context=self._world)
+            elif not passage.is_silent:
+                loop.call_later(passage.back_seconds, settle, answer.set_exception, cut(), context=self._world)
+
+        def settle(tell: Callable[[Any], None], what: Any) -> None:
+            if not answer.done():
+                tell(what)
+
+        if not passage.lost_request:
+            loop.call_later(passage.out_seconds, act, context=self._world)
+        elif not passage.is_silent:
+            loop.call_later(passage.out_seconds, settle, answer.set_exception, cut(), context=self._world)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await answer
+        except TimeoutError:
+            raise DatabaseLost("TimeoutError: ", may_have_happened=True) from None
+
+
+def cut() -> DatabaseLost:
+    return DatabaseLost("ConnectionDoesNotExistError: connection was closed", may_have_happened=True)
+
+
+class FarEnd(Protocol):
+    """The exchange as it stands now: an adapter in its own process."""
+
+    @property
+    def venue(self) -> Venue: ...
+
+    @property
+    def context(self) -> contextvars.Context: ...
+
+
+class ExchangeWire:
+    """A process's way to the exchange, as a `Venue`."""
+
+    name = "simulated"
+
+    def __init__(self, far_end: "FarEnd", fates: Fates, clock: Clock) -> None:
+        self._far_end = far_end
+        self._fates = fates
+        self._clock = clock
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def capabilities(self, *, timeout_seconds: float) -> Capabilities | NoAnswer:
+        answer = await self._call("capabilities", self._far_end.venue.capabilities, timeout_seconds)
+        return NoAnswer(answer) if isinstance(answer, str) else answer
+
+    async def place(
+        self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
+    ) -> Answer:
+        if self._clock.monotonic() >= send_by:
+            return NotSent("send_window_passed")
+
+        def place(**_: float) -> Awaitable[Answer]:
+            # How long a caller waits is no business of the other side's.
+            return self._far_end.venue.place(
+                order, send_by=float("inf"), timeout_seconds=FOR_EVER, accept_by=accept_by
+            )
+
+        answer = await self._call("place", place, timeout_seconds)
+        if isinstance(answer, str):
+            return NotSent(answer) if answer == REFUSED else Unknown(answer)
+        return answer
+
+    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
+        async def ask(timeout_seconds: float) -> Verification:
+            return await self._far_end.venue.ask(order_id, timeout_seconds=timeout_seconds)
+
+        answer = await self._call("ask", ask, timeout_seconds)
+        return NoAnswer(answer) if isinstance(answer, str) else answer
+
+    async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:
+        async def cancel(timeout_seconds: float) -> CancelAnswer:
+            return await self._far_end.venue.cancel(order_id, timeout_seconds=timeout_seconds)
+
+        answer = await self._call("cancel", cancel, timeout_seconds)
+        return NoAnswer(answer) if isinstance(answer, str) else answer
+
+    async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
+        answer = await self._call("open_orders", self._far_end.venue.open_orders, timeout_seconds)
+        return NoAnswer(answer) if isinstance(answer, str) else answer
+
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
+        async def executions(timeout_seconds: float) -> Executions | NoAnswer:
+            return await self._far_end.venue.executions(after=after, limit=limit, timeout_seconds=timeout_seconds)
+
+        answer = await self._call("executions", executions, timeout_seconds)
+        return NoAnswer(answer) if isinstance(answer, str) else answer
+
+    async def _call(self, name: str, call: Callable[..., Awaitable[T]], timeout_seconds: float) -> T | str:
+        """The answer, or in a word why there is none."""
+        loop = asyncio.get_running_loop()
+        passage = self._fates.exchange(name)
+        if passage.refused:
+            await asyncio.sleep(passage.back_seconds)
+            return REFUSED
+        answer: asyncio.Future[T | str] = loop.create_future()
+
+        async def act() -> None:
+            result: T | str = await call(timeout_seconds=timeout_seconds)
+            if passage.lost_answer:
+                if passage.is_silent:
+                    return
+                result = "connection_lost"
+            loop.call_later(passage.back_seconds, settle, result)
+
+        def arrive() -> None:
+            ACTING.add(task := loop.create_task(act(), context=self._far_end.context))
+            task.add_done_callback(ACTING.discard)
+
+        def settle(result: T | str) -> None:
+            if not answer.done():
+                answer.set_result(result)
+
+        if not passage.lost_request:
+            loop.call_later(passage.out_seconds, arrive, context=self._far_end.context)
+        elif not passage.is_silent:
+            loop.call_later(passage.out_seconds, settle, "connection_lost", context=self._far_end.context)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await answer
+        except TimeoutError:
+            return "timeout"
+
+
+REFUSED = "connection_refused"
+FOR_EVER = 1e6
+ACTING: set[asyncio.Task[None]] = set()

@@ -1,0 +1,127 @@
+"""One run: a seed becomes a plan, clients place orders while it goes wrong, all is healed, and everything is checked."""
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+import structlog
+
+from ordertrail.telemetry import metrics
+from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
+from tests.simulation.clients import Clients
+from tests.simulation.evidence import evidence_of, is_settled
+from tests.simulation.loop import NothingLeft
+from tests.simulation.site import Site
+from tests.support.checker import Answer, check, check_settled
+
+TROUBLE_SECONDS = 40.0
+# Every deadline there is, the longest promise of a venue and some pauses of the reconciler, added up generously.
+SETTLE_SECONDS_MAX = 600.0
+LOOK_SECONDS = 5.0
+TAIL_REPEATS_MAX = 40
+
+
+@dataclass
+class Result:
+    """What came of a run; `violations` in words."""
+
+    seed: int
+    plan: Plan
+    violations: list[str]
+    counts: Counter[str]
+    trace_hash: str
+    trace: list[str] = field(default_factory=list)
+
+
+def run_seed(seed: int, *, plan: Plan | None = None, keep_trace: bool = False) -> Result:
+    """The whole of it; the same for the same seed."""
+    random = Random(seed)
+    drawn = draw_plan(random)
+    return run_plan(seed, plan or drawn, random, keep_trace=keep_trace)
+
+
+def run_plan(seed: int, plan: Plan, random: Random, *, keep_trace: bool = False) -> Result:
+    """A run with these faults."""
+    silence()
+    site = Site(
+        random, profile=ALL_PROFILES[plan.profile], faults=plan.faults, exchange_skew_us=plan.exchange_skew_us
+    )
+    if keep_trace:
+        site.trace = []
+    chaos, clients = Chaos(site, plan), Clients(site)
+    broken_before = invariants_broken()
+    violations: list[str] = []
+    with site.in_place():
+        try:
+            site.loop.run_until_complete(_story(site, chaos, clients, random))
+        except NothingLeft:
+            violations.append("everybody waits for something that cannot come")
+        violations += _check(site, clients.answers)
+    violations += [f"raised: {context}" for context in site.loop.exceptions if "exception" in context]
+    if invariants_broken() != broken_before:
+        violations.append("the service counted a broken invariant of its own")
+    site.counts["runs"] += 1
+    site.counts["calm runs"] += plan.is_calm
+    return Result(seed, plan, violations, site.counts, site.trace_hash, site.trace or [])
+
+
+async def _story(site: Site, chaos: Chaos, clients: Clients, random: Random) -> None:
+    chaos.start_all()
+    chaos.begin()
+    placing = asyncio.create_task(clients.run(clients=random.randint(1, 5), orders=random.randint(1, 5)))
+    await asyncio.sleep(TROUBLE_SECONDS)
+    await chaos.heal()
+    await placing
+    await _tail(site, clients)
+    deadline = site.loop.time() + SETTLE_SECONDS_MAX
+    while not is_settled(site) and site.loop.time() < deadline:
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _tail(site: Site, clients: Clients) -> None:
+    """Once all is healed, every process places orders again."""
+    order = {"type": "limit", "side": "buy", "instrument": "TAIL00000000", "limit_price": 1, "quantity": 1}
+    for member in [member for member in site.members if member.serves]:
+        for _ in range(TAIL_REPEATS_MAX):
+            answer = await clients.post_to(member, order)
+            if answer.status == 201:
+                break
+            await asyncio.sleep(2)
+        else:
+            site.counts["tail never placed"] += 1
+
+
+def _check(site: Site, answers: list[Answer]) -> list[str]:
+    evidence = evidence_of(site)
+    report = check(evidence, answers)
+    site.counts.update(report.counts)
+    settled = check_settled(evidence, answers)
+    violations = list(dict.fromkeys(report.violations + settled.violations))
+    if site.counts["event: spool lost"]:
+        # Records of failures may go with it, and nothing else may: such an order is at no exchange.
+        known = site.database.tables.orders.keys() | site.exchange.exchange._newest_by_id.keys()
+        violations = [text for text in violations if text.startswith("key ") or text.partition(":")[0] in known]
+    if site.counts["tail never placed"]:
+        violations.append("a healed process places no orders")
+    return violations
+
+
+def invariants_broken() -> float:
+    """How often the service has found a mistake of its own."""
+    return sum(
+        sample.value
+        for family in metrics.INVARIANTS_BROKEN.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    )
+
+
+def silence() -> None:
+    """Nothing is logged: what a run needs to tell is in its trace."""
+    structlog.configure(
+        processors=[],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )

@@ -1,0 +1,415 @@
+"""An installation in one event loop: API processes, reconcilers, a database, an exchange, and the wires between them.
+
+What runs in the processes is the service's own code: endpoint, placing, journal, spool, gate, reconciliation. Only
+what touches the world is simulated: clocks, the database, the wires, threads. The spool writes real files.
+"""
+
+import asyncio
+import contextvars
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+
+from ordertrail import failpoints, spool
+from ordertrail.api.cancel_order import cancel_router
+from ordertrail.api.place import PlaceOrder
+from ordertrail.api.problems import ProblemError
+from ordertrail.bootstrap import gate_limits_of, windows_of
+from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.domain.settling import Rules
+from ordertrail.gate.breaker import State
+from ordertrail.gate.closed import Budget, Cause
+from ordertrail.gate.gate import Gate
+from ordertrail.gate.rules import BreakerRules, GateRules
+from ordertrail.journal import Journal
+from ordertrail.placement.place_order import Placing
+from ordertrail.postgres.doubts import PostgresDoubts
+from ordertrail.postgres.rows import PostgresRows
+from ordertrail.postgres.switch import is_halted
+from ordertrail.reconciliation.reconcile import Reconciler
+from ordertrail.reconciliation.schedule import Schedule
+from ordertrail.reconciliation.sweep import Sweep
+from ordertrail.sending import Sender
+from ordertrail.settings import Settings
+from ordertrail.shared_commits import Limits
+from simulated_exchange.capabilities import Profile
+from simulated_exchange.faults import Faults
+from tests.simulation.exchange import ExchangeHost
+from tests.simulation.loop import CURRENT, Killed, Process, SimulationLoop
+from tests.simulation.network import DatabaseWire, ExchangeWire, Fates
+from tests.simulation.tables import SimulatedDatabase
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+MEMORY = Path("/dev/shm")
+WATCH_SECONDS = 4
+
+SETTINGS = Settings(
+    _env_file=None,
+    exchange_timeout_seconds=2,
+    database_timeout_seconds=1,
+    send_window_seconds=2,
+    retry_window_seconds=20,
+    reconcile_interval_seconds=3,
+    sweep_interval_seconds=10,
+)
+FAILPOINTS = (
+    "after_answer", "after_ask", "after_claim", "after_completed", "after_failure", "after_initiated", "after_resend",
+    "after_send", "after_spool", "after_take", "after_unsent", "before_ask", "before_completed", "before_conclude",
+    "before_failure", "before_initiated", "before_send", "before_spool", "before_unsent",
+)  # fmt: skip
+
+
+class SimulatedClock:
+    """One process's clocks: the wall's may be wrong, the monotonic one counts from anywhere."""
+
+    def __init__(self, loop: SimulationLoop, *, wrong_by: float, counts_from: float) -> None:
+        self._loop = loop
+        self._wrong_by = wrong_by
+        self._counts_from = counts_from
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self._loop.time() + self._wrong_by)
+
+    def monotonic(self) -> float:
+        return self._loop.time() + self._counts_from
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Site:
+    """The world that a run takes place in. `note` writes its trace."""
+
+    def __init__(self, random: Random, *, profile: Profile, faults: Faults, exchange_skew_us: int = 0) -> None:
+        self.random = random
+        self.loop = SimulationLoop(lambda: random.random() * 0.004)
+        self.folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
+        self.counts: Counter[str] = Counter()
+        self.members: list[Member] = []
+        self.at_failpoint: Callable[[str], bool] = lambda name: False
+        self.trace: list[str] | None = None
+        self.world = contextvars.Context()
+        self._hash = blake2b(digest_size=16)
+        self._ids = 0
+        self._generation = 0
+        self.database = SimulatedDatabase()
+        self.exchange = ExchangeHost(
+            self.loop,
+            SimulatedClock(self.loop, wrong_by=0, counts_from=0),
+            random,
+            lambda: int((EPOCH.timestamp() + self.loop.time()) * 1_000_000),
+            profile=profile,
+            faults=faults,
+            skew_us=exchange_skew_us,
+        )
+
+    def now(self, ago: float = 0.0) -> datetime:
+        """The database's clock."""
+        return EPOCH + timedelta(seconds=self.loop.time() - ago)
+
+    def note(self, event: str, text: str) -> None:
+        """One more thing that happened."""
+        process = CURRENT.get()
+        line = f"{self.loop.time():.6f} {process.name if process else '-'} {event} {text}"
+        self._hash.update(line.encode())
+        if self.trace is not None:
+            self.trace.append(line)
+
+    @property
+    def trace_hash(self) -> str:
+        """Equal for equal runs."""
+        return self._hash.hexdigest()
+
+    def new_id(self) -> str:
+        """Ids in the order of their making, as UUIDv7 are."""
+        self._ids += 1
+        return f"01900000-0000-7000-8000-{self._ids:012d}"
+
+    def start(self, slot: str, fates: Fates, *, serves: bool = True, wrong_by: float = 0.0) -> "Member":
+        """Start a process in a slot; processes of one slot follow each other and share a data folder."""
+        self._generation += 1
+        member = Member(self, slot, self._generation, fates, serves=serves, wrong_by=wrong_by)
+        self.members.append(member)
+        member.start()
+        self.note("start", member.process.name)
+        return member
+
+    def kill(self, member: "Member") -> None:
+        """SIGKILL."""
+        if member.process.is_alive:
+            self.note("kill", member.process.name)
+            self.members.remove(member)
+            member.die()
+
+    def current_member(self) -> "Member | None":
+        """The one whose code runs now; None: it is dead, or it is the world."""
+        process = CURRENT.get()
+        return next((member for member in self.members if member.process is process), None)
+
+    def reach(self, name: str) -> None:
+        """What happens at a failpoint."""
+        member = self.current_member()
+        if member is not None and self.at_failpoint(name):
+            self.counts["killed at a failpoint"] += 1
+            self.note("failpoint", name)
+            self.kill(member)
+            raise Killed
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Everything that is global is ours until the end of the block."""
+        files = _Files(self)
+        outside = (spool.os, spool.uuid)
+        spool.os, spool.uuid = files, SimpleNamespace(uuid4=files.unique)  # type: ignore[assignment]
+        for name in FAILPOINTS:
+            failpoints.arm(name, lambda name=name: self.reach(name))  # type: ignore[misc]
+        asyncio.set_event_loop(self.loop)
+        try:
+            yield
+        finally:
+            failpoints.disarm()
+            for member in self.members:
+                member.close_files()
+            spool.os, spool.uuid = outside
+            asyncio.set_event_loop(None)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Member:
+    """One process of ours: an API that reconciles too, or a reconciler alone."""
+
+    def __init__(
+        self, site: Site, slot: str, generation: int, fates: Fates, *, serves: bool, wrong_by: float
+    ) -> None:
+        self.site = site
+        self.slot = slot
+        self.serves = serves
+        self.process = Process(f"{slot}.{generation}")
+        self.number = generation
+        self.files: set[int] = set()
+        self.is_open = False
+        self.replies: set[asyncio.Future[tuple[int, bytes] | None]] = set()
+        settings = SETTINGS
+        clock = SimulatedClock(site.loop, wrong_by=wrong_by, counts_from=1000.0 * generation)
+        wire = DatabaseWire(
+            fates,
+            site.now,
+            site.world,
+            timeout_seconds=settings.database_timeout_seconds,
+            note=site.note,
+        )
+        windows = windows_of(settings)
+        session: Any = site.database.session(wire)
+        self.rows = PostgresRows(session, windows)
+        self.doubts = PostgresDoubts(session)
+        self._session = session
+        self.spool = spool.Spool(site.folder / slot / "spool", bytes_max=settings.spool_bytes_max)
+        self.journal = Journal(
+            self.rows,
+            self.spool,
+            clock,
+            Limits(settings.commit_rows_max, settings.commit_queue_max, settings.database_timeout_seconds),
+        )
+        self.gate = Gate(
+            gate_limits_of(settings),
+            GateRules(placing=BreakerRules(throttles_to_hold=3)),
+            clock=clock,
+            chance=site.random.random,
+            metrics=_Unreported(),
+        )
+        self.clock = clock
+        sender = Sender(
+            ExchangeWire(site.exchange, fates, clock),
+            self.gate,
+            clock,
+            timeout_seconds=settings.exchange_timeout_seconds,
+        )
+        self.endpoint = PlaceOrder(
+            Placing(self.journal, sender, clock, windows),
+            clock,
+            turn_away=self._turn_away,
+            body_bytes_max=settings.body_bytes_max,
+            seconds_after_send_by=settings.seconds_after_send_by,
+            place_by_of=windows.place_by,
+            new_id=site.new_id,
+        )
+        reconciler = Reconciler(
+            self.doubts,
+            self.journal,
+            sender,
+            clock,
+            Rules(settings.exchange_timeout_seconds, settings.clock_margin_seconds),
+            name=self.process.name,
+            send_seconds=settings.send_window_seconds,
+            chance=Random(site.random.random()),
+        )
+        sweep = Sweep(self.doubts, sender, venue="simulated", rest_seconds=settings.sweep_interval_seconds)
+        self.schedule = Schedule(
+            reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds
+        )
+        router = cancel_router(self.rows, self.doubts, self.schedule.nudge, lambda body: repr(body).encode())
+        self._cancel_order: Callable[[str], Any] = router.routes[0].endpoint  # type: ignore[attr-defined]
+
+    def start(self) -> None:
+        self.task = self.site.loop.create_task(self._run(), context=self.process.context)
+
+    async def _run(self) -> None:
+        await self.spool.open()
+        self.is_open = self.serves
+        self._reconciling = asyncio.create_task(self.schedule.run())
+        while True:
+            await self._watch()
+            await self.clock.sleep(WATCH_SECONDS)
+
+    async def _watch(self) -> None:
+        """As the service's own watch: the switch, the spool's state, its replay."""
+        try:
+            halted = await is_halted(self._session)
+            await asyncio.to_thread(self.spool.probe)
+            if halted:
+                self.gate.halt()
+            else:
+                self.gate.resume()
+            if self.spool.has_trails:
+                await self.journal.replay()
+        except (DatabaseAnswered, DatabaseLost):
+            pass
+
+    def _turn_away(self, in_flight: int) -> str | None:
+        if self.journal.is_full:
+            return "overloaded"
+        if not self.spool.has_room(orders_in_flight=in_flight):
+            return "spool-full"
+        return "halted" if self.gate.is_halted else None
+
+    def die(self) -> None:
+        self.site.loop.kill(self.process)
+        self.close_files()
+        for reply in self.replies:
+            if not reply.done():
+                reply.set_result(None)
+
+    def close_files(self) -> None:
+        """What the kernel does for the dead: their locks are free."""
+        for file in self.files:
+            os.close(file)
+        self.files.clear()
+
+    async def post(self, body: bytes, key: str | None, *, patience: float) -> tuple[int, bytes] | None:
+        """`POST /orders` from somewhere else; None: no answer came."""
+        headers = [(b"content-type", b"application/json")]
+        if key is not None:
+            headers.append((b"idempotency-key", key.encode()))
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def serve() -> tuple[int, bytes]:
+            sent: list[dict[str, Any]] = []
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            await self.endpoint({"type": "http", "headers": headers}, receive, send)
+            return sent[0]["status"], sent[1]["body"]
+
+        return await self._request(serve, patience)
+
+    async def delete(self, order_id: str, *, patience: float) -> tuple[int, bytes] | None:
+        """`DELETE /orders/{id}`."""
+
+        async def serve() -> tuple[int, bytes]:
+            try:
+                response = await self._cancel_order(order_id)
+            except ProblemError as problem:
+                return problem.status, b"{}"
+            return response.status_code, b"{}"
+
+        return await self._request(serve, patience)
+
+    async def _request(self, serve: Callable[[], Any], patience: float) -> tuple[int, bytes] | None:
+        if not self.is_open or not self.process.is_alive:
+            await asyncio.sleep(0.05)
+            return None
+        loop, random = self.site.loop, self.site.random
+        reply: asyncio.Future[tuple[int, bytes] | None] = loop.create_future()
+        self.replies.add(reply)
+        reply.add_done_callback(self.replies.discard)
+
+        def begin() -> None:
+            task = loop.create_task(serve(), context=self.process.context)
+            task.add_done_callback(answer)
+
+        def answer(task: "asyncio.Task[tuple[int, bytes]]") -> None:
+            result = None if task.exception() is not None else task.result()
+            loop.call_later(random.random() * 0.005, settle, result)
+
+        def settle(result: tuple[int, bytes] | None) -> None:
+            if not reply.done():
+                reply.set_result(result)
+
+        loop.call_later(random.random() * 0.005, begin, context=self.process.context)
+        try:
+            async with asyncio.timeout(patience):
+                return await reply
+        except TimeoutError:
+            return None
+
+
+class _Unreported:
+    """Nobody reads this gate's metrics."""
+
+    def refused(self, budget: Budget, cause: Cause) -> None: ...
+
+    def changed(self, budget: Budget, state: State) -> None: ...
+
+
+class _Files:
+    """`os` as the spool sees it: files belong to the process that opened them, and no disk is waited for."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
+        file = os.open(path, flags, mode)
+        member = self._site.current_member()
+        if member is not None:
+            member.files.add(file)
+        return file
+
+    def close(self, file: int) -> None:
+        member = self._site.current_member()
+        if member is not None and file in member.files:
+            member.files.discard(file)
+            os.close(file)
+
+    def fsync(self, file: int) -> None:
+        pass
+
+    def fdatasync(self, file: int) -> None:
+        pass
+
+    def getpid(self) -> int:
+        member = self._site.current_member()
+        return 0 if member is None else member.number
+
+    def unique(self) -> SimpleNamespace:
+        """Instead of a random UUID: names that are not the same twice, and sort in the order of their making."""
+        self._count += 1
+        return SimpleNamespace(hex=f"{self._count:08d}")
+
+

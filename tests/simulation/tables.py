@@ -1,0 +1,648 @@
+"""The database of a simulation: what each of our SQL statements does, in Python, on tables in memory.
+
+It stands below the operations on rows: those run as they are, statement by statement, and each statement is a
+transaction of its own, as in PostgreSQL. That this one does what PostgreSQL does is for the conformance suite to
+show. Times are the `now` of the transaction, aware, UTC, but `created_at`, which is a plain timestamp in UTC.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, Protocol, TypeVar
+
+from ordertrail.domain.trail import NOT_RECORDED, OrderStatus
+from ordertrail.postgres import doubt_statements, statements, switch
+
+T = TypeVar("T")
+Record = dict[str, Any]
+
+_RANK = {status.value: rank for rank, status in enumerate(OrderStatus)}
+_PLACED = _RANK[OrderStatus.COMPLETED]
+_NOT_PLACED = _RANK[OrderStatus.NOT_PLACED]
+_UNRESOLVED = _RANK[OrderStatus.UNRESOLVED]
+_ORDER_COLUMNS = ("id", "type", "side", "instrument", "limit_price", "quantity")
+
+
+class Connection(Protocol):
+    """How a transaction reaches the database; a simulation may delay it, refuse it or lose its answer."""
+
+    async def transact(self, name: str, work: Callable[[datetime], T]) -> T:
+        """Run `work` at the other end, whole or not at all."""
+        ...
+
+
+@dataclass(slots=True)
+class _Doubt:
+    since: datetime
+    next_at: datetime
+    leased_until: datetime | None = None
+    fence: int = 0
+    tries: int = 0
+    last_seen: str | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    fence: int
+    claimed_by: str
+    send_by: datetime
+    accept_by: datetime
+
+
+@dataclass(slots=True)
+class Tables:
+    """Everything that is committed. `orders`: by id, then by status."""
+
+    orders: dict[str, dict[str, Record]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    batches: dict[int, tuple[datetime, list[str]]] = field(default_factory=dict)
+    attempts: dict[str, dict[int, _Attempt]] = field(default_factory=dict)
+    answers: dict[tuple[str, int], tuple[str, str | None, str | None]] = field(default_factory=dict)
+    doubts: dict[str, _Doubt] = field(default_factory=dict)
+    cancels: dict[str, datetime] = field(default_factory=dict)
+    sightings: dict[str, str] = field(default_factory=dict)
+    orphans: dict[tuple[str, str, str, str], None] = field(default_factory=dict)
+    sweeps: dict[str, tuple[str, int, datetime | None]] = field(default_factory=dict)
+    epochs: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    is_halted: bool = False
+    batch_ids: Iterator[int] = field(default_factory=lambda: count(1))
+
+
+class SimulatedDatabase:
+    """The server: one set of tables."""
+
+    def __init__(self) -> None:
+        self.tables = Tables()
+
+    def session(self, connection: Connection) -> "Session":
+        """A process's way to it, in the place of `postgres.database.Database`."""
+        return Session(self.tables, connection)
+
+
+class Session:
+    """What the operations on rows need of a database."""
+
+    def __init__(self, tables: Tables, connection: Connection) -> None:
+        self._tables = tables
+        self._connection = connection
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Record]:
+        """One statement, one transaction."""
+        name, run = STATEMENTS[sql]
+        return await self._connection.transact(name, lambda now: run(self._tables, now, *arguments))
+
+    async def fetch_in_order(self, *calls: tuple[str, Sequence[Any]]) -> list[Record]:
+        """Several statements in one transaction; returns what the last one does."""
+        chosen = [(STATEMENTS[sql], arguments) for sql, arguments in calls]
+
+        def work(now: datetime) -> list[Record]:
+            records: list[Record] = []
+            for (_, run), arguments in chosen:
+                records = run(self._tables, now, *arguments)
+            return records
+
+        return await self._connection.transact(chosen[-1][0][0], work)
+
+
+def _plain(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None)
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+def _rank(tables: Tables, order_id: str) -> int:
+    return max((_RANK[status] for status in tables.orders.get(order_id, ())), default=-1)
+
+
+def _insert(tables: Tables, row: Record) -> bool:
+    """ON CONFLICT DO NOTHING."""
+    rows = tables.orders.setdefault(row["id"], {})
+    status = str(row["status"])
+    if status in rows:
+        return False
+    nothing = dict.fromkeys(("reason", "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by"))
+    rows[status] = {**nothing, **row, "status": status}
+    return True
+
+
+def _append(tables: Tables, now: datetime, order_id: str, status: str, reason: Any, exchange_order_id: Any) -> bool:
+    """A row beside INITIATED, with its fields."""
+    initiated = tables.orders.get(order_id, {}).get("INITIATED")
+    if initiated is None:
+        return False
+    fields = {name: initiated[name] for name in _ORDER_COLUMNS}
+    told = {"status": str(status), "reason": reason, "exchange_order_id": exchange_order_id}
+    return _insert(tables, {**fields, **told, "created_at": _plain(now)})
+
+
+def _claim_keys(tables: Tables, keys: Sequence[tuple[str | None, str]]) -> set[str]:
+    """The orders that have claimed their keys just now."""
+    claimed = set()
+    for key, order_id in sorted((key, order_id) for key, order_id in keys if key is not None):
+        if key not in tables.keys:
+            tables.keys[key] = order_id
+            claimed.add(order_id)
+    return claimed
+
+
+def _reopen(tables: Tables, now: datetime, order_id: str, *, fence: int = 0) -> None:
+    doubt = tables.doubts.get(order_id)
+    if doubt is None:
+        tables.doubts[order_id] = _Doubt(now, now, fence=fence)
+        return
+    doubt.fence += 1
+    doubt.settled_at = doubt.leased_until = None
+    doubt.next_at = now
+    doubt.tries = 0
+
+
+def _has_open_claim(tables: Tables, order_id: str) -> bool:
+    return any(
+        tables.answers.get((order_id, number), ("",))[0] not in {"refused", "not_sent"}
+        for number in tables.attempts.get(order_id, ())
+    )
+
+
+def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Record]]:
+    def insert(
+        tables: Tables,
+        now: datetime,
+        send_seconds: float,
+        accept_seconds: float,
+        review_seconds: float,
+        retry_seconds: float | None,
+        *columns: Sequence[Any],
+    ) -> list[Record]:
+        arrays = list(columns)
+        ids, types, sides, instruments, prices, quantities = arrays[:6]
+        rest = arrays[6:]
+        keys: Sequence[Any] = rest.pop(0) if has_keys else [None] * len(ids)
+        place_bys: Sequence[Any] = rest.pop(0) if has_place_by else [None] * len(ids)
+        claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
+        recorded = []
+        order = sorted(range(len(ids)), key=lambda index: ids[index])
+        for index in order:
+            if keys[index] is not None and ids[index] not in claimed:
+                continue
+            may_repeat = types[index] == "limit" and retry_seconds is not None
+            row = {
+                "id": ids[index],
+                "created_at": _plain(now),
+                "type": str(types[index]),
+                "side": str(sides[index]),
+                "instrument": instruments[index],
+                "limit_price": prices[index],
+                "quantity": quantities[index],
+                "status": "INITIATED",
+                "client_order_id": keys[index],
+                "place_by": place_bys[index] or (now + _seconds(retry_seconds or 0) if may_repeat else None),
+                "send_by": now + _seconds(send_seconds),
+                "accept_by": now + _seconds(accept_seconds),
+            }
+            if _insert(tables, row):
+                recorded.append(ids[index])
+        if recorded:
+            tables.batches[next(tables.batch_ids)] = (now + _seconds(review_seconds), recorded)
+        return [{"id": order_id, "at": now} for order_id in recorded]
+
+    return insert
+
+
+def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
+    for order_id in sorted(ids):
+        if order_id in tables.doubts:
+            _reopen(tables, now, order_id)
+        else:
+            tables.doubts[order_id] = _Doubt(now, now, settled_at=now)
+    return []
+
+
+def _insert_unsent(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
+    ids, types, sides, instruments, prices, quantities, keys, place_bys, retries, reason = columns
+    claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
+    for index in sorted(range(len(ids)), key=lambda index: str(ids[index])):
+        order_id, key = ids[index], keys[index]
+        if key is not None and order_id not in claimed and tables.keys.get(key) != order_id:
+            continue
+        place_by = place_bys[index]
+        if place_by is None and retries[index] is not None:
+            place_by = now + _seconds(retries[index])
+        fields = {
+            "id": order_id,
+            "created_at": _plain(now),
+            "type": str(types[index]),
+            "side": str(sides[index]),
+            "instrument": instruments[index],
+            "limit_price": prices[index],
+            "quantity": quantities[index],
+            "client_order_id": key,
+            "place_by": place_by,
+            "send_by": now,
+        }
+        _insert(tables, {**fields, "status": "INITIATED"})
+        if not tables.attempts.get(order_id):
+            _insert(tables, {**fields, "status": "DATABASE_PERSISTENCE_FAILED", "reason": reason})
+    return []
+
+
+def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
+    (ids, types, sides, instruments, prices, quantities, keys, _, statuses, reasons, exchange_ids, not_recorded) = columns
+    first = [(key, order_id) for key, order_id, status in zip(keys, ids, statuses, strict=True) if status == "INITIATED"]
+    claimed = _claim_keys(tables, first)
+    replayed = set()
+    was_sent_later = {order_id: bool(tables.attempts.get(order_id)) for order_id in ids}
+    for index in sorted(range(len(ids)), key=lambda index: (str(ids[index]), _RANK[str(statuses[index])])):
+        order_id, status = ids[index], str(statuses[index])
+        if reasons[index] == not_recorded and was_sent_later[order_id]:
+            continue
+        is_first = status == "INITIATED"
+        row = {
+            "id": order_id,
+            "created_at": _plain(now),
+            "type": str(types[index]),
+            "side": str(sides[index]),
+            "instrument": instruments[index],
+            "limit_price": prices[index],
+            "quantity": quantities[index],
+            "status": status,
+            "reason": reasons[index],
+            "exchange_order_id": exchange_ids[index],
+            "client_order_id": keys[index] if is_first and order_id in claimed else None,
+            "send_by": now if is_first else None,
+        }
+        if _insert(tables, row):
+            replayed.add(order_id)
+    for order_id in sorted(replayed):
+        _reopen(tables, now, order_id)
+    return []
+
+
+def _key_owners(tables: Tables, _now: datetime, keys: Sequence[str]) -> list[Record]:
+    found = dict.fromkeys(key for key in keys if key in tables.keys)
+    return [{"client_order_id": key, "order_id": tables.keys[key]} for key in found]
+
+
+def _initiated_times(tables: Tables, _now: datetime, ids: Sequence[str]) -> list[Record]:
+    found = [tables.orders[order_id] for order_id in dict.fromkeys(ids) if order_id in tables.orders]
+    return [
+        {"id": rows["INITIATED"]["id"], "created_at": rows["INITIATED"]["created_at"]}
+        for rows in found
+        if "INITIATED" in rows
+    ]
+
+
+def _insert_completed(tables: Tables, now: datetime, ids: Sequence[str], exchange_ids: Sequence[str]) -> list[Record]:
+    rows = sorted(zip(ids, exchange_ids, strict=True))
+    return [
+        {"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)
+    ]
+
+
+def _insert_steps(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
+    rows = sorted(zip(*columns, strict=True), key=lambda row: (row[0], _RANK[str(row[1])]))
+    recorded = []
+    for order_id, status, reason, exchange_order_id in rows:
+        if not _append(tables, now, order_id, status, reason, exchange_order_id):
+            continue
+        recorded.append({"id": order_id})
+        # A reason that is null is neither like nor unlike anything.
+        is_open = reason is not None and not reason.startswith("refused:")
+        if _RANK[str(status)] < _UNRESOLVED and is_open and order_id not in tables.doubts:
+            tables.doubts[order_id] = _Doubt(now, now + _seconds(1))
+    return recorded
+
+
+def _steps_there(tables: Tables, _now: datetime, ids: Sequence[str], statuses: Sequence[str]) -> list[Record]:
+    return [
+        {"id": order_id, "status": str(status)}
+        for order_id, status in zip(ids, statuses, strict=True)
+        if str(status) in tables.orders.get(order_id, {})
+    ]
+
+
+def _by_time(rows: dict[str, Record]) -> list[Record]:
+    return sorted(rows.values(), key=lambda row: (row["created_at"], _RANK[row["status"]]))
+
+
+def _read_order(tables: Tables, now: datetime, order_id: str) -> list[Record]:
+    more = {
+        "read_at": now,
+        "has_open_claim": _has_open_claim(tables, order_id),
+        "is_forbidden": order_id in tables.cancels,
+    }
+    return [{**row, **more} for row in _by_time(tables.orders.get(order_id, {}))]
+
+
+def _take_in(tables: Tables, now: datetime, batches_max: int) -> list[Record]:
+    due = sorted((due_at, number) for number, (due_at, _) in tables.batches.items() if due_at <= now)[:batches_max]
+    unsettled = set()
+    for _, number in due:
+        for order_id in tables.batches.pop(number)[1]:
+            rows = tables.orders.get(order_id, {})
+            if _rank(tables, order_id) >= _PLACED:
+                continue
+            failed = rows.get("DATABASE_PERSISTENCE_FAILED")
+            was_accepted = failed is not None and failed["reason"] == "accepted"
+            if "NOT_PLACED" not in rows or was_accepted:
+                unsettled.add(order_id)
+    for order_id in sorted(unsettled):
+        doubt = tables.doubts.get(order_id)
+        if doubt is None:
+            tables.doubts[order_id] = _Doubt(now, now)
+        elif doubt.settled_at is not None:
+            doubt.settled_at = None
+            doubt.next_at = now
+    return [{"batches": len(due)}]
+
+
+def _take(tables: Tables, now: datetime, doubts_max: int, lease_seconds: float) -> list[Record]:
+    due = sorted(
+        (doubt.next_at, number, order_id)
+        for number, (order_id, doubt) in enumerate(tables.doubts.items())
+        if doubt.settled_at is None
+        and doubt.next_at <= now
+        and (doubt.leased_until is None or doubt.leased_until <= now)
+    )
+    taken = []
+    for _, _, order_id in due[:doubts_max]:
+        doubt = tables.doubts[order_id]
+        doubt.fence += 1
+        doubt.tries += 1
+        doubt.leased_until = now + _seconds(lease_seconds)
+        taken.append({"order_id": order_id, "fence": doubt.fence, "tries": doubt.tries - 1})
+    return taken
+
+
+def _load(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
+    records = []
+    for order_id in sorted(set(ids)):
+        for row in _by_time(tables.orders.get(order_id, {})):
+            attempts = None
+            if row["status"] == "INITIATED" and tables.attempts.get(order_id):
+                attempts = [
+                    (each.send_by, each.accept_by, *tables.answers.get((order_id, number), (None, None, None)))
+                    for number, each in sorted(tables.attempts[order_id].items())
+                ]
+            more = {
+                "read_at": now,
+                "is_cancel_wanted": order_id in tables.cancels,
+                "sighted_as": tables.sightings.get(order_id),
+                "attempts": attempts,
+            }
+            records.append({**row, **more})
+    return records
+
+
+def _conclude(
+    tables: Tables,
+    now: datetime,
+    ids: Sequence[str],
+    fences: Sequence[int],
+    settled: Sequence[bool],
+    seconds: Sequence[float],
+    seen: Sequence[str],
+    *rows: Sequence[Any],
+) -> list[Record]:
+    held = {}
+    for order_id, fence, *verdict in zip(ids, fences, settled, seconds, seen, strict=True):
+        doubt = tables.doubts.get(order_id)
+        if doubt is not None and doubt.fence == fence and doubt.settled_at is None:
+            held[order_id] = (doubt, verdict)
+    for order_id, status, reason, exchange_order_id in zip(*rows, strict=True):
+        if order_id in held:
+            _append(tables, now, order_id, status, reason, exchange_order_id)
+    for doubt, (is_settled, next_seconds, what) in held.values():
+        doubt.settled_at = now if is_settled else None
+        doubt.next_at = now + _seconds(next_seconds)
+        doubt.leased_until = None
+        doubt.last_seen = what
+    return [{"order_id": order_id} for order_id in held]
+
+
+def _claim_sends(
+    tables: Tables,
+    now: datetime,
+    ids: Sequence[str],
+    fences: Sequence[int],
+    send_by_maxima: Sequence[datetime | None],
+    claimed_by: str,
+    send_seconds: float,
+    answer_seconds: float,
+) -> list[Record]:
+    claimed = []
+    for order_id, fence, send_by_max in sorted(zip(ids, fences, send_by_maxima, strict=True), key=lambda each: each[0]):
+        doubt = tables.doubts.get(order_id)
+        rows = tables.orders.get(order_id, {})
+        initiated = rows.get("INITIATED")
+        attempts = tables.attempts.setdefault(order_id, {})
+        if doubt is None or doubt.fence != fence or doubt.settled_at is not None or initiated is None:
+            continue
+        place_by = initiated["place_by"]
+        if place_by is None or now >= place_by or (send_by_max is not None and now >= send_by_max):
+            continue
+        is_final = _rank(tables, order_id) >= _NOT_PLACED or any(
+            (row["reason"] or "").startswith("refused:") or (row["reason"] or "").endswith(":not_recorded")
+            for row in rows.values()
+        )
+        is_claimed = any(attempt.fence == fence for attempt in attempts.values())
+        if order_id in tables.cancels or tables.is_halted or is_claimed or is_final:
+            continue
+        limits = [now + _seconds(send_seconds), place_by] + ([] if send_by_max is None else [send_by_max])
+        send_by = min(limits)
+        number = 1 + max(attempts, default=1)
+        attempts[number] = _Attempt(fence, claimed_by, send_by, send_by + _seconds(answer_seconds))
+        claimed.append(
+            {
+                "order_id": order_id,
+                "number": number,
+                "send_by": send_by,
+                "accept_by": attempts[number].accept_by,
+                "seconds_left": (send_by - now).total_seconds(),
+            }
+        )
+    return claimed
+
+
+def _record_answers(tables: Tables, _now: datetime, *columns: Any) -> list[Record]:
+    for order_id, number, answer, reason, exchange_order_id in zip(*columns, strict=True):
+        tables.answers.setdefault((order_id, number), (str(answer), reason, exchange_order_id))
+    return []
+
+
+def _wake(tables: Tables, now: datetime, doubts_max: int) -> list[Record]:
+    waiting = [
+        doubt for doubt in tables.doubts.values() if doubt.settled_at is None and doubt.next_at > now and doubt.tries > 0
+    ][:doubts_max]
+    for doubt in waiting:
+        doubt.next_at = now
+        doubt.tries = 0
+    return [{} for _ in waiting]
+
+
+def _reopen_all(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
+    for order_id in sorted(ids):
+        _reopen(tables, now, order_id)
+    return [{} for _ in ids]
+
+
+def _request_cancel(tables: Tables, now: datetime, order_id: str) -> list[Record]:
+    if "INITIATED" not in tables.orders.get(order_id, {}):
+        return []
+    if order_id not in tables.cancels:
+        tables.cancels[order_id] = now
+        _reopen(tables, now, order_id, fence=1)
+    return [{"id": order_id}]
+
+
+def _counts(tables: Tables, now: datetime) -> list[Record]:
+    open_doubts = [(order_id, doubt) for order_id, doubt in tables.doubts.items() if doubt.settled_at is None]
+    oldest = min((doubt.since for _, doubt in open_doubts), default=now)
+    return [
+        {
+            "count": len(open_doubts),
+            "unresolved": sum("UNRESOLVED" in tables.orders.get(order_id, {}) for order_id, _ in open_doubts),
+            "oldest_seconds": (now - oldest).total_seconds(),
+        }
+    ]
+
+
+def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
+    statuses = list(_RANK)
+    doubts = sorted(
+        (doubt.since, order_id) for order_id, doubt in tables.doubts.items() if doubt.settled_at is None
+    )[:limit]
+    return [
+        {
+            "order_id": order_id,
+            "since": since,
+            "age_seconds": (now - since).total_seconds(),
+            "tries": tables.doubts[order_id].tries,
+            "last_seen": tables.doubts[order_id].last_seen,
+            "next_at": tables.doubts[order_id].next_at,
+            "status": statuses[_rank(tables, order_id)] if order_id in tables.orders else None,
+        }
+        for since, order_id in doubts
+    ]
+
+
+def _take_sweep(tables: Tables, now: datetime, venue: str, lease_seconds: float) -> list[Record]:
+    epoch, seq, leased_until = tables.sweeps.get(venue, ("", 0, None))
+    if leased_until is not None and leased_until > now:
+        return []
+    tables.sweeps[venue] = (epoch, seq, now + _seconds(lease_seconds))
+    return [{"epoch": epoch, "seq": seq}]
+
+
+def _move_sweep(tables: Tables, _now: datetime, venue: str, epoch: str, seq: int) -> list[Record]:
+    if venue in tables.sweeps:
+        before, at, leased_until = tables.sweeps[venue]
+        tables.sweeps[venue] = (epoch, max(at, seq) if before == epoch else seq, leased_until)
+    return []
+
+
+def _end_sweep(tables: Tables, now: datetime, venue: str, rest_seconds: float) -> list[Record]:
+    if venue in tables.sweeps:
+        epoch, seq, _ = tables.sweeps[venue]
+        tables.sweeps[venue] = (epoch, seq, now + _seconds(rest_seconds))
+    return []
+
+
+def _note_epoch(tables: Tables, now: datetime, venue: str, epoch: str) -> list[Record]:
+    tables.epochs.setdefault((venue, epoch), now)
+    begun = [begun_at for (name, _), begun_at in tables.epochs.items() if name == venue]
+    return [{"begun_at": max(begun)}] if len(begun) > 1 else []
+
+
+def _statuses_of(tables: Tables, _now: datetime, ids: Sequence[str]) -> list[Record]:
+    known = [order_id for order_id in dict.fromkeys(ids) if order_id in tables.orders]
+    return [{"id": order_id, "statuses": list(tables.orders[order_id])} for order_id in known]
+
+
+def _keep_sightings(tables: Tables, now: datetime, ids: Sequence[str], exchange_ids: Sequence[str]) -> list[Record]:
+    kept = []
+    for order_id, exchange_order_id in sorted(zip(ids, exchange_ids, strict=True)):
+        if order_id in tables.sightings:
+            continue
+        tables.sightings[order_id] = exchange_order_id
+        kept.append({"order_id": order_id})
+        if order_id in tables.doubts or tables.orders.get(order_id, {}).keys() - {"INITIATED"}:
+            _reopen(tables, now, order_id)
+    return kept
+
+
+def _keep_orphans(
+    tables: Tables, _now: datetime, venue: str, epoch: str, ids: Sequence[str], exchange_ids: Sequence[str]
+) -> list[Record]:
+    fresh = []
+    for order_id, exchange_order_id in zip(ids, exchange_ids, strict=True):
+        orphan = (venue, epoch, order_id, exchange_order_id)
+        if orphan not in tables.orphans:
+            tables.orphans[orphan] = None
+            fresh.append({"client_order_id": order_id})
+    return fresh
+
+
+def _resolve(tables: Tables, now: datetime, order_id: str, status: str, reason: str) -> list[Record]:
+    doubt = tables.doubts.get(order_id)
+    rows = tables.orders.get(order_id, {})
+    is_under_way = any(
+        (order_id, number) not in tables.answers and attempt.send_by >= now
+        for number, attempt in tables.attempts.get(order_id, {}).items()
+    )
+    if doubt is None or doubt.settled_at is not None or _rank(tables, order_id) != _UNRESOLVED or is_under_way:
+        return []
+    told = max((row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"]), default=None)
+    _append(tables, now, order_id, status, reason, told)
+    doubt.settled_at = now if str(status) == "NOT_PLACED" else None
+    doubt.next_at = now
+    doubt.fence += 1
+    doubt.leased_until = None
+    doubt.last_seen = reason
+    return [{"order_id": order_id}]
+
+
+def _is_halted(tables: Tables, _now: datetime) -> list[Record]:
+    return [{"is_on": tables.is_halted}]
+
+
+STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
+    **{
+        sql: ("insert_initiated", _insert_initiated(has_keys=has_keys, has_place_by=has_place_by))
+        for (has_keys, has_place_by), sql in statements.INSERT_INITIATED.items()
+    },
+    statements.HOLD: ("hold", _hold),
+    statements.INSERT_UNSENT: ("insert_unsent", _insert_unsent),
+    statements.REPLAY: ("replay", _replay),
+    statements.KEY_OWNERS: ("key_owners", _key_owners),
+    statements.INITIATED_TIMES: ("initiated_times", _initiated_times),
+    statements.INSERT_COMPLETED: ("insert_completed", _insert_completed),
+    statements.INSERT_STEPS: ("insert_steps", _insert_steps),
+    statements.STEPS_THERE: ("steps_there", _steps_there),
+    statements.READ_ORDER: ("read_order", _read_order),
+    doubt_statements.TAKE_IN: ("take_in", _take_in),
+    doubt_statements.TAKE: ("take", _take),
+    doubt_statements.LOAD: ("load", _load),
+    doubt_statements.CONCLUDE: ("conclude", _conclude),
+    doubt_statements.CLAIM_SENDS: ("claim_sends", _claim_sends),
+    doubt_statements.RECORD_ANSWERS: ("record_answers", _record_answers),
+    doubt_statements.WAKE: ("wake", _wake),
+    doubt_statements.REOPEN: ("reopen", _reopen_all),
+    doubt_statements.REQUEST_CANCEL: ("request_cancel", _request_cancel),
+    doubt_statements.COUNTS: ("counts", _counts),
+    doubt_statements.OLDEST: ("oldest", _oldest),
+    doubt_statements.TAKE_SWEEP: ("take_sweep", _take_sweep),
+    doubt_statements.MOVE_SWEEP: ("move_sweep", _move_sweep),
+    doubt_statements.END_SWEEP: ("end_sweep", _end_sweep),
+    doubt_statements.NOTE_EPOCH: ("note_epoch", _note_epoch),
+    doubt_statements.STATUSES_OF: ("statuses_of", _statuses_of),
+    doubt_statements.KEEP_SIGHTINGS: ("keep_sightings", _keep_sightings),
+    doubt_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
+    doubt_statements.RESOLVE: ("resolve", _resolve),
+    switch._READ: ("is_halted", _is_halted),
+}
+
+__all__ = ["NOT_RECORDED", "STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables"]
