@@ -90,6 +90,8 @@ class Journal:
         try:
             await self._rows.replay(trails)
         except DatabaseAnswered as error:
+            if not error.is_about_the_data:
+                raise
             if len(trails) > 1:
                 for trail in trails:
                     await self._replay(path, [trail])

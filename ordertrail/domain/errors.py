@@ -37,6 +37,14 @@ class DatabaseAnswered(OrdertrailError):
         super().__init__(f"{code}: {text}")
         self.code = code
 
+    @property
+    def is_about_the_data(self) -> bool:
+        """Whether the same would be refused again: SQLSTATE classes 22 (data exception) and 23 (integrity).
+
+        All else may pass: a deadlock, a server short of memory, one that is read-only until it is promoted.
+        """
+        return self.code[:2] in {"22", "23"}
+
 
 class DatabaseLost(OrdertrailError):
     """The database gave no answer. `may_have_happened` is False where the statement was provably never sent."""

@@ -12,7 +12,17 @@ from datetime import datetime
 
 from ordertrail import failpoints
 from ordertrail.clock import Clock
-from ordertrail.domain.answer import Accepted, Answer, CancelAccepted, CancelTooLate, NoAnswer, NotSent, Refused
+from ordertrail.domain.answer import (
+    Absent,
+    Accepted,
+    Answer,
+    CancelAccepted,
+    CancelTooLate,
+    NoAnswer,
+    NotSent,
+    Refused,
+    Verification,
+)
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.settling import (
@@ -223,9 +233,10 @@ class Reconciler:
         settled = before_asking(doubt)
         if settled is not None:
             return _settled(taken, settled.rows, "settled by its rows")
-        return await self._carry_out(taken, doubt, await self._ask(doubt, venue, counts), venue, counts)
+        _, step = await self._ask(doubt, venue, counts)
+        return await self._carry_out(taken, doubt, step, venue, counts)
 
-    async def _ask(self, doubt: Doubt, venue: "_Promises", counts: Counts) -> Step:
+    async def _ask(self, doubt: Doubt, venue: "_Promises", counts: Counts) -> tuple[Verification, Step]:
         verification = await self._sender.ask(doubt.order.id)
         if isinstance(verification, NoAnswer):
             counts.unanswered += 1
@@ -234,7 +245,8 @@ class Reconciler:
             if self._was_silent:
                 self._was_silent = False
                 await self._wake()
-        return after_asking(doubt, verification, venue.capabilities, self._rules, forgotten_until=venue.forgotten_until)
+        step = after_asking(doubt, verification, venue.capabilities, self._rules, forgotten_until=venue.forgotten_until)
+        return verification, step
 
     async def _carry_out(self, taken: Taken, doubt: Doubt, step: Step, venue: "_Promises", counts: Counts) -> Verdict:
         match step:
@@ -296,9 +308,12 @@ class Reconciler:
             return self._later(taken, f"cancel: {type(answer).__name__}", rows)
         counts.canceled += 1
         # How it ended is the exchange's to say.
-        step = await self._ask(doubt, venue, counts)
+        verification, step = await self._ask(doubt, venue, counts)
         if isinstance(step, Settle):
             return _settled(taken, step.rows, "canceled")
+        if isinstance(step, Cancel) and isinstance(verification, Absent):
+            # It has taken the cancel, or said that it is too late, and shows open orders alone: this is none any more.
+            return _settled(taken, step.rows, "canceled, and not shown any more")
         return self._later(taken, type(answer).__name__, rows)
 
     def _later(self, taken: Taken, seen: str, rows: tuple[TrailRow, ...] = (), *, at_least: float = 0) -> Verdict:

@@ -134,7 +134,7 @@ PLANTED: list[tuple[str, Evidence, tuple[Answer, ...], str]] = [
     ("row of another", changed("a", "COMPLETED", exchange_order_id="x-3"), (), "a: COMPLETED names x-3"),
     ("completed out of nothing", with_rows(row("b", "COMPLETED", 9, exchange_order_id="x-7")), (), "b: COMPLETED nam"),
     ("500 without outcome", SAFE, (failed(None, "c", None),), "c: 500 with outcome None"),
-    ("placed taken back", SAFE, (failed("k", "a", "unknown"),), "key k: unknown after placed"),
+    ("placed taken back", SAFE, (failed("k", "a", "pending"),), "key k: pending after placed"),
     ("no taken back", SAFE, (failed("r", "b", "pending"),), "key r: pending after not_placed"),
     (
         "refused with effect",
