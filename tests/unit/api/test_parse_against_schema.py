@@ -65,8 +65,18 @@ def problems_of(body: bytes, key: str | None = None) -> set[tuple[str, str]]:
     return set()
 
 
+def read_both_ways(body: bytes, key: str | None) -> str:
+    """Which way it is read, after having seen that the thorough one reads it alike."""
+    quick = _parse_plain(body, "the-id", key)
+    if quick is None:
+        return "thorough"
+    assert quick == _parse_thoroughly(body, "the-id", key, FixedClock())
+    return "quick"
+
+
 def compare(body: bytes) -> str:
     """Whether the body is taken, after having seen that schema and parser agree; numbers as they are written."""
+    read_both_ways(body, key=None)
     fields = json.loads(body, parse_float=Decimal)
     problems = problems_of(body)
 
@@ -245,6 +255,7 @@ LIMIT = written(VALID[0])
     "body",
     [
         pytest.param(LIMIT.replace(b"}", b', "quantity": 10}'), id="a key that stands there twice"),
+        pytest.param(LIMIT.replace(b"}", b', "quantit\\u0079": 11}'), id="a key twice, once spelled with an escape"),
         pytest.param(LIMIT.replace(b"150.00", b"NaN"), id="a number that is none"),
         pytest.param(LIMIT.replace(b"150.00", b"Infinity"), id="a number without an end"),
         pytest.param(LIMIT.replace(b"10}", b"010}"), id="a number with a leading zero"),
@@ -299,10 +310,7 @@ def test_a_body_is_read_alike_the_quick_and_the_thorough_way() -> None:
     @settings(max_examples=2000, deadline=None, derandomize=True, database=None)
     @given(damaged_bodies(), st.none() | st.just("key") | keys)
     def agree(body: bytes, key: str | None) -> None:
-        quick = _parse_plain(body, "the-id", key)
-        ways["thorough" if quick is None else "quick"] += 1
-        if quick is not None:
-            assert quick == _parse_thoroughly(body, "the-id", key, FixedClock())
+        ways[read_both_ways(body, key)] += 1
 
     agree()
 
