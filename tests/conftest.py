@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+from tests.support.counts import counted, pytest_terminal_summary
 from tests.support.postgres import (
     database_url,
     empty_database_url,
@@ -11,6 +12,7 @@ from tests.support.postgres import (
 )
 
 __all__ = [
+    "counted",
     "database_url",
     "empty_database_url",
     "migrated_template",
@@ -18,4 +20,5 @@ __all__ = [
     "postgres_16",
     "postgres_16_url",
     "postgres_server",
+    "pytest_terminal_summary",
 ]

@@ -43,8 +43,10 @@ class Program:
 
 
 @contextlib.contextmanager
-def program(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
-    """`python -m …` until the end of the block, where it is killed if it still runs."""
+def program(
+    *arguments: str, environment: Mapping[str, str] | None = None, says: str = " listening on http://"
+) -> Iterator[Program]:
+    """`python -m …` until the end of the block, where it is killed if it still runs; `says` on its first line."""
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=subprocess.PIPE,
@@ -60,7 +62,7 @@ def program(*arguments: str, environment: Mapping[str, str] | None = None) -> It
     reader.start()
     try:
         line = process.stdout.readline()
-        if " listening on http://" not in line:
+        if says not in line:
             process.wait(WAIT_SECONDS)
             reader.join(WAIT_SECONDS)
             raise AssertionError(f"it did not start: {line!r} {''.join(log)}")
@@ -83,14 +85,30 @@ def api_program(
     **settings: object,
 ) -> Iterator[Program]:
     """`ordertrail api`, with settings by their names in `Settings`."""
-    environment = {
+    environment = _environment(database_url, data_dir, exchange_url, settings)
+    with program("ordertrail", "api", "--port", "0", *arguments, environment=environment) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def reconcile_program(
+    database_url: str, data_dir: Path, *, exchange_url: str | None = None, **settings: object
+) -> Iterator[Program]:
+    """`ordertrail reconcile`, likewise; it listens nowhere."""
+    environment = _environment(database_url, data_dir, exchange_url, settings)
+    with program("ordertrail", "reconcile", environment=environment, says="reconcile started") as running:
+        yield running
+
+
+def _environment(
+    database_url: str, data_dir: Path, exchange_url: str | None, settings: Mapping[str, object]
+) -> dict[str, str]:
+    return {
         "ORDERTRAIL_DATABASE_URL": database_url,
         "ORDERTRAIL_DATA_DIR": str(data_dir),
         **({} if exchange_url is None else {"ORDERTRAIL_EXCHANGE_URL": exchange_url}),
         **{f"ORDERTRAIL_{name.upper()}": str(value) for name, value in settings.items()},
     }
-    with program("ordertrail", "api", "--port", "0", *arguments, environment=environment) as running:
-        yield running
 
 
 @contextlib.contextmanager
