@@ -402,9 +402,9 @@ class _SettledCase(_Case):
                 yield f"{order_id}: was to be canceled, and is forgotten with {sorted(self.rows[order_id])}"
 
     def answers_about_nothing(self) -> Iterator[str]:
-        told = {str(answer.order_id) for answer in self.answers if answer.status in (201, 409, 500)}
-        for order_id in sorted(told - self.rows.keys()):
-            yield f"{order_id}: a client was told of it, and there is no such order"
+        for answer in self.answers:
+            if answer.status in (201, 409, 500) and answer.order_id not in self.rows:
+                yield f"{answer.order_id}: a client was told of it, and there is no such order: {answer.body}"
 
     def answers_no_longer_true(self) -> Iterator[str]:
         for answer in self._answered(201) + self._answered(500):
