@@ -22,7 +22,7 @@ from tests.support.postgres import execute
 from tests.support.proxy import Proxy, When, exchange_proxy, postgres_proxy
 from tests.support.site import DEADLINE_SECONDS, Site, site
 
-CLIENTS = 8
+CLIENTS = 5
 CLIENT_SECONDS = 10
 TIMES_AGAIN = 3
 FOR_GOOD = 1_000_000

@@ -104,7 +104,6 @@ class Torment:
                 await actor.kill()
             await actor.gone()
             self.kills[name if action == "stop" else f"{name} at {point}"] += 1
-        await start()
 
     async def anywhere(self, name: str, start: Callable[..., Awaitable[Actor]], count: int) -> None:
         """Killed, and now and then stopped for a while first."""
@@ -235,7 +234,8 @@ async def torment_all(torment: Torment, kills: int) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(torment.at_failpoints("reconcile", start_reconciler, reconcile_arms))
         group.create_task(torment.anywhere("reconcile", start_reconciler, counts["reconcile"]))
-        group.create_task(torment.at_failpoints("api", start_api, api_arms))
+        for _ in range(2):
+            group.create_task(torment.at_failpoints("api", start_api, api_arms))
         group.create_task(torment.anywhere("api", start_api, counts["api"]))
         group.create_task(torment.workers(counts["worker"]))
         group.create_task(torment.postgres(counts["postgres"], counts["backend"]))
