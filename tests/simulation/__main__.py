@@ -45,7 +45,7 @@ def _many(seeds: Iterable[int], workers: int) -> int:
             counts.update(result.counts)
             if result.violations:
                 failed.append(result)
-                print(f"seed {result.seed} ({result.plan.profile}): {result.violations}", flush=True)
+                print(f"seed {result.seed} ({result.plan.profile}): {result.violations[:3]}", flush=True)
     seconds = time.monotonic() - start
     print(summary(counts, seconds))
     print(f"{len(failed)} seeds failed")

@@ -22,6 +22,7 @@ from ordertrail.doubts import ClaimedSend
 from ordertrail.journal import Journal
 from ordertrail.placement import place_order
 from ordertrail.placement.place_order import Failed, Placed, Placing
+from ordertrail.postgres import doubt_statements, statements
 from ordertrail.reconciliation import reconcile
 from ordertrail.reconciliation.reconcile import Reconciler
 from ordertrail.rows import KeyTaken
@@ -29,7 +30,9 @@ from ordertrail.sending import Sender
 from ordertrail.shared_commits import SharedCommits
 from ordertrail.venues.simulated import translation
 from simulated_exchange import results
+from tests.simulation import tables as tables_module
 from tests.simulation.network import ExchangeWire
+from tests.simulation.tables import STATEMENTS
 
 CANARIES: dict[str, Callable[[], Any]] = {}
 
@@ -109,18 +112,6 @@ def unique_while_open_trusted() -> Iterator[None]:
 
     def safe_resend(doubt: Any, capabilities: Any, rules: Any) -> Any:
         return Resend() if capabilities.client_order_id_unique == "while_open" else original(doubt, capabilities, rules)
-
-    with patch.object(settling, "_safe_resend", safe_resend):
-        yield
-
-
-@canary
-def uniqueness_trusted_beyond_its_time() -> Iterator[None]:
-    original = settling._safe_resend
-
-    def safe_resend(doubt: Any, capabilities: Any, rules: Any) -> Any:
-        is_for_a_time = not isinstance(capabilities.client_order_id_unique, str)
-        return Resend() if is_for_a_time else original(doubt, capabilities, rules)
 
     with patch.object(settling, "_safe_resend", safe_resend):
         yield
@@ -362,4 +353,106 @@ def unknown_recorded_as_not_sent() -> Iterator[None]:
         return original(answer)
 
     with patch.object(reconcile, "_recorded", recorded):
+        yield
+
+
+@canary
+def no_fence() -> Iterator[None]:
+    """Whoever held an order once concludes and claims, however long ago that was."""
+    original = dict(STATEMENTS)
+
+    def without_fence(sql: str) -> Any:
+        name, run = original[sql]
+
+        def forgetful(tables: Any, now: datetime, ids: Any, fences: Any, *rest: Any) -> Any:
+            newest = [tables.doubts[order_id].fence if order_id in tables.doubts else 0 for order_id in ids]
+            return run(tables, now, ids, newest, *rest)
+
+        return name, forgetful
+
+    changed = {sql: without_fence(sql) for sql in (doubt_statements.CONCLUDE, doubt_statements.CLAIM_SENDS)}
+    with patch.dict(STATEMENTS, changed):
+        yield
+
+
+@canary
+def spooled_orders_replayed_as_sendable() -> Iterator[None]:
+    name, run = STATEMENTS[statements.REPLAY]
+
+    def replay(tables: Any, now: datetime, *columns: Any) -> Any:
+        columns = (*columns[:9], [None for _ in columns[9]], *columns[10:])
+        statuses = ["INITIATED" for _ in columns[8]]
+        result = run(tables, now, *columns[:8], statuses, *columns[9:])
+        for order_id in columns[0]:
+            row = tables.orders.get(order_id, {}).get("INITIATED")
+            if row is not None:
+                row["place_by"] = row["place_by"] or now + timedelta(seconds=20)
+        return result
+
+    with patch.dict(STATEMENTS, {statements.REPLAY: (name, replay)}):
+        yield
+
+
+@canary
+def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
+    name, run = STATEMENTS[statements.INSERT_STEPS]
+
+    def insert_steps(tables: Any, now: datetime, ids: Any, statuses: Any, *rest: Any) -> Any:
+        result = run(tables, now, ids, statuses, *rest)
+        unknown = {id_ for id_, status in zip(ids, statuses, strict=True) if status == "EXCHANGE_OUTCOME_UNKNOWN"}
+        for key in [key for key, order_id in tables.keys.items() if order_id in unknown]:
+            del tables.keys[key]
+        return result
+
+    with patch.dict(STATEMENTS, {statements.INSERT_STEPS: (name, insert_steps)}):
+        yield
+
+
+@canary
+def the_key_is_not_claimed_with_the_order() -> Iterator[None]:
+    with patch.object(tables_module, "_claim_keys", lambda tables, keys: {order_id for _, order_id in keys}):
+        yield
+
+
+@canary
+def discovery_by_a_cursor_over_time() -> Iterator[None]:
+    """What becomes visible behind the cursor is never looked at."""
+    name, run = STATEMENTS[doubt_statements.TAKE_IN]
+
+    def take_in(tables: Any, now: datetime, batches_max: int) -> Any:
+        cursor = getattr(take_in, "cursor", (None, now))
+        if cursor[0] is not tables:
+            cursor = (tables, now)
+        for number in [number for number, (due_at, _) in tables.batches.items() if due_at <= cursor[1]]:
+            del tables.batches[number]
+        take_in.cursor = (tables, now)  # type: ignore[attr-defined]
+        return run(tables, now, batches_max)
+
+    with patch.dict(STATEMENTS, {doubt_statements.TAKE_IN: (name, take_in)}):
+        yield
+
+
+@canary
+def a_cancel_that_is_asked_for_once() -> Iterator[None]:
+    original = Reconciler._cancel
+
+    async def cancel(self: Reconciler, taken: Any, doubt: Any, rows: Any, *rest: Any) -> Any:
+        verdict = await original(self, taken, doubt, rows, *rest)
+        return replace(verdict, is_settled=True)
+
+    with patch.object(Reconciler, "_cancel", cancel):
+        yield
+
+
+@canary
+def an_answer_taken_for_its_successor() -> Iterator[None]:
+    """A claim is closed before its acceptance is recorded, and the acceptance is left to the next look."""
+    original = Journal.step
+
+    async def step(self: Journal, row: Any) -> None:
+        if row.status is OrderStatus.COMPLETED and row.reason == reconcile.RESENT:
+            return
+        await original(self, row)
+
+    with patch.object(Journal, "step", step):
         yield

@@ -22,6 +22,9 @@ MORE_PROFILES = {
     "thirty_seconds": Profile(client_order_id_unique=30.0, visible_within_seconds=2.0, honours_accept_by=False),
     "never_honours": Profile(client_order_id_unique="never", visible_within_seconds=3.0),
     "never_bounded": Profile(client_order_id_unique="never", honours_accept_by=False),
+    "while_open_bounded": Profile(
+        client_order_id_unique="while_open", accepts_within_seconds=2.0, honours_accept_by=False
+    ),
 }
 ALL_PROFILES: dict[str, Profile] = {**PROFILES, **MORE_PROFILES}
 
@@ -99,7 +102,7 @@ class Dice:
         self._site = site
         self._random = site.random
         self._plan = plan
-        self._holds_long = ALL_PROFILES[plan.profile].honours_accept_by
+        self._holds_long = may_hold_long(ALL_PROFILES[plan.profile])
         self.is_healed = False
         self.is_database_away = False
 
@@ -156,8 +159,6 @@ class Dice:
                 seconds = random.random() * SETTINGS.exchange_timeout_seconds
                 return Passage(seconds, random.random() * 3)
             case _:
-                # A request may be on its way for longer than its sender waits. Where the exchange looks at its
-                # accept_by, for very long; elsewhere no longer than its promises are counted from.
                 longest = 60.0 if self._holds_long else SETTINGS.exchange_timeout_seconds
                 return Passage(random.random() * longest, back)
 
@@ -174,6 +175,15 @@ class Dice:
                 return kind
             at -= rate
         return None
+
+
+def may_hold_long(profile: Profile) -> bool:
+    """Whether a request may be on its way for longer than all promises allow, and still no order doubles.
+
+    Where ids are unique for a time only, nobody can prevent that: there a request is held no longer than its sender
+    waits. Elsewhere it comes late to an exchange that refuses it, or to an order that was never sent again.
+    """
+    return profile.honours_accept_by or isinstance(profile.client_order_id_unique, str)
 
 
 class Chaos:
@@ -205,8 +215,8 @@ class Chaos:
         site = self.site
         site.note("heal", "")
         site.database.tables.is_halted = False
-        if not site.exchange.is_up:
-            site.exchange.start()
+        site.exchange.is_out_of_reach = False
+        site.exchange.start()
         site.exchange.exchange.set_faults(Faults())
         for member in site.members:
             if member.process.is_stopped:
@@ -251,9 +261,9 @@ class Chaos:
                 await asyncio.sleep(random.random() * 10)
                 self.dice.is_database_away = False
             case "exchange away":
-                site.exchange.is_up = False
+                site.exchange.is_out_of_reach = True
                 await asyncio.sleep(random.random() * 10)
-                site.exchange.is_up = True
+                site.exchange.is_out_of_reach = False
             case "exchange killed":
                 site.exchange.kill()
                 await asyncio.sleep(random.random() * 5)

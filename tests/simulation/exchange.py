@@ -71,7 +71,12 @@ class ExchangeHost:
         )
         self.process = Process("exchange")
         self.venue = self._venue()
-        self.is_up = True
+        self.is_out_of_reach = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether somebody takes connections."""
+        return self.process.is_alive and not self.is_out_of_reach
 
     @property
     def context(self) -> contextvars.Context:
@@ -80,12 +85,12 @@ class ExchangeHost:
     def kill(self) -> None:
         """What was under way, also what was to be accepted late, is gone with it."""
         self._loop.kill(self.process)
-        self.is_up = False
 
     def start(self) -> None:
-        self.process = Process("exchange")
-        self.venue = self._venue()
-        self.is_up = True
+        """Harmless if it runs."""
+        if not self.process.is_alive:
+            self.process = Process("exchange")
+            self.venue = self._venue()
 
     def lines(self) -> list[Line]:
         """Its log, with times as the database's clock would have told them."""

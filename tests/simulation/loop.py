@@ -6,13 +6,18 @@ it is stopped, what became due waits until it goes on. Nothing here reads a cloc
 
 import asyncio
 import contextvars
+import gc
 import heapq
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from typing_extensions import override
 
 _T = TypeVar("_T")
+
+CLOSES_MAX = 20
 
 
 class Killed(BaseException):
@@ -70,6 +75,23 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self._ready.extend(process.backlog)  # type: ignore[attr-defined]
         process.backlog = []
 
+    def bury(self) -> None:
+        """End what never ended, now that nothing depends on it any more; `gc` must not have done so before."""
+        hook = sys.unraisablehook
+        sys.unraisablehook = lambda _: None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for task in asyncio.all_tasks(self):
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _close(task.get_coro())
+                self._ready.clear()  # type: ignore[attr-defined]
+                self._scheduled.clear()  # type: ignore[attr-defined]
+                self.graveyard.clear()
+                gc.collect()
+        finally:
+            sys.unraisablehook = hook
+
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
         if not ready:
@@ -113,6 +135,16 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def _note_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if "was destroyed but it is pending" not in context["message"]:
             self.exceptions.append(context)
+
+
+def _close(coroutine: Any) -> None:
+    """Some do not end at once: they catch whatever is raised in them, and go on."""
+    for _ in range(CLOSES_MAX):
+        try:
+            coroutine.close()
+        except BaseException:  # noqa: BLE001 - of a life that is over
+            continue
+        return
 
 
 def _work(done: "asyncio.Future[Any]", func: Callable[..., Any], args: tuple[Any, ...]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ordertrail.telemetry import metrics
 from simulated_exchange.faults import Faults, PlaceWeights
-from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan
+from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, may_hold_long
 from tests.simulation.clients import Clients
 from tests.simulation.evidence import evidence_of, is_settled
 from tests.simulation.loop import NothingLeft
@@ -153,15 +153,11 @@ class Script:
     def _exchange_leaves(self, kind: str) -> None:
         exchange, loop = self._site.exchange, self._site.loop
         if kind == "away":
-            exchange.is_up = False
-            loop.call_later(5.0, setattr, exchange, "is_up", True, context=self._site.world)  # noqa: FBT003
-        elif exchange.is_up:
+            exchange.is_out_of_reach = True
+            loop.call_later(5.0, setattr, exchange, "is_out_of_reach", False, context=self._site.world)  # noqa: FBT003
+        else:
             exchange.kill()
-            loop.call_later(5.0, self._exchange_returns, context=self._site.world)
-
-    def _exchange_returns(self) -> None:
-        if not self._site.exchange.is_up:
-            self._site.exchange.start()
+            loop.call_later(5.0, exchange.start, context=self._site.world)
 
     def _next_place(self, kind: str) -> None:
         """The request that is on its way meets this fault, and no other does."""
@@ -264,7 +260,7 @@ def tell(case: Case, *, keep_trace: bool = False) -> Told:
     if keep_trace:
         site.trace = []
     clients = Clients(site)
-    script = Script(site, dict(case.faults), holds_long=profile.honours_accept_by)
+    script = Script(site, dict(case.faults), holds_long=may_hold_long(profile))
     chaos = Chaos(site, Plan(case.profile), fates=script)
     before = invariants_broken()
     violations: list[str] = []
@@ -287,9 +283,9 @@ def tell(case: Case, *, keep_trace: bool = False) -> Told:
             violations.append("everybody waits for something that cannot come")
         evidence = evidence_of(site)
         report, settled = check(evidence, clients.answers), check_settled(evidence, clients.answers)
-    violations += dict.fromkeys(report.violations + settled.violations)
-    if invariants_broken() != before:
-        violations.append("the service counted a broken invariant of its own")
+        violations += dict.fromkeys(report.violations + settled.violations)
+        if invariants_broken() != before:
+            violations.append("the service counted a broken invariant of its own")
     return Told(violations, script.crossings, script.hits, site.trace or [], report.counts["placed"])
 
 

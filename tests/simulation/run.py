@@ -59,9 +59,9 @@ def run_plan(seed: int, plan: Plan, random: Random, *, keep_trace: bool = False)
         except NothingLeft:
             violations.append("everybody waits for something that cannot come")
         violations += _check(site, clients.answers)
-    violations += [f"raised: {context}" for context in site.loop.exceptions if "exception" in context]
-    if invariants_broken() != broken_before:
-        violations.append("the service counted a broken invariant of its own")
+        violations += [f"raised: {context}" for context in site.loop.exceptions if "exception" in context]
+        if invariants_broken() != broken_before:
+            violations.append("the service counted a broken invariant of its own")
     site.counts["runs"] += 1
     site.counts["calm runs"] += plan.is_calm
     return Result(seed, plan, violations, site.counts, site.trace_hash, site.trace or [])

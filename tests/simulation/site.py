@@ -6,6 +6,7 @@ what touches the world is simulated: clocks, the database, the wires, threads. T
 
 import asyncio
 import contextvars
+import gc
 import os
 import shutil
 import tempfile
@@ -174,12 +175,21 @@ class Site:
         for name in FAILPOINTS:
             failpoints.arm(name, lambda name=name: self.reach(name))  # type: ignore[misc]
         asyncio.set_event_loop(self.loop)
+        # What is collected runs its `finally`s: not in the middle of a run, nor of the next one.
+        collects = gc.isenabled()
+        gc.disable()
+        gc.freeze()  # what is there already need not be looked through at the end of each run
         try:
             yield
         finally:
             failpoints.disarm()
             for member in self.members:
                 member.close_files()
+            self.members.clear()
+            self.loop.bury()
+            gc.unfreeze()
+            if collects:
+                gc.enable()
             spool.os, spool.uuid = outside
             asyncio.set_event_loop(None)
             shutil.rmtree(self.folder, ignore_errors=True)
