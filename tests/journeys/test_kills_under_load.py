@@ -25,7 +25,9 @@ from tests.support.site import DEADLINE_SECONDS, FORGIVES_NOTHING, Actor, Site, 
 KILLS = int(os.environ.get("ORDERTRAIL_KILLS", "30"))
 KILLS_AT_ONCE_MAX = 40
 SOAK_ORDERS = int(os.environ.get("ORDERTRAIL_SOAK_ORDERS", "0"))
-SOAK_SECONDS = (1.0, 5.0)
+# Between two blows: with those that wake what was stopped, a kill comes every 1 to 5 s.
+SOAK_SECONDS = (0.5, 3.0)
+SOAK_CLIENTS = 16
 SOAK_SECONDS_MAX = 2 * 3600
 
 JOURNEYS = -(-KILLS // KILLS_AT_ONCE_MAX)
@@ -180,9 +182,16 @@ class Torment:
             )
 
     async def _backend(self, *, is_stopped_first: bool) -> None:
-        await until(self.site.backends, timeout_seconds=DEADLINE_SECONDS)
-        for backend in self.chance.sample(self.site.backends(), 1):
-            with contextlib.suppress(psutil.NoSuchProcess):
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            found[:] = self.site.backends()
+            return bool(found)
+
+        while True:
+            await until(look, timeout_seconds=DEADLINE_SECONDS)
+            backend = self.chance.choice(found)
+            with contextlib.suppress(psutil.NoSuchProcess):  # for connections come and go
                 if is_stopped_first:
                     backend.suspend()
                     self.stops["backend"] += 1
@@ -190,6 +199,7 @@ class Torment:
                     backend.resume()
                 backend.kill()
                 self.kills["backend"] += 1
+                return
 
     async def exchange(self, count: int) -> None:
         """With its memory of what it had accepted on disk."""
@@ -307,7 +317,7 @@ async def test_soak(tmp_path: Path, counted: Count) -> None:
     chance = random.Random()
     with site(tmp_path, faults=FAULTS) as place:
         async with session(timeout_seconds=CLIENT_SECONDS) as client, asyncio.TaskGroup() as group:
-            load = Load(client, orders(INSTRUMENTS, prefix="soak"), place.doors, chance)
+            load = Load(client, orders(INSTRUMENTS, prefix="soak"), place.doors, chance, clients=SOAK_CLIENTS)
             torment = Torment(place, load, chance, by_time(chance), is_over=lambda: load.begun >= SOAK_ORDERS)
             placing = group.create_task(load.run())
             await torment_all(torment, SOAK_SECONDS_MAX)
