@@ -1,0 +1,73 @@
+"""The simulated database as the operations on rows see it: `Rows`, `DoubtRows` and `SweepRows` on tables in memory.
+
+The operations themselves are PostgreSQL's own; what lies below them are the statements of `tables.py`. So an operation
+that is several transactions in PostgreSQL is as many here, and its failures between them are the same.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar, cast
+
+from ordertrail.postgres.database import Database
+from ordertrail.postgres.doubts import PostgresDoubts
+from ordertrail.postgres.rows import PostgresRows
+from ordertrail.postgres.switch import is_halted
+from ordertrail.rows import Windows
+from tests.simulation import tables
+from tests.simulation.tables import Connection, Tables
+
+T = TypeVar("T")
+
+
+class Direct:
+    """A connection on which nothing goes wrong."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+
+    async def transact(self, name: str, work: Callable[[datetime], T]) -> T:
+        """Run `work` after everybody else has had a turn."""
+        await asyncio.sleep(0)
+        return work(self._now())
+
+
+class SimulatedDatabase:
+    """The server: its tables outlive whoever is connected. `now` is its clock."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._server = tables.SimulatedDatabase()
+
+    @property
+    def tables(self) -> Tables:
+        """Everything that is committed, to be read."""
+        return self._server.tables
+
+    @property
+    def is_halted(self) -> bool:
+        """The operator's switch."""
+        return self.tables.is_halted
+
+    @is_halted.setter
+    def is_halted(self, halted: bool) -> None:
+        self.tables.is_halted = halted
+
+    def direct(self) -> Direct:
+        """A connection without faults."""
+        return Direct(self._now)
+
+    def rows(self, windows: Windows, connection: Connection) -> PostgresRows:
+        """`Rows` over a connection."""
+        return PostgresRows(self._over(connection), windows)
+
+    def doubts(self, connection: Connection) -> PostgresDoubts:
+        """`DoubtRows` and `SweepRows` over a connection."""
+        return PostgresDoubts(self._over(connection))
+
+    async def halted(self, connection: Connection) -> bool:
+        """The switch, asked for over a connection."""
+        return await is_halted(self._over(connection))
+
+    def _over(self, connection: Connection) -> Database:
+        return cast("Database", self._server.session(connection))
