@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
+from ordertrail.domain.errors import DatabaseAnswered
+from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus
 from ordertrail.postgres import doubt_statements, statements, switch
 
@@ -91,7 +93,12 @@ class Session:
     async def fetch(self, sql: str, *arguments: Any) -> list[Record]:
         """One statement, one transaction."""
         name, run = STATEMENTS[sql]
-        return await self._connection.transact(name, lambda now: run(self._tables, now, *arguments))
+
+        def work(now: datetime) -> list[Record]:
+            _bind(arguments)
+            return run(self._tables, now, *arguments)
+
+        return await self._connection.transact(name, work)
 
     async def fetch_in_order(self, *calls: tuple[str, Sequence[Any]]) -> list[Record]:
         """Several statements in one transaction; returns what the last one does."""
@@ -99,11 +106,46 @@ class Session:
 
         def work(now: datetime) -> list[Record]:
             records: list[Record] = []
+            # Every statement refuses what it refuses before it writes anything, so that there is nothing to roll back.
+            # What the later ones of a transaction may refuse is all in their arguments.
+            for _, arguments in chosen:
+                _bind(arguments)
             for (_, run), arguments in chosen:
                 records = run(self._tables, now, *arguments)
             return records
 
         return await self._connection.transact(chosen[-1][0][0], work)
+
+
+def _bind(arguments: Sequence[Any]) -> None:
+    """Refuse values that PostgreSQL cannot have."""
+    for argument in arguments:
+        for value in argument if isinstance(argument, list) else (argument,):
+            if isinstance(value, str):
+                _bind_text(value)
+            # Of the integers in arrays only fences are wider, and no run gets so far.
+            elif isinstance(value, int) and isinstance(argument, list) and not -QUANTITY_MAX <= value <= QUANTITY_MAX:
+                raise DatabaseAnswered("22000", "value out of int32 range")
+
+
+def _bind_text(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DatabaseAnswered("22000", f"invalid input for query argument: {error}") from error
+    if "\x00" in text:
+        raise DatabaseAnswered("22021", 'invalid byte sequence for encoding "UTF8": 0x00')
+
+
+def _need_distinct(ids: Sequence[str]) -> None:
+    if len(set(ids)) < len(ids):
+        raise DatabaseAnswered("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time")
+
+
+def _need_limit(limit: int) -> None:
+    if limit < 0:
+        raise DatabaseAnswered("2201W", "LIMIT must not be negative")
 
 
 def _plain(moment: datetime) -> datetime:
@@ -213,6 +255,7 @@ def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., li
 
 
 def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
+    _need_distinct(ids)
     for order_id in sorted(ids):
         if order_id in tables.doubts:
             _reopen(tables, now, order_id)
@@ -296,7 +339,7 @@ def _initiated_times(tables: Tables, _now: datetime, ids: Sequence[str]) -> list
 
 
 def _insert_completed(tables: Tables, now: datetime, ids: Sequence[str], exchange_ids: Sequence[str]) -> list[Record]:
-    rows = sorted(zip(ids, exchange_ids, strict=True))
+    rows = sorted(zip(ids, exchange_ids, strict=True), key=lambda row: row[0])
     return [
         {"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)
     ]
@@ -338,6 +381,7 @@ def _read_order(tables: Tables, now: datetime, order_id: str) -> list[Record]:
 
 
 def _take_in(tables: Tables, now: datetime, batches_max: int) -> list[Record]:
+    _need_limit(batches_max)
     due = sorted((due_at, number) for number, (due_at, _) in tables.batches.items() if due_at <= now)[:batches_max]
     unsettled = set()
     for _, number in due:
@@ -360,6 +404,7 @@ def _take_in(tables: Tables, now: datetime, batches_max: int) -> list[Record]:
 
 
 def _take(tables: Tables, now: datetime, doubts_max: int, lease_seconds: float) -> list[Record]:
+    _need_limit(doubts_max)
     due = sorted(
         (doubt.next_at, number, order_id)
         for number, (order_id, doubt) in enumerate(tables.doubts.items())
@@ -407,7 +452,7 @@ def _conclude(
     seen: Sequence[str],
     *rows: Sequence[Any],
 ) -> list[Record]:
-    held = {}
+    held: dict[str, tuple[_Doubt, list[Any]]] = {}
     for order_id, fence, *verdict in zip(ids, fences, settled, seconds, seen, strict=True):
         doubt = tables.doubts.get(order_id)
         if doubt is not None and doubt.fence == fence and doubt.settled_at is None:
@@ -433,12 +478,12 @@ def _claim_sends(
     send_seconds: float,
     answer_seconds: float,
 ) -> list[Record]:
-    claimed = []
+    claims: dict[str, _Attempt] = {}
     for order_id, fence, send_by_max in sorted(zip(ids, fences, send_by_maxima, strict=True), key=lambda each: each[0]):
         doubt = tables.doubts.get(order_id)
         rows = tables.orders.get(order_id, {})
         initiated = rows.get("INITIATED")
-        attempts = tables.attempts.setdefault(order_id, {})
+        attempts = tables.attempts.get(order_id, {})
         if doubt is None or doubt.fence != fence or doubt.settled_at is not None or initiated is None:
             continue
         place_by = initiated["place_by"]
@@ -452,28 +497,39 @@ def _claim_sends(
         if order_id in tables.cancels or tables.is_halted or is_claimed or is_final:
             continue
         limits = [now + _seconds(send_seconds), place_by] + ([] if send_by_max is None else [send_by_max])
+        if order_id in claims:
+            raise DatabaseAnswered("23505", "two claims to the same number")
         send_by = min(limits)
+        claims[order_id] = _Attempt(fence, claimed_by, send_by, send_by + _seconds(answer_seconds))
+    records = []
+    for order_id, claim in claims.items():
+        attempts = tables.attempts.setdefault(order_id, {})
         number = 1 + max(attempts, default=1)
-        attempts[number] = _Attempt(fence, claimed_by, send_by, send_by + _seconds(answer_seconds))
-        claimed.append(
+        attempts[number] = claim
+        records.append(
             {
                 "order_id": order_id,
                 "number": number,
-                "send_by": send_by,
-                "accept_by": attempts[number].accept_by,
-                "seconds_left": (send_by - now).total_seconds(),
+                "send_by": claim.send_by,
+                "accept_by": claim.accept_by,
+                "seconds_left": (claim.send_by - now).total_seconds(),
             }
         )
-    return claimed
+    return records
 
 
 def _record_answers(tables: Tables, _now: datetime, *columns: Any) -> list[Record]:
-    for order_id, number, answer, reason, exchange_order_id in zip(*columns, strict=True):
+    answers = list(zip(*columns, strict=True))
+    for order_id, number, *_ in answers:
+        if number not in tables.attempts.get(order_id, {}):
+            raise DatabaseAnswered("23503", "the answer has no attempt")
+    for order_id, number, answer, reason, exchange_order_id in answers:
         tables.answers.setdefault((order_id, number), (str(answer), reason, exchange_order_id))
     return []
 
 
 def _wake(tables: Tables, now: datetime, doubts_max: int) -> list[Record]:
+    _need_limit(doubts_max)
     waiting = [
         doubt for doubt in tables.doubts.values() if doubt.settled_at is None and doubt.next_at > now and doubt.tries > 0
     ][:doubts_max]
@@ -484,6 +540,7 @@ def _wake(tables: Tables, now: datetime, doubts_max: int) -> list[Record]:
 
 
 def _reopen_all(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
+    _need_distinct(ids)
     for order_id in sorted(ids):
         _reopen(tables, now, order_id)
     return [{} for _ in ids]
@@ -511,6 +568,7 @@ def _counts(tables: Tables, now: datetime) -> list[Record]:
 
 
 def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
+    _need_limit(limit)
     statuses = list(_RANK)
     doubts = sorted(
         (doubt.since, order_id) for order_id, doubt in tables.doubts.items() if doubt.settled_at is None
@@ -595,8 +653,8 @@ def _resolve(tables: Tables, now: datetime, order_id: str, status: str, reason: 
     )
     if doubt is None or doubt.settled_at is not None or _rank(tables, order_id) != _UNRESOLVED or is_under_way:
         return []
-    told = max((row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"]), default=None)
-    _append(tables, now, order_id, status, reason, told)
+    told = [row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"] is not None]
+    _append(tables, now, order_id, status, reason, max(told, default=None))
     doubt.settled_at = now if str(status) == "NOT_PLACED" else None
     doubt.next_at = now
     doubt.fence += 1
