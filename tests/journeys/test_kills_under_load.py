@@ -158,12 +158,14 @@ class Torment:
 
     async def postgres(self, count: int, backends: int) -> None:
         """The postmaster, so that it recovers; some of its backends, which makes it restart all of them."""
-        for number in range(count + backends):
+        victims = ["postgres"] * count + ["backend"] * backends
+        self.chance.shuffle(victims)
+        for number, victim in enumerate(victims):
             await self.turn()
             await self.turn()
             if self.is_over():
                 break
-            if number < backends:
+            if victim == "backend":
                 await self._backend(is_stopped_first=number % 2 == 1)
                 continue
             await self.site.kill_postgres()
