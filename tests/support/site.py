@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,6 +112,8 @@ class Site:
     exchange_url: str = field(init=False)
     database_url: str = field(init=False)
     actors: list[Actor] = field(default_factory=list)
+    closing: threading.Lock = field(default_factory=threading.Lock)
+    is_closed: bool = False
 
     def __post_init__(self) -> None:
         self.exchange = self._start_exchange()
@@ -144,9 +147,19 @@ class Site:
 
     def _actor(self, program: Program, door: Door | None, stack: contextlib.ExitStack) -> Actor:
         actor = Actor(program, door, stack.pop_all())
-        self.stack.callback(actor._stack.close)
+        with self.closing:
+            if self.is_closed:
+                # A test that failed did not wait for its start.
+                actor._stack.close()
+            else:
+                self.stack.callback(actor._stack.close)
         self.actors.append(actor)
         return actor
+
+    def close(self) -> None:
+        """Whatever starts from now on is ended at once."""
+        with self.closing:
+            self.is_closed = True
 
     def _start_exchange(self, *arguments: str) -> Actor:
         profile, faults = json.dumps(self.profile), json.dumps(self.faults)
@@ -232,4 +245,8 @@ def site(
     """PostgreSQL and the exchange run; nothing of ours does yet."""
     with temporary_postgres() as postgres, contextlib.ExitStack() as stack:
         run(migrate(postgres.url))
-        yield Site(postgres, folder, profile, faults or {}, {**SETTINGS, **settings}, stack)
+        place = Site(postgres, folder, profile, faults or {}, {**SETTINGS, **settings}, stack)
+        try:
+            yield place
+        finally:
+            place.close()
