@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: runs seeds, canaries and the matrix of faults; says what was done and what was found."""
+"""`python -m tests.simulation`: runs seeds, canaries or the matrix of faults; says what was done and found."""
 
 import argparse
 import os

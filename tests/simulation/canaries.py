@@ -5,7 +5,7 @@ make, and most have made. It says in words what is wrong; `plan` narrows the run
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -34,17 +34,30 @@ from tests.simulation import tables as tables_module
 from tests.simulation.network import ExchangeWire
 from tests.simulation.tables import STATEMENTS
 
-CANARIES: dict[str, Callable[[], Any]] = {}
+
+@dataclass(frozen=True)
+class Canary:
+    """`broken` is the context in which the mistake is there; `focus` what of a plan must be so that it can show."""
+
+    name: str
+    broken: Callable[[], Any]
+    focus: Mapping[str, Any]
 
 
-def canary(make: Callable[[], Iterator[None]]) -> Callable[[], Any]:
+CANARIES: dict[str, Canary] = {}
+
+
+def canary(**focus: Any) -> Callable[[Callable[[], Iterator[None]]], None]:
     """Register a mistake under its name."""
-    made = contextmanager(make)
-    CANARIES[make.__name__] = made
-    return made
+
+    def register(make: Callable[[], Iterator[None]]) -> None:
+        name = make.__name__
+        CANARIES[name] = Canary(name, contextmanager(make), {"is_calm": False, **focus} if focus else {})
+
+    return register
 
 
-@canary
+@canary()
 def a_new_id_for_each_resend() -> Iterator[None]:
     original = Sender.send_and_ask
     sends = iter(range(10**9))
@@ -59,7 +72,7 @@ def a_new_id_for_each_resend() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def a_server_error_taken_for_a_refusal() -> Iterator[None]:
     original = translation.answer_of
 
@@ -70,7 +83,7 @@ def a_server_error_taken_for_a_refusal() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def a_timeout_taken_for_not_sent() -> Iterator[None]:
     original = ExchangeWire.place
 
@@ -82,7 +95,7 @@ def a_timeout_taken_for_not_sent() -> Iterator[None]:
         yield
 
 
-@canary
+@canary(exchange={"throttle": 0.1, "lost": 0.1}, events=("stop", "kill"))
 def a_resend_without_a_claim() -> Iterator[None]:
     async def claim(self: Reconciler, wanted: Sequence[Any]) -> Any:
         now = datetime.now(UTC)
@@ -91,22 +104,22 @@ def a_resend_without_a_claim() -> Iterator[None]:
     async def record(self: Any, answers: Sequence[Any]) -> Any:
         return [None for _ in answers]
 
-    def __init__(self: Reconciler, doubts: Any, *arguments: Any, **named: Any) -> None:
+    def init(self: Reconciler, doubts: Any, *arguments: Any, **named: Any) -> None:
         original(self, doubts, *arguments, **named)
         self._answers._write = lambda answers: record(self, answers)
 
     original = Reconciler.__init__
-    with patch.object(Reconciler, "_claim", claim), patch.object(Reconciler, "__init__", __init__):
+    with patch.object(Reconciler, "_claim", claim), patch.object(Reconciler, "__init__", init):
         yield
 
 
-@canary
+@canary()
 def absence_believed_at_once() -> Iterator[None]:
     with patch.object(settling, "absence_counts_from", lambda doubt, *_: doubt.created_at):
         yield
 
 
-@canary
+@canary(profile="while_open_bounded", network={"held": 0.25}, exchange={"late": 0.1})
 def unique_while_open_trusted() -> Iterator[None]:
     original = settling._safe_resend
 
@@ -117,13 +130,13 @@ def unique_while_open_trusted() -> Iterator[None]:
         yield
 
 
-@canary
+@canary(profile="never_bounded", network={"held": 0.25})
 def resend_where_nothing_makes_it_safe() -> Iterator[None]:
     with patch.object(settling, "_safe_resend", lambda *_: Resend()):
         yield
 
 
-@canary
+@canary()
 def completed_before_the_answer() -> Iterator[None]:
     original = Sender.send_and_ask
     journals: dict[Any, Journal] = {}
@@ -134,16 +147,16 @@ def completed_before_the_answer() -> Iterator[None]:
             await journal.completed(order.id, "e-1")
         return await original(self, order, send_by=send_by, accept_by=accept_by)
 
-    def __init__(self: Placing, journal: Journal, sender: Sender, *rest: Any) -> None:
+    def init(self: Placing, journal: Journal, sender: Sender, *rest: Any) -> None:
         original_init(self, journal, sender, *rest)
         journals[sender] = journal
 
     original_init = Placing.__init__
-    with patch.object(Sender, "send_and_ask", send), patch.object(Placing, "__init__", __init__):
+    with patch.object(Sender, "send_and_ask", send), patch.object(Placing, "__init__", init):
         yield
 
 
-@canary
+@canary()
 def sent_before_it_is_recorded() -> Iterator[None]:
     async def place(self: Placing, order: Order) -> Any:
         send_by = self._clock.monotonic() + self._windows.send_seconds
@@ -160,7 +173,7 @@ def sent_before_it_is_recorded() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def placed_before_completed_is_committed() -> Iterator[None]:
     async def completed(self: Journal, order_id: str, exchange_order_id: str) -> None:
         task = asyncio.ensure_future(original(self, order_id, exchange_order_id))
@@ -171,7 +184,11 @@ def placed_before_completed_is_committed() -> Iterator[None]:
         yield
 
 
-@canary
+@canary(
+    database={"lost_answer": 0.25, "lost_request": 0.25},
+    events=("spool lost", "spool lost", "database away"),
+    keyless=0.9,
+)
 def a_lost_commit_taken_for_none() -> Iterator[None]:
     original = DatabaseLost.__init__
 
@@ -182,7 +199,7 @@ def a_lost_commit_taken_for_none() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def a_repeated_request_that_sends() -> Iterator[None]:
     original = Placing.repeat
 
@@ -202,9 +219,9 @@ def a_repeated_request_that_sends() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def resend_after_not_placed() -> Iterator[None]:
-    original = reconcile.after_asking
+    original = settling.after_asking
 
     def after_asking(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
         step = original(doubt, verification, *rest, **named)
@@ -217,14 +234,17 @@ def resend_after_not_placed() -> Iterator[None]:
     def may_send(doubt: Any) -> bool:
         return not doubt.is_final
 
-    with patch.object(reconcile, "after_asking", after_asking), patch.object(settling, "_may_send", may_send):
-        with patch.object(reconcile, "before_asking", lambda doubt: None):
-            yield
+    with (
+        patch.object(reconcile, "after_asking", after_asking),
+        patch.object(settling, "_may_send", may_send),
+        patch.object(reconcile, "before_asking", lambda doubt: None),
+    ):
+        yield
 
 
-@canary
+@canary()
 def no_answer_taken_for_absence() -> Iterator[None]:
-    original = reconcile.after_asking
+    original = settling.after_asking
 
     def after_asking(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
         if isinstance(verification, NoAnswer):
@@ -235,7 +255,7 @@ def no_answer_taken_for_absence() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def no_answer_given_up_after_some_tries() -> Iterator[None]:
     original = Reconciler._carry_out
 
@@ -249,7 +269,7 @@ def no_answer_given_up_after_some_tries() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def a_doubt_forgotten_after_one_look() -> Iterator[None]:
     original = Reconciler._later
 
@@ -260,7 +280,7 @@ def a_doubt_forgotten_after_one_look() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def found_is_not_compared() -> Iterator[None]:
     def judge(self: Any, order: Order) -> bool:
         return True
@@ -284,7 +304,7 @@ def found_is_not_compared() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def the_send_window_is_not_looked_at() -> Iterator[None]:
     original = ExchangeWire.place
 
@@ -295,17 +315,28 @@ def the_send_window_is_not_looked_at() -> Iterator[None]:
         yield
 
 
-@canary
+@canary(exchange={"closed": 0.25, "error_before": 0.25})
 def a_cancel_that_does_not_forbid_sends() -> Iterator[None]:
-    with patch.object(
-        settling,
-        "_may_send",
-        lambda doubt: doubt.order.place_by is not None and doubt.now < doubt.order.place_by and not doubt.is_final,
+    name, run = STATEMENTS[doubt_statements.CLAIM_SENDS]
+
+    def claim_sends(tables: Any, *arguments: Any) -> Any:
+        wanted, tables.cancels = tables.cancels, {}
+        try:
+            return run(tables, *arguments)
+        finally:
+            tables.cancels = wanted
+
+    def may_send(doubt: Any) -> bool:
+        return doubt.order.place_by is not None and doubt.now < doubt.order.place_by and not doubt.is_final
+
+    with (
+        patch.object(settling, "_may_send", may_send),
+        patch.dict(STATEMENTS, {doubt_statements.CLAIM_SENDS: (name, claim_sends)}),
     ):
         yield
 
 
-@canary
+@canary()
 def a_batch_that_fails_as_one() -> Iterator[None]:
     async def write_batch(self: Any, batch: Any, *, deadline: float, may_have_happened: bool = False) -> None:
         try:
@@ -318,7 +349,7 @@ def a_batch_that_fails_as_one() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def not_recorded_answered_as_final() -> Iterator[None]:
     original = Placing._not_recorded
 
@@ -330,7 +361,7 @@ def not_recorded_answered_as_final() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
     original = place_order._failing_row
 
@@ -343,7 +374,7 @@ def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def unknown_recorded_as_not_sent() -> Iterator[None]:
     original = reconcile._recorded
 
@@ -356,7 +387,7 @@ def unknown_recorded_as_not_sent() -> Iterator[None]:
         yield
 
 
-@canary
+@canary(network={"silent_answer": 0.25}, events=("stop",) * 5, cancels=0.7)
 def no_fence() -> Iterator[None]:
     """Whoever held an order once concludes and claims, however long ago that was."""
     original = dict(STATEMENTS)
@@ -375,7 +406,7 @@ def no_fence() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def spooled_orders_replayed_as_sendable() -> Iterator[None]:
     name, run = STATEMENTS[statements.REPLAY]
 
@@ -393,7 +424,7 @@ def spooled_orders_replayed_as_sendable() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
     name, run = STATEMENTS[statements.INSERT_STEPS]
 
@@ -408,31 +439,26 @@ def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def the_key_is_not_claimed_with_the_order() -> Iterator[None]:
     with patch.object(tables_module, "_claim_keys", lambda tables, keys: {order_id for _, order_id in keys}):
         yield
 
 
-@canary
-def discovery_by_a_cursor_over_time() -> Iterator[None]:
-    """What becomes visible behind the cursor is never looked at."""
+@canary()
+def only_failures_are_looked_after() -> Iterator[None]:
+    """An order whose process died before it could fail is found by nobody."""
     name, run = STATEMENTS[doubt_statements.TAKE_IN]
 
     def take_in(tables: Any, now: datetime, batches_max: int) -> Any:
-        cursor = getattr(take_in, "cursor", (None, now))
-        if cursor[0] is not tables:
-            cursor = (tables, now)
-        for number in [number for number, (due_at, _) in tables.batches.items() if due_at <= cursor[1]]:
-            del tables.batches[number]
-        take_in.cursor = (tables, now)  # type: ignore[attr-defined]
+        tables.batches.clear()
         return run(tables, now, batches_max)
 
     with patch.dict(STATEMENTS, {doubt_statements.TAKE_IN: (name, take_in)}):
         yield
 
 
-@canary
+@canary()
 def a_cancel_that_is_asked_for_once() -> Iterator[None]:
     original = Reconciler._cancel
 
@@ -444,7 +470,7 @@ def a_cancel_that_is_asked_for_once() -> Iterator[None]:
         yield
 
 
-@canary
+@canary()
 def an_answer_taken_for_its_successor() -> Iterator[None]:
     """A claim is closed before its acceptance is recorded, and the acceptance is left to the next look."""
     original = Journal.step

@@ -43,6 +43,8 @@ class Plan:
     no_answer: float = 0.0
     hide_seconds: float = 0.0
     late_seconds: float = 3.0
+    cancels: float = 0.15
+    keyless: float = 0.2
     is_skewed: bool = False
     exchange_skew_us: int = 0
 
@@ -50,9 +52,11 @@ class Plan:
     def faults(self) -> Faults:
         """The exchange's own."""
         weights = PlaceWeights(accept=1.0, **self.exchange)
+        visible = ALL_PROFILES[self.profile].visible_within_seconds
+        hide_seconds = self.hide_seconds if visible is None else min(self.hide_seconds, visible)
         return Faults(
             place=weights,
-            ask=AskFaults(no_answer=self.no_answer, hide_seconds=self.hide_seconds),
+            ask=AskFaults(no_answer=self.no_answer, hide_seconds=hide_seconds),
             late_seconds=self.late_seconds,
         )
 
@@ -160,7 +164,7 @@ class Dice:
                 return Passage(seconds, random.random() * 3)
             case _:
                 longest = 60.0 if self._holds_long else SETTINGS.exchange_timeout_seconds
-                return Passage(random.random() * longest, back)
+                return Passage(self._site.hold(random.random() * longest), back)
 
     def at_failpoint(self, name: str) -> bool:
         rate = self._plan.failpoints.get(name)

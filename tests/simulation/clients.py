@@ -15,8 +15,11 @@ REPEATS_MAX = 12
 class Clients:
     """`answers` is what they saw, in the order in which they saw it."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, cancels: float = 0.15, keyless: float = 0.2) -> None:
+        """`cancels`: the share of orders that their clients want canceled; `keyless`: of those without a key."""
+        self._keyless = keyless
         self._site = site
+        self._cancels = cancels
         self.answers: list[Answer] = []
         self._keys = 0
 
@@ -33,7 +36,7 @@ class Clients:
     async def _order(self) -> None:
         random = self._site.random
         order = self._draw_order()
-        if random.random() < 0.2:
+        if random.random() < self._keyless:
             await self._post(order, None)
             return
         self._keys += 1
@@ -41,7 +44,7 @@ class Clients:
         if random.random() < 0.15:
             # A client, its proxy and its other half, all at once.
             await asyncio.gather(*(self._post(order, key) for _ in range(3)))
-        wants_cancel = random.random() < 0.15
+        wants_cancel = random.random() < self._cancels
         answer = await self._post(order, key)
         for _ in range(REPEATS_MAX):
             if wants_cancel and answer.order_id is not None and random.random() < 0.5:

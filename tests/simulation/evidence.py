@@ -1,9 +1,10 @@
 """What the checker is given of a run, and whether there is anything left that should still change."""
 
-from datetime import UTC
+from collections.abc import Iterator
+from datetime import UTC, timedelta
 
 from ordertrail.domain.trail import OrderStatus
-from tests.simulation.site import Site
+from tests.simulation.site import SETTINGS, Site
 from tests.support.checker import Evidence, Row, unreplayed
 
 
@@ -46,3 +47,23 @@ def is_settled(site: Site) -> bool:
     is_for_a_person = all(OrderStatus.UNRESOLVED in tables.orders.get(order_id, {}) for order_id in in_doubt)
     is_spooled = any(file.stat().st_size for file in site.folder.glob("*/spool/*.spool"))
     return not tables.batches and is_for_a_person and not is_spooled
+
+
+def unfounded_claims(site: Site) -> Iterator[str]:
+    """Sends after the first that nobody should have been let make; only a simulation knows when they were claimed."""
+    tables = site.database.tables
+    takes = timedelta(seconds=SETTINGS.exchange_timeout_seconds)
+    for order_id, attempts in tables.attempts.items():
+        initiated = tables.orders[order_id]["INITIATED"]
+        canceled_at = tables.cancels.get(order_id)
+        before = [(1, initiated["send_by"])]
+        for number, claim in sorted(attempts.items()):
+            if initiated["place_by"] is None or claim.claimed_at >= initiated["place_by"]:
+                yield f"{order_id}: send {number} was claimed when it was too late to send it"
+            if canceled_at is not None and claim.claimed_at > canceled_at:
+                yield f"{order_id}: send {number} was claimed after it was canceled"
+            earlier, send_by = before[-1]
+            answer = tables.answers.get((order_id, earlier))
+            if earlier > 1 and answer is None and claim.claimed_at < send_by + takes:
+                yield f"{order_id}: send {number} was claimed while send {earlier} was under way"
+            before.append((number, claim.send_by))

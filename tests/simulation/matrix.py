@@ -16,10 +16,10 @@ from ordertrail.telemetry import metrics
 from simulated_exchange.faults import Faults, PlaceWeights
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, may_hold_long
 from tests.simulation.clients import Clients
-from tests.simulation.evidence import evidence_of, is_settled
+from tests.simulation.evidence import evidence_of, unfounded_claims
 from tests.simulation.loop import NothingLeft
 from tests.simulation.network import Passage
-from tests.simulation.run import LOOK_SECONDS, SETTLE_SECONDS_MAX, invariants_broken, silence
+from tests.simulation.run import invariants_broken, settle, silence
 from tests.simulation.site import SETTINGS, Site
 from tests.support.checker import check, check_settled
 
@@ -39,7 +39,7 @@ FAILPOINT_KINDS = ("killed here", "stopped")
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where something may go wrong: the number in the story, `database`, `exchange` or `failpoint`, and what is done."""
+    """Where something may go wrong: its number, `database`, `exchange` or `failpoint`, and what is done."""
 
     number: int
     where: str
@@ -105,7 +105,7 @@ class Script:
                 return Passage(0.01, 0.01, lost_answer=True, is_silent=True)
             case "held":
                 seconds = 30.0 if self._holds_long else 0.9 * SETTINGS.exchange_timeout_seconds
-                return Passage(seconds, 0.01)
+                return Passage(self._site.hold(seconds), 0.01)
             case "away" | "exchange killed":
                 self._site.loop.call_later(0.012, self._exchange_leaves, kind, context=self._site.world)
                 return Passage(0.01, 0.01)
@@ -148,13 +148,13 @@ class Script:
 
     def _for_a_while(self, name: str) -> None:
         setattr(self, name, True)
-        self._site.loop.call_later(5.0, setattr, self, name, False, context=self._site.world)  # noqa: FBT003
+        self._site.loop.call_later(5.0, setattr, self, name, False, context=self._site.world)
 
     def _exchange_leaves(self, kind: str) -> None:
         exchange, loop = self._site.exchange, self._site.loop
         if kind == "away":
             exchange.is_out_of_reach = True
-            loop.call_later(5.0, setattr, exchange, "is_out_of_reach", False, context=self._site.world)  # noqa: FBT003
+            loop.call_later(5.0, setattr, exchange, "is_out_of_reach", False, context=self._site.world)
         else:
             exchange.kill()
             loop.call_later(5.0, exchange.start, context=self._site.world)
@@ -272,9 +272,7 @@ def tell(case: Case, *, keep_trace: bool = False) -> Told:
         await STORIES[case.story](site, clients)
         await asyncio.sleep(max(0.0, STORY_SECONDS - site.loop.time()))
         await chaos.heal()
-        deadline = site.loop.time() + SETTLE_SECONDS_MAX
-        while not is_settled(site) and site.loop.time() < deadline:
-            await asyncio.sleep(LOOK_SECONDS)
+        await settle(site)
 
     with site.in_place():
         try:
@@ -283,7 +281,7 @@ def tell(case: Case, *, keep_trace: bool = False) -> Told:
             violations.append("everybody waits for something that cannot come")
         evidence = evidence_of(site)
         report, settled = check(evidence, clients.answers), check_settled(evidence, clients.answers)
-        violations += dict.fromkeys(report.violations + settled.violations)
+        violations += dict.fromkeys([*report.violations, *settled.violations, *unfounded_claims(site)])
         if invariants_broken() != before:
             violations.append("the service counted a broken invariant of its own")
     return Told(violations, script.crossings, script.hits, site.trace or [], report.counts["placed"])

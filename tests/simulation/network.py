@@ -152,9 +152,7 @@ class ExchangeWire:
 
         def place(**_: float) -> Awaitable[Answer]:
             # How long a caller waits is no business of the other side's.
-            return self._far_end.venue.place(
-                order, send_by=float("inf"), timeout_seconds=FOR_EVER, accept_by=accept_by
-            )
+            return self._far_end.venue.place(order, send_by=float("inf"), timeout_seconds=FOR_EVER, accept_by=accept_by)
 
         answer = await self._call("place", place, timeout_seconds)
         if isinstance(answer, str):

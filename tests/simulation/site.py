@@ -20,7 +20,6 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-
 from ordertrail import failpoints, spool
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.place import PlaceOrder
@@ -99,6 +98,8 @@ class Site:
         self.members: list[Member] = []
         self.at_failpoint: Callable[[str], bool] = lambda name: False
         self.trace: list[str] | None = None
+        # Until when a request may still be on its way to the exchange.
+        self.held_until = 0.0
         self.world = contextvars.Context()
         self._hash = blake2b(digest_size=16)
         self._ids = 0
@@ -130,6 +131,11 @@ class Site:
     def trace_hash(self) -> str:
         """Equal for equal runs."""
         return self._hash.hexdigest()
+
+    def hold(self, seconds: float) -> float:
+        """A request is on its way for so long."""
+        self.held_until = max(self.held_until, self.loop.time() + seconds)
+        return seconds
 
     def new_id(self) -> str:
         """Ids in the order of their making, as UUIDv7 are."""
@@ -170,8 +176,8 @@ class Site:
     def in_place(self) -> Iterator[None]:
         """Everything that is global is ours until the end of the block."""
         files = _Files(self)
-        outside = (spool.os, spool.uuid)
-        spool.os, spool.uuid = files, SimpleNamespace(uuid4=files.unique)  # type: ignore[assignment]
+        outside = vars(spool)["os"], vars(spool)["uuid"]
+        vars(spool).update(os=files, uuid=SimpleNamespace(uuid4=files.unique))
         for name in FAILPOINTS:
             failpoints.arm(name, lambda name=name: self.reach(name))  # type: ignore[misc]
         asyncio.set_event_loop(self.loop)
@@ -190,7 +196,7 @@ class Site:
             gc.unfreeze()
             if collects:
                 gc.enable()
-            spool.os, spool.uuid = outside
+            vars(spool).update(os=outside[0], uuid=outside[1])
             asyncio.set_event_loop(None)
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -198,9 +204,7 @@ class Site:
 class Member:
     """One process of ours: an API that reconciles too, or a reconciler alone."""
 
-    def __init__(
-        self, site: Site, slot: str, generation: int, fates: Fates, *, serves: bool, wrong_by: float
-    ) -> None:
+    def __init__(self, site: Site, slot: str, generation: int, fates: Fates, *, serves: bool, wrong_by: float) -> None:
         self.site = site
         self.slot = slot
         self.serves = serves
@@ -264,9 +268,7 @@ class Member:
             chance=Random(site.random.random()),
         )
         sweep = Sweep(self.doubts, sender, venue="simulated", rest_seconds=settings.sweep_interval_seconds)
-        self.schedule = Schedule(
-            reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds
-        )
+        self.schedule = Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
         router = cancel_router(self.rows, self.doubts, self.schedule.nudge, lambda body: repr(body).encode())
         self._cancel_order: Callable[[str], Any] = router.routes[0].endpoint  # type: ignore[attr-defined]
 
@@ -421,5 +423,3 @@ class _Files:
         """Instead of a random UUID: names that are not the same twice, and sort in the order of their making."""
         self._count += 1
         return SimpleNamespace(hex=f"{self._count:08d}")
-
-

@@ -49,6 +49,7 @@ class _Doubt:
 class _Attempt:
     fence: int
     claimed_by: str
+    claimed_at: datetime
     send_by: datetime
     accept_by: datetime
 
@@ -293,8 +294,12 @@ def _insert_unsent(tables: Tables, now: datetime, *columns: Any) -> list[Record]
 
 
 def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
-    (ids, types, sides, instruments, prices, quantities, keys, _, statuses, reasons, exchange_ids, not_recorded) = columns
-    first = [(key, order_id) for key, order_id, status in zip(keys, ids, statuses, strict=True) if status == "INITIATED"]
+    (ids, types, sides, instruments, prices, quantities, keys, _, statuses, reasons, exchange_ids, not_recorded) = (
+        columns
+    )
+    first = [
+        (key, order_id) for key, order_id, status in zip(keys, ids, statuses, strict=True) if status == "INITIATED"
+    ]
     claimed = _claim_keys(tables, first)
     replayed = set()
     was_sent_later = {order_id: bool(tables.attempts.get(order_id)) for order_id in ids}
@@ -340,9 +345,7 @@ def _initiated_times(tables: Tables, _now: datetime, ids: Sequence[str]) -> list
 
 def _insert_completed(tables: Tables, now: datetime, ids: Sequence[str], exchange_ids: Sequence[str]) -> list[Record]:
     rows = sorted(zip(ids, exchange_ids, strict=True), key=lambda row: row[0])
-    return [
-        {"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)
-    ]
+    return [{"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)]
 
 
 def _insert_steps(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
@@ -500,7 +503,7 @@ def _claim_sends(
         if order_id in claims:
             raise DatabaseAnswered("23505", "two claims to the same number")
         send_by = min(limits)
-        claims[order_id] = _Attempt(fence, claimed_by, send_by, send_by + _seconds(answer_seconds))
+        claims[order_id] = _Attempt(fence, claimed_by, now, send_by, send_by + _seconds(answer_seconds))
     records = []
     for order_id, claim in claims.items():
         attempts = tables.attempts.setdefault(order_id, {})
@@ -531,7 +534,9 @@ def _record_answers(tables: Tables, _now: datetime, *columns: Any) -> list[Recor
 def _wake(tables: Tables, now: datetime, doubts_max: int) -> list[Record]:
     _need_limit(doubts_max)
     waiting = [
-        doubt for doubt in tables.doubts.values() if doubt.settled_at is None and doubt.next_at > now and doubt.tries > 0
+        doubt
+        for doubt in tables.doubts.values()
+        if doubt.settled_at is None and doubt.next_at > now and doubt.tries > 0
     ][:doubts_max]
     for doubt in waiting:
         doubt.next_at = now
@@ -570,9 +575,9 @@ def _counts(tables: Tables, now: datetime) -> list[Record]:
 def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
     _need_limit(limit)
     statuses = list(_RANK)
-    doubts = sorted(
-        (doubt.since, order_id) for order_id, doubt in tables.doubts.items() if doubt.settled_at is None
-    )[:limit]
+    doubts = sorted((doubt.since, order_id) for order_id, doubt in tables.doubts.items() if doubt.settled_at is None)[
+        :limit
+    ]
     return [
         {
             "order_id": order_id,
