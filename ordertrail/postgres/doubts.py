@@ -91,7 +91,7 @@ class PostgresDoubts:
         return len(await self._database.fetch(statements.WAKE, doubts_max))
 
     async def reopen(self, order_ids: Sequence[str]) -> int:
-        return len(await self._database.fetch(statements.REOPEN, list(order_ids)))
+        return len(await self._database.fetch(statements.REOPEN, list(dict.fromkeys(order_ids))))
 
     async def request_cancel(self, order_id: str) -> bool:
         return bool(await self._database.fetch(statements.REQUEST_CANCEL, order_id))

@@ -59,7 +59,7 @@ class PostgresRows:
     async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
         ids = [order.id for order in orders]
         await self._database.fetch_in_order(
-            (statements.HOLD, [ids]),
+            (statements.HOLD, [list(dict.fromkeys(ids))]),
             (statements.INSERT_UNSENT, [*_columns(orders, self._windows), NOT_RECORDED]),
         )
         there = await self._with_what_was_there(orders, {})
@@ -132,9 +132,8 @@ class PostgresRows:
             [row.exchange_order_id for _, row in rows],
             NOT_RECORDED,
         ]
-        await self._database.fetch_in_order(
-            (statements.HOLD, [[trail.order.id for trail in trails]]), (statements.REPLAY, replay)
-        )
+        ids = list(dict.fromkeys(trail.order.id for trail in trails))
+        await self._database.fetch_in_order((statements.HOLD, [ids]), (statements.REPLAY, replay))
 
     async def read(self, order_id: str) -> StoredOrder | None:
         records = await self._database.fetch(statements.READ_ORDER, order_id)
