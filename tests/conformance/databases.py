@@ -1,0 +1,243 @@
+"""The databases that the suite is run against: PostgreSQL itself, and the one of the simulation.
+
+Time passes by the suite's word alone, apart from the little that its statements take: all windows here are many times
+as long.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import asyncpg
+
+from ordertrail.doubts import DoubtRows, SweepRows
+from ordertrail.postgres.database import Database
+from ordertrail.postgres.doubts import PostgresDoubts
+from ordertrail.postgres.rows import PostgresRows
+from ordertrail.postgres.switch import is_halted, set_halted
+from ordertrail.rows import Rows, Windows
+from tests.simulation.database import SimulatedDatabase
+
+WINDOWS = Windows(send_seconds=100, accept_seconds=200, review_seconds=500, retry_seconds=1000)
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+# What a transaction takes in the simulated one, so that no two have the same time.
+STEP = timedelta(milliseconds=1)
+
+# What is kept, table by table; only columns that an operation reads or a person is shown.
+COLUMNS = {
+    "orders": (
+        "id", "status", "created_at", "type", "side", "instrument", "limit_price", "quantity", "reason",
+        "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by",
+    ),
+    "order_keys": ("client_order_id", "order_id"),
+    "order_batches": ("due_at", "order_ids"),
+    "attempts": ("order_id", "number", "fence", "claimed_by", "send_by", "accept_by"),
+    "attempt_answers": ("order_id", "number", "answer", "reason", "exchange_order_id"),
+    "doubts": ("order_id", "since", "next_at", "leased_until", "fence", "tries", "last_seen", "settled_at"),
+    "cancel_requests": ("order_id", "requested_at"),
+    "sightings": ("order_id", "exchange_order_id"),
+    "orphans": ("venue", "epoch", "client_order_id", "exchange_order_id"),
+    "sweep_positions": ("venue", "epoch", "seq", "leased_until"),
+    "venue_epochs": ("venue", "epoch", "begun_at"),
+}  # fmt: skip
+# `claimed_by` is no time.
+TIMES = {
+    table: [name for name in names if name == "since" or name.endswith(("_at", "_until", "_by"))]
+    for table, names in COLUMNS.items()
+} | {"attempts": ["send_by", "accept_by"]}
+
+APPEND_ONLY = (
+    "orders", "order_keys", "attempts", "attempt_answers", "cancel_requests", "sightings", "orphans", "venue_epochs",
+)  # fmt: skip
+
+Record = dict[str, Any]
+Contents = dict[str, list[Record]]
+
+
+class Doubts(DoubtRows, SweepRows, Protocol):
+    """Both in one, as the service has them."""
+
+
+class DatabaseSubject(Protocol):
+    """A database under test, and a hand on its clock."""
+
+    @property
+    def doubts(self) -> Doubts: ...
+
+    def rows(self, windows: Windows = WINDOWS) -> Rows: ...
+
+    async def now(self) -> datetime:
+        """The time by the database's clock."""
+        ...
+
+    async def let_pass(self, seconds: float) -> None:
+        """Afterwards all that is kept is so much older."""
+        ...
+
+    async def halt(self, *, halted: bool = True) -> None:
+        """The operator's switch."""
+        ...
+
+    async def is_halted(self) -> bool: ...
+
+    async def contents(self) -> Contents:
+        """Every row of every table, sorted; times are aware."""
+        ...
+
+    async def clear(self) -> None:
+        """Empty every table."""
+        ...
+
+
+class Postgres:
+    """The real one. `connection` is the suite's own, of the tables' owner."""
+
+    def __init__(self, database: Database, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._database = database
+        self._connection = connection
+        self.doubts: Doubts = PostgresDoubts(database)
+
+    def rows(self, windows: Windows = WINDOWS) -> Rows:
+        return PostgresRows(self._database, windows)
+
+    async def now(self) -> datetime:
+        now: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
+        return now
+
+    async def let_pass(self, seconds: float) -> None:
+        async with self._history_can_change():
+            for table, columns in TIMES.items():
+                if columns:
+                    back = ", ".join(f"{column} = {column} - $1::float8 * interval '1 second'" for column in columns)
+                    await self._connection.execute(f"UPDATE {table} SET {back}", seconds)
+
+    async def halt(self, *, halted: bool = True) -> None:
+        await set_halted(self._database, halted=halted, changed_by="suite", reason=None)
+
+    async def is_halted(self) -> bool:
+        return await is_halted(self._database)
+
+    async def contents(self) -> Contents:
+        contents = {}
+        for table, columns in COLUMNS.items():
+            names = ", ".join(f"{name}::text" if name == "status" else name for name in columns)
+            records = await self._connection.fetch(f"SELECT {names} FROM {table}")
+            contents[table] = in_order([dict(record) for record in records])
+        return contents
+
+    async def clear(self) -> None:
+        async with self._history_can_change():
+            for table in reversed(("switches", *COLUMNS)):
+                await self._connection.execute(f"DELETE FROM {table}")
+
+    @contextlib.asynccontextmanager
+    async def _history_can_change(self) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            for table in APPEND_ONLY:
+                await self._connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
+            yield
+            for table in APPEND_ONLY:
+                await self._connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER append_only")
+
+
+class Clock:
+    """Goes on a little whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self.time = BEGINNING
+
+    def now(self) -> datetime:
+        self.time += STEP
+        return self.time
+
+
+class Simulated:
+    """The simulation's, with a clock of the suite's."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._database = SimulatedDatabase(self._clock.now)
+        self._connection = self._database.direct()
+        self.doubts: Doubts = self._database.doubts(self._connection)
+
+    def rows(self, windows: Windows = WINDOWS) -> Rows:
+        return self._database.rows(windows, self._connection)
+
+    async def now(self) -> datetime:
+        return self._clock.now()
+
+    async def let_pass(self, seconds: float) -> None:
+        self._clock.time += timedelta(seconds=seconds)
+
+    async def halt(self, *, halted: bool = True) -> None:
+        self._database.is_halted = halted
+
+    async def is_halted(self) -> bool:
+        return await self._database.halted(self._connection)
+
+    async def contents(self) -> Contents:
+        tables = self._database.tables
+        rows: dict[str, list[tuple[Any, ...]]] = {
+            "order_keys": list(tables.keys.items()),
+            "order_batches": list(tables.batches.values()),
+            "attempts": [
+                (order_id, number, attempt.fence, attempt.claimed_by, attempt.send_by, attempt.accept_by)
+                for order_id, attempts in tables.attempts.items()
+                for number, attempt in attempts.items()
+            ],
+            "attempt_answers": [(*claim, *answer) for claim, answer in tables.answers.items()],
+            "doubts": [
+                (order_id, *(getattr(doubt, name) for name in COLUMNS["doubts"][1:]))
+                for order_id, doubt in tables.doubts.items()
+            ],
+            "cancel_requests": list(tables.cancels.items()),
+            "sightings": list(tables.sightings.items()),
+            "orphans": list(tables.orphans),
+            "sweep_positions": [(venue, *position) for venue, position in tables.sweeps.items()],
+            "venue_epochs": [(*epoch, begun_at) for epoch, begun_at in tables.epochs.items()],
+        }
+        orders = [
+            {name: row[name] for name in COLUMNS["orders"]} for all_ in tables.orders.values() for row in all_.values()
+        ]
+        others = {
+            table: in_order([dict(zip(COLUMNS[table], row, strict=True)) for row in rows[table]]) for table in rows
+        }
+        return {"orders": in_order(orders), **others}
+
+    async def clear(self) -> None:
+        self._database = SimulatedDatabase(self._clock.now)
+        self._connection = self._database.direct()
+        self.doubts = self._database.doubts(self._connection)
+
+
+def in_order(records: list[Record]) -> list[Record]:
+    """Sorted, for tables have no order; `created_at`, which does not say so, is in UTC."""
+    for record in records:
+        for name, value in record.items():
+            if isinstance(value, datetime) and value.tzinfo is None:
+                record[name] = value.replace(tzinfo=UTC)
+    return sorted(records, key=lambda record: [str(value) for value in record.values()])
+
+
+@contextlib.asynccontextmanager
+async def postgres(database_url: str) -> AsyncIterator[DatabaseSubject]:
+    """PostgreSQL, through the connections that the service has."""
+    database = Database(database_url, timeout_seconds=30, connections_max=10)
+    await database.open()
+    connection = await asyncpg.connect(database_url)
+    try:
+        yield Postgres(database, connection)
+    finally:
+        await connection.close()
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def simulated() -> AsyncIterator[DatabaseSubject]:
+    """The simulated database, over connections on which nothing goes wrong."""
+    yield Simulated()
+
+
+OpenDatabase = Callable[[], AbstractAsyncContextManager[DatabaseSubject]]
