@@ -1,6 +1,6 @@
 """The operations on orders in doubt and of the reverse sweep, in SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -43,30 +43,37 @@ class PostgresDoubts:
         }
 
     async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
-        rows = [(verdict.taken.order_id, row) for verdict in verdicts for row in verdict.rows]
+        newest = _newest(verdict.taken for verdict in verdicts)
+        current = [verdict for verdict in verdicts if verdict.taken == newest[verdict.taken.order_id]]
+        rows = [(verdict.taken.order_id, row) for verdict in current for row in verdict.rows]
         records = await self._database.fetch(
             statements.CONCLUDE,
-            [verdict.taken.order_id for verdict in verdicts],
-            [verdict.taken.fence for verdict in verdicts],
-            [verdict.is_settled for verdict in verdicts],
-            [verdict.next_seconds for verdict in verdicts],
-            [verdict.seen for verdict in verdicts],
+            [verdict.taken.order_id for verdict in current],
+            [verdict.taken.fence for verdict in current],
+            [verdict.is_settled for verdict in current],
+            [verdict.next_seconds for verdict in current],
+            [verdict.seen for verdict in current],
             [order_id for order_id, _ in rows],
             [row.status for _, row in rows],
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
         )
         concluded = {record["order_id"] for record in records}
-        return [verdict.taken.order_id in concluded for verdict in verdicts]
+        return [
+            verdict.taken.order_id in concluded and verdict.taken == newest[verdict.taken.order_id]
+            for verdict in verdicts
+        ]
 
     async def claim_sends(
         self, wanted: Sequence[WantedSend], *, claimed_by: str, send_seconds: float, answer_seconds: float
     ) -> list[ClaimedSend | None]:
+        newest = _newest(each.taken for each in wanted)
+        current = [each for each in wanted if each.taken == newest[each.taken.order_id]]
         records = await self._database.fetch(
             statements.CLAIM_SENDS,
-            [each.taken.order_id for each in wanted],
-            [each.taken.fence for each in wanted],
-            [each.send_by_max for each in wanted],
+            [each.taken.order_id for each in current],
+            [each.taken.fence for each in current],
+            [each.send_by_max for each in current],
             claimed_by,
             send_seconds,
             answer_seconds,
@@ -74,7 +81,9 @@ class PostgresDoubts:
         claimed = {
             r["order_id"]: ClaimedSend(r["number"], r["send_by"], r["accept_by"], r["seconds_left"]) for r in records
         }
-        return [claimed.get(each.taken.order_id) for each in wanted]
+        return [
+            claimed.get(each.taken.order_id) if each.taken == newest[each.taken.order_id] else None for each in wanted
+        ]
 
     async def record_answers(self, answers: Sequence[AnsweredSend]) -> list[None]:
         await self._database.fetch(
@@ -136,6 +145,11 @@ class PostgresDoubts:
             statements.KEEP_ORPHANS, venue, epoch, list(orphans.keys()), list(orphans.values())
         )
         return [record["client_order_id"] for record in records]
+
+
+def _newest(taken: Iterable[Taken]) -> dict[str, Taken]:
+    """By order, whoever holds it by the newest fence: a process that was stopped for long may come with two."""
+    return {each.order_id: each for each in sorted(taken, key=lambda each: each.fence)}
 
 
 def _doubt_of(records: Sequence[Any]) -> Doubt | Unreadable:
