@@ -113,7 +113,7 @@ def a_resend_without_a_claim() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(profile="forever_late", exchange={"late": 0.25}, late_seconds=10.0)
 def absence_believed_at_once() -> Iterator[None]:
     with patch.object(settling, "absence_counts_from", lambda doubt, *_: doubt.created_at):
         yield
@@ -304,7 +304,7 @@ def found_is_not_compared() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(events=("stop",) * 4)
 def the_send_window_is_not_looked_at() -> Iterator[None]:
     original = ExchangeWire.place
 
@@ -336,7 +336,7 @@ def a_cancel_that_does_not_forbid_sends() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(database={"error": 0.25})
 def a_batch_that_fails_as_one() -> Iterator[None]:
     async def write_batch(self: Any, batch: Any, *, deadline: float, may_have_happened: bool = False) -> None:
         try:
@@ -374,7 +374,7 @@ def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(network={"lost_answer": 0.25}, exchange={"closed": 0.25, "error_after": 0.25})
 def unknown_recorded_as_not_sent() -> Iterator[None]:
     original = reconcile._recorded
 
@@ -458,7 +458,7 @@ def only_failures_are_looked_after() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(cancels=0.7)
 def a_cancel_that_is_asked_for_once() -> Iterator[None]:
     original = Reconciler._cancel
 
@@ -470,7 +470,7 @@ def a_cancel_that_is_asked_for_once() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(exchange={"closed": 0.25})
 def an_answer_taken_for_its_successor() -> Iterator[None]:
     """A claim is closed before its acceptance is recorded, and the acceptance is left to the next look."""
     original = Journal.step

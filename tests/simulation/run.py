@@ -1,10 +1,12 @@
 """One run: a seed becomes a plan, clients place orders while it goes wrong, all is healed, all is checked."""
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -39,14 +41,25 @@ class Result:
 
 def run_seed(seed: int, *, focus: Mapping[str, Any] | None = None, keep_trace: bool = False) -> Result:
     """The whole of it; the same for the same seed. `focus` replaces parts of the plan that is drawn."""
-    random = Random(seed)
-    plan = replace(draw_plan(random), **focus or {})
-    return run_plan(seed, plan, random, keep_trace=keep_trace)
+    return run_plan(seed, replace(plan_of(seed), **focus or {}), keep_trace=keep_trace)
 
 
-def run_plan(seed: int, plan: Plan, random: Random, *, keep_trace: bool = False) -> Result:
+def plan_of(seed: int) -> Plan:
+    """What is drawn for a seed."""
+    return draw_plan(Random(f"plan {seed}"))
+
+
+def run_kept(path: Path) -> Result:
+    """A run that once failed; its plan is kept with it, for what a seed draws may change."""
+    kept = json.loads(path.read_text())
+    plan = Plan(**{**kept["plan"], "events": tuple(kept["plan"]["events"])})
+    return run_plan(kept["seed"], plan, keep_trace=True)
+
+
+def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
     """A run with these faults."""
     silence()
+    random = Random(seed)
     site = Site(random, profile=ALL_PROFILES[plan.profile], faults=plan.faults, exchange_skew_us=plan.exchange_skew_us)
     if keep_trace:
         site.trace = []

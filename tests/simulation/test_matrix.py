@@ -1,0 +1,63 @@
+"""Every single fault at every step of every story, and each day another share of the pairs.
+
+ORDERTRAIL_PAIRS_SHARE=7/100 tells the seventh hundredth of them.
+"""
+
+import os
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.simulation.matrix import STORIES, Case, pairs, singles, tell
+from tests.support.counts import Count
+
+# The exchange that keeps all promises, and one that keeps none which would make a second send safe.
+PROFILES = tuple(os.environ.get("ORDERTRAIL_MATRIX_PROFILES", "durable,never_bounded").split(","))
+SHARES = 4000
+PAIRS_SHARE = os.environ.get("ORDERTRAIL_PAIRS_SHARE", f"{datetime.now(UTC).toordinal() % SHARES}/{SHARES}")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("story", STORIES)
+def test_any_single_fault(story: str, profile: str, counted: Count) -> None:
+    violations, counts, hits = {}, Counter[str](), Counter[str]()
+    for case in singles(story, profile):
+        told = tell(case)
+        hits.update(told.hits)
+        counts["single faults"] += 1
+        if told.violations:
+            violations[case] = told.violations
+
+    counted(counts)
+    assert not violations
+    assert hits.total() == counts["single faults"], "each fault must happen, once"
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("story", STORIES)
+def test_a_share_of_the_pairs_of_faults(story: str, counted: Count) -> None:
+    share, of = map(int, PAIRS_SHARE.split("/"))
+    violations, hits, told_of = {}, Counter[int](), 0
+    for profile in PROFILES:
+        for case in pairs(story, profile, share=share, of=of):
+            told = tell(case)
+            told_of += 1
+            hits[told.hits.total()] += 1
+            if told.violations:
+                violations[case] = told.violations
+
+    counted({"pairs of faults": told_of, "pairs of which both happened": hits[2]})
+    assert not violations
+
+
+def test_a_fault_that_is_told_makes_a_difference() -> None:
+    """Or the matrix would prove nothing: the same story with and without a fault is not the same run."""
+    calm = tell(Case("happy", "durable", ()), keep_trace=True)
+    first = next(crossing for crossing in calm.crossings if crossing.what == "insert_initiated")
+
+    faulty = tell(Case("happy", "durable", ((first.number, "lost_answer"),)), keep_trace=True)
+
+    assert calm.trace != faulty.trace
+    assert sum(faulty.hits.values()) == 1
