@@ -781,6 +781,21 @@ async def test_filled_order_is_known_by_its_executions_where_only_open_ones_can_
         assert await house.outcome(order.id) == "placed"
 
 
+async def test_canceled_order_is_let_go_of_where_only_open_ones_can_be_asked_for(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with installation(database_url, tmp_path, "open_only") as house:
+        order = limit_order()
+        await house.place(order)
+        await cancel(house, order)
+
+        await house.due()
+
+        assert house.exchange._newest_by_id[order.id].ord_status == "canceled"
+        assert await house.rows(order.id) == [INITIATED, ("COMPLETED", None)]
+        assert await house.is_settled(order.id)
+
+
 async def test_replay_after_settling_changes_nothing_that_is_true(house: Installation) -> None:
     order = await in_doubt(house, "lost")
     await house.due()

@@ -46,7 +46,7 @@ APPEND_ONLY = ("orders", "attempts", "venue_epochs")
 # Longer than the first placing of an order takes, shorter than the window for its retries.
 REVIEW = 25.0
 AFTER_PLACE_BY = 70.0
-SHORT_SECONDS = 0.25
+SHORT_SECONDS = 0.5
 
 
 @dataclass
