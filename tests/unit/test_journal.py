@@ -14,6 +14,8 @@ from ordertrail.shared_commits import Limits
 from ordertrail.spool import Spool
 from tests.unit.test_spool import trail
 
+# ruff: noqa: ASYNC240 - nothing else runs in these event loops
+
 
 class Table:
     """Takes trails, but `refuses` those that it names, with an error of the test's."""
@@ -28,6 +30,9 @@ class Table:
         if self.error is not None and self.refuses & set(ids):
             raise self.error
         self.taken += ids
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: pytest.fail(f"{name} was called")
 
 
 async def journal_of(folder: Path, table: Table) -> Journal:
