@@ -8,9 +8,9 @@ import pytest
 from ordertrail.rows import Rows
 from simulated_exchange.capabilities import Profile
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
-from tests.conformance.subjects import Open, Subject, in_process, over_http
+from tests.conformance.subjects import Open, Subject, in_process, over_http, over_simulated_wire
 
-ADAPTERS: dict[str, Open] = {"simulated": in_process, "http": over_http}
+ADAPTERS: dict[str, Open] = {"simulated": in_process, "http": over_http, "simulation": over_simulated_wire}
 
 
 @pytest.fixture(params=ADAPTERS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -19,6 +20,7 @@ from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
 from simulated_exchange.server import ExchangeServer
 from simulated_exchange.service import Service, open_exchange
+from tests.simulation.network import ExchangeWire, Passage
 
 # Both are more than the suite's own timeout for answers that do not come.
 LATE_SECONDS = 0.6
@@ -99,6 +101,29 @@ async def in_process(folder: Path, profile: Profile) -> AsyncIterator[Subject]:
         yield Subject(venue, Simulated(venue.exchange))
     finally:
         await venue.close()
+
+
+class _Straight:
+    """The other end of a simulation's wire that loses nothing, and who says so."""
+
+    def __init__(self, venue: SimulatedVenue) -> None:
+        self.venue = venue
+        self.context = contextvars.copy_context()
+
+    def database(self, operation: str) -> Passage:
+        raise NotImplementedError
+
+    def exchange(self, call: str) -> Passage:
+        return Passage()
+
+
+@contextlib.asynccontextmanager
+async def over_simulated_wire(folder: Path, profile: Profile) -> AsyncIterator[Subject]:
+    """The way to the exchange that the simulation takes."""
+    async with in_process(folder, profile) as subject:
+        assert isinstance(subject.venue, SimulatedVenue)
+        straight = _Straight(subject.venue)
+        yield Subject(ExchangeWire(straight, straight, SystemClock()), subject.other_side)
 
 
 @contextlib.asynccontextmanager
