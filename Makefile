@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up test check format format-check lint types contracts security spelling containers \
+.PHONY: help up test soak check format format-check lint types contracts security spelling containers \
         lock lock-check bench clean runtime development benchmark
 
 python := .venv/bin/python
@@ -30,6 +30,12 @@ up: runtime ## Run everything here: PostgreSQL, the simulated exchange, the API 
 
 test: development ## Run the tests
 	@$(python) -m pytest -n 2 --dist=worksteal $(ARGS)
+
+soak: development ## Prove more than the tests do, for hours: SEEDS=1000000, ORDERS=20000, PAIRS=0/1 (all of them)
+	@$(python) -m tests.simulation --seeds $(or $(SEEDS),1000000) --first 1000000
+	@ORDERTRAIL_MATRIX_PROFILES=all ORDERTRAIL_PAIRS_SHARE=$(or $(PAIRS),0/1) \
+	    $(python) -m pytest -n 2 -o timeout=0 tests/simulation/test_matrix.py
+	@ORDERTRAIL_SOAK_ORDERS=$(or $(ORDERS),20000) $(python) -m pytest tests/journeys/test_kills_under_load.py -k soak
 
 check: format-check lint types contracts security spelling containers lock-check ## Check all that a machine can check; `make -k check` goes on after a finding
 

@@ -62,6 +62,7 @@ SETTINGS = Settings(
     reconcile_interval_seconds=3,
     sweep_interval_seconds=10,
 )
+# All of them; a test compares.
 FAILPOINTS = (
     "after_answer", "after_ask", "after_claim", "after_completed", "after_failure", "after_initiated", "after_resend",
     "after_send", "after_spool", "after_take", "after_unsent", "before_ask", "before_completed", "before_conclude",

@@ -1,19 +1,26 @@
 """Every single fault at every step of every story, and each day another share of the pairs.
 
-ORDERTRAIL_PAIRS_SHARE=7/100 tells the seventh hundredth of them.
+ORDERTRAIL_PAIRS_SHARE=7/100 tells the seventh hundredth of them; ORDERTRAIL_MATRIX_PROFILES names the kinds of venues,
+or `all`.
 """
 
 import os
+import re
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from ordertrail import failpoints
+from tests.simulation.chaos import ALL_PROFILES
 from tests.simulation.matrix import STORIES, Case, pairs, singles, tell
+from tests.simulation.site import FAILPOINTS
 from tests.support.counts import Count
 
 # The exchange that keeps all promises, and one that keeps none which would make a second send safe.
-PROFILES = tuple(os.environ.get("ORDERTRAIL_MATRIX_PROFILES", "durable,never_bounded").split(","))
+CHOSEN = os.environ.get("ORDERTRAIL_MATRIX_PROFILES", "durable,never_bounded")
+PROFILES = tuple(ALL_PROFILES) if CHOSEN == "all" else tuple(CHOSEN.split(","))
 SHARES = 4000
 PAIRS_SHARE = os.environ.get("ORDERTRAIL_PAIRS_SHARE", f"{datetime.now(UTC).toordinal() % SHARES}/{SHARES}")
 
@@ -61,3 +68,13 @@ def test_a_fault_that_is_told_makes_a_difference() -> None:
 
     assert calm.trace != faulty.trace
     assert sum(faulty.hits.values()) == 1
+
+
+def test_all_failpoints_are_known_here() -> None:
+    reached = {
+        name
+        for path in Path(failpoints.__file__).parent.rglob("*.py")
+        for name in re.findall(r'failpoints\.reach\("(\w+)"\)', path.read_text())
+    }
+
+    assert reached == set(FAILPOINTS)
