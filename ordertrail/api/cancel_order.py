@@ -34,7 +34,7 @@ def cancel_router(
             await doubts.request_cancel(order_id)
             stored = await rows.read(order_id)
         except (DatabaseAnswered, DatabaseLost) as error:
-            raise ProblemError("database-unavailable", detail=str(error), headers={"Retry-After": "1"}) from error
+            raise ProblemError("database-unavailable", headers={"Retry-After": "1"}) from error
         nudge()
         assert stored is not None
         return Response(encode(order_json(stored)), 202, media_type="application/json")

@@ -108,11 +108,13 @@ class PlaceOrder:
         try:
             status, headers, body = await self._answer(scope, receive)
         except ProblemError as problem:
-            status, body = problem.status, problem.body()
-            headers = _headers(body, CONTENT_TYPE)
-            headers += [(k.lower().encode(), v.encode()) for k, v in problem.headers.items()]
+            status, headers, body = _of_problem(problem)
         except _ClientGone:
             return
+        except Exception:  # noqa: BLE001 - a mistake of ours before there was an order; the client gets an answer
+            metrics.INVARIANTS_BROKEN.labels("request_raised").inc()
+            _log.exception("a request raised")
+            status, headers, body = _of_problem(ProblemError("internal-error"))
         self._status_counters[status].add()
         respond = scope.get("extensions", _NO_EXTENSIONS).get(RESPOND)
         if respond is not None and respond(send, status, headers, body):
@@ -350,6 +352,12 @@ class PlaceOrder:
 
 class _ClientGone(Exception):
     """The client hung up before its request was whole: there is no order."""
+
+
+def _of_problem(problem: ProblemError) -> tuple[int, Headers, bytes]:
+    body = problem.body()
+    named = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    return problem.status, _headers(body, CONTENT_TYPE) + named, body
 
 
 def _is_json(content_type: bytes | None) -> bool:
