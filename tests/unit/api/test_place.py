@@ -1,43 +1,338 @@
-"""The endpoint itself, where what is behind it does what it never should."""
+"""What `POST /orders` answers to each end that placing can have, and what a repeated key is told of its order."""
 
-from datetime import UTC, datetime
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, cast
 
-import msgspec
+import pytest
+from typing_extensions import override
 
 from ordertrail.api.place import PlaceOrder
 from ordertrail.clock import SystemClock
-from ordertrail.placement.place_order import Placing
-from tests.support.orders import SEED_ORDER
+from ordertrail.domain.order import Order, OrderType
+from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
+from ordertrail.rows import StoredOrder, Windows
+from tests.support.orders import an_order, request_body
+
+S = OrderStatus
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+WINDOWS = Windows(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
+INITIATED = TrailRow(S.INITIATED)
+UNKNOWN = TrailRow(S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout")
+REFUSED = TrailRow(S.EXCHANGE_CREATION_FAILED, "refused:no_funds")
+NOT_SENT = TrailRow(S.EXCHANGE_CREATION_FAILED, "not_sent:closed")
+COMPLETED = TrailRow(S.COMPLETED, None, "X-1")
 
 
-async def call(endpoint: PlaceOrder) -> tuple[int, dict[str, Any]]:
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": msgspec.json.encode(SEED_ORDER)}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await endpoint({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive, send)
-    return sent[0]["status"], msgspec.json.decode(sent[1]["body"])
+class HandClock(SystemClock):
+    @override
+    def now(self) -> datetime:
+        return NOW
 
 
-async def test_mistake_of_ours_before_there_is_an_order_is_a_problem_too() -> None:
-    def turn_away(_: int) -> str | None:
-        raise ZeroDivisionError("a secret")
+class Placing:
+    """Comes to whatever a test says, when it says so."""
 
-    endpoint = PlaceOrder(
-        cast("Placing", None),
-        SystemClock(),
-        turn_away=turn_away,
-        body_bytes_max=1000,
-        seconds_after_send_by=1,
-        place_by_of=lambda *_: datetime.now(UTC),
-    )
+    def __init__(self) -> None:
+        self.end: Callable[[Order], Placement] = lambda order: Placed(order, NOW, "X-1")
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self.began = asyncio.Event()
 
-    status, body = await call(endpoint)
+    async def place(self, order: Order) -> Placement:
+        self.began.set()
+        await self.may_end.wait()
+        return self.end(order)
 
-    assert (status, body["type"]) == (500, "/problems/internal-error")
-    assert "secret" not in str(body)
+
+class Answer:
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status = status
+        self.headers = {name.decode(): value.decode() for name, value in headers}
+        self.body: dict[str, Any] = json.loads(body)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.body[name]
+
+
+class Door:
+    def __init__(self) -> None:
+        self.placing = Placing()
+        self.turned_away: str | None = None
+        self.endpoint = PlaceOrder(
+            cast("Any", self.placing),
+            HandClock(),
+            turn_away=lambda in_flight: self.turned_away,
+            body_bytes_max=1000,
+            seconds_after_send_by=3,
+            place_by_of=WINDOWS.place_by,
+            new_id=lambda: "order-1",
+        )
+
+    async def post(self, key: str | None = None, **changes: Any) -> Answer:
+        headers = [(b"content-type", b"application/json")]
+        if key is not None:
+            headers.append((b"idempotency-key", key.encode()))
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": request_body(**changes), "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.endpoint({"type": "http", "headers": headers}, receive, send)
+        start, body = sent
+        return Answer(start["status"], start["headers"], body["body"])
+
+    async def failed(self, *rows: TrailRow, key: str | None = "mine", **more: Any) -> Answer:
+        """The answer to an order of which these rows were written."""
+        more = {"place_by": None, **more}
+        self.placing.end = lambda order: Failed(order, (INITIATED, *rows), **more)
+        return await self.post(key)
+
+    async def repeated(self, *rows: TrailRow, read_after: float = 9, **changes: Any) -> Answer:
+        """The answer to a repeat of an order with these rows, read so many seconds after it was recorded."""
+        order = an_order(id="first", client_order_id="mine", place_by=NOW + timedelta(seconds=60))
+        stored = StoredOrder(
+            replace(order, **changes),
+            NOW,
+            NOW + timedelta(seconds=5),
+            (INITIATED, *rows),
+            NOW + timedelta(seconds=read_after),
+        )
+        self.placing.end = lambda _: Repeated("first", stored)
+        return await self.post("mine")
+
+
+@pytest.fixture
+async def door() -> Door:
+    return Door()
+
+
+# A first request
+
+
+async def test_placed_order_is_told_of_in_full(door: Door) -> None:
+    answer = await door.post("mine")
+
+    assert answer.status == 201
+    assert answer.headers["location"] == "/orders/order-1"
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.body == {
+        "id": "order-1",
+        "created_at": answer["created_at"],
+        "type": "limit",
+        "side": "buy",
+        "instrument": "AAPL12345678",
+        "limit_price": 150.0,
+        "quantity": 10,
+        "status": "COMPLETED",
+        "outcome": "placed",
+        "client_order_id": "mine",
+        "exchange_order_id": "X-1",
+        "place_by": answer["place_by"],
+    }
+    assert datetime.fromisoformat(answer["created_at"]) == NOW
+    assert datetime.fromisoformat(answer["place_by"]) == NOW + timedelta(seconds=60)
+
+
+async def test_placed_market_order_has_no_price_and_no_place_by(door: Door) -> None:
+    door.placing.end = lambda order: Placed(replace(order, type=OrderType.MARKET, limit_price=None), NOW, "X-1")
+
+    answer = await door.post()
+
+    assert (answer["limit_price"], answer["place_by"], answer["client_order_id"]) == (None, None, None)
+
+
+async def test_refused_order_is_not_placed_and_need_not_be_repeated(door: Door) -> None:
+    answer = await door.failed(REFUSED)
+
+    assert answer.status == 500
+    assert answer["type"] == "/problems/exchange-refused"
+    assert (answer["order_status"], answer["outcome"]) == ("EXCHANGE_CREATION_FAILED", "not_placed")
+    assert answer["retryable"] is False
+    assert answer["detail"] == "The exchange refused the order (refused:no_funds)."
+    assert (answer["order_id"], answer["client_order_id"], answer["exchange_order_id"]) == ("order-1", "mine", None)
+    assert answer["instance"] == answer.headers["location"] == "/orders/order-1"
+    assert answer["message"] == "Internal server error while placing the order"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "retry-after" not in answer.headers
+
+
+async def test_order_in_doubt_may_be_repeated(door: Door) -> None:
+    place_by = NOW + timedelta(seconds=60)
+
+    answer = await door.failed(UNKNOWN, place_by=place_by)
+
+    assert (answer["type"], answer["outcome"]) == ("/problems/outcome-unknown", "unknown")
+    assert answer["retryable"] is True
+    assert datetime.fromisoformat(answer["place_by"]) == place_by
+    assert answer.headers["retry-after"] == "1"
+    assert "another order" not in answer["detail"]
+
+
+async def test_failed_order_without_a_key_is_warned_of_a_repeat(door: Door) -> None:
+    in_doubt, refused = await door.failed(UNKNOWN, key=None), await door.failed(REFUSED, key=None)
+
+    assert "a repeat would be another order" in in_doubt["detail"]
+    assert "another order" not in refused["detail"]
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(None, "1"), (0.2, "1"), (2.1, "3"), (7, "7")])
+async def test_pending_order_is_to_be_repeated_when_the_exchange_wants_more(
+    door: Door, seconds: float | None, header: str
+) -> None:
+    place_by = NOW + timedelta(seconds=60)
+
+    answer = await door.failed(NOT_SENT, place_by=place_by, retry_after_seconds=seconds)
+
+    assert (answer["type"], answer["outcome"]) == ("/problems/exchange-unavailable", "pending")
+    assert answer.headers["retry-after"] == header
+
+
+async def test_accepted_order_that_was_not_recorded_has_its_exchange_order_id(door: Door) -> None:
+    answer = await door.failed(TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-7"))
+
+    assert (answer.status, answer["type"]) == (500, "/problems/not-recorded")
+    assert (answer["outcome"], answer["exchange_order_id"]) == ("placed", "X-7")
+
+
+async def test_bug_in_placing_leaves_the_outcome_unknown(door: Door) -> None:
+    def raises(order: Order) -> Placement:
+        raise KeyError(order.id)
+
+    door.placing.end = raises
+
+    answer = await door.post("mine")
+
+    assert (answer.status, answer["type"]) == (500, "/problems/internal-error")
+    assert (answer["order_status"], answer["outcome"], answer["retryable"]) == ("INITIATED", "unknown", True)
+    assert answer["detail"] == "Something went wrong inside the service."
+    assert answer["order_id"] == "order-1"
+    assert door.endpoint.in_flight() == []
+
+
+async def test_bug_in_placing_does_not_hide_the_caller_s_own_place_by(door: Door) -> None:
+    def raises(order: Order) -> Placement:
+        raise KeyError(order.id)
+
+    door.placing.end = raises
+
+    answer = await door.post("mine", place_by="2026-11-22T09:01:00Z")
+
+    assert datetime.fromisoformat(answer["place_by"]) == NOW + timedelta(seconds=60)
+
+
+# Callers that leave, and the end of a process
+
+
+async def test_caller_that_leaves_stops_nothing(door: Door) -> None:
+    door.placing.may_end.clear()
+    posting = asyncio.create_task(door.post())
+    await door.placing.began.wait()
+
+    posting.cancel()
+    await asyncio.wait({posting})
+    in_flight = door.endpoint.in_flight()
+    draining = asyncio.create_task(door.endpoint.drain())
+    await asyncio.sleep(0)
+    is_drained_early = draining.done()
+    door.placing.may_end.set()
+    async with asyncio.timeout(10):
+        await draining
+
+    assert posting.cancelled()
+    assert in_flight == ["order-1"]
+    assert not is_drained_early
+    assert door.endpoint.in_flight() == []
+
+
+async def test_placing_that_is_cancelled_cancels_its_request(door: Door) -> None:
+    door.placing.may_end.clear()
+    posting = asyncio.create_task(door.post())
+    await door.placing.began.wait()
+
+    for task in list(door.endpoint._in_flight):
+        task.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait({posting})
+
+    assert posting.cancelled()
+    assert door.endpoint.in_flight() == []
+
+
+# A repeat
+
+
+@pytest.mark.parametrize("status", [S.COMPLETED, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED])
+async def test_repeat_of_a_placed_order_is_told_of_it(door: Door, status: OrderStatus) -> None:
+    answer = await door.repeated(UNKNOWN, COMPLETED, TrailRow(status, "verified", "X-1"))
+
+    assert answer.status == 201
+    assert (answer["id"], answer["status"], answer["outcome"]) == ("first", status, "placed")
+    assert answer["exchange_order_id"] == "X-1"
+    assert answer.headers["location"] == "/orders/first"
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_repeat_of_an_order_placed_by_the_exchange_s_word_alone_is_not_201(door: Door) -> None:
+    answer = await door.repeated(TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-7"))
+
+    assert (answer.status, answer["type"]) == (500, "/problems/not-recorded")
+    assert (answer["outcome"], answer["exchange_order_id"]) == ("placed", "X-7")
+    assert answer["detail"] == "A step of the order could not be recorded (accepted)."
+
+
+@pytest.mark.parametrize("changes", [{"quantity": 11}, {"limit_price": Decimal(151)}])
+async def test_key_of_another_order_is_refused_whatever_became_of_it(door: Door, changes: dict[str, Any]) -> None:
+    for rows in ((), (UNKNOWN,), (COMPLETED,)):
+        answer = await door.repeated(*rows, read_after=1, **changes)
+
+        assert (answer.status, answer["type"]) == (422, "/problems/key-reused")
+        assert answer["order_id"] == "first"
+        assert answer.headers["location"] == "/orders/first"
+
+
+async def test_repeat_of_an_order_that_is_being_placed_is_to_come_back(door: Door) -> None:
+    answer = await door.repeated(read_after=7.9)
+
+    assert (answer.status, answer["type"]) == (409, "/problems/request-in-progress")
+    assert answer["order_id"] == "first"
+    assert answer.headers["location"] == "/orders/first"
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_repeat_of_an_order_whose_request_died_is_told_that_it_is_in_doubt(door: Door) -> None:
+    answer = await door.repeated(read_after=8)
+
+    assert (answer.status, answer["type"]) == (500, "/problems/outcome-unknown")
+    assert (answer["order_id"], answer["order_status"], answer["outcome"]) == ("first", "INITIATED", "unknown")
+    assert answer["detail"] == "The order may have reached the exchange."
+    assert answer.headers["location"] == "/orders/first"
+
+
+async def test_repeat_of_a_failed_order_is_told_its_present_end_and_newest_reason(door: Door) -> None:
+    answer = await door.repeated(UNKNOWN, TrailRow(S.NOT_PLACED, "proved:absent"))
+
+    assert (answer.status, answer["outcome"], answer["retryable"]) == (500, "not_placed", False)
+    assert "(proved:absent)" in answer["detail"]
+    assert datetime.fromisoformat(answer["place_by"]) == NOW + timedelta(seconds=60)
+
+
+async def test_nothing_is_said_of_an_order_that_cannot_be_read(door: Door) -> None:
+    door.placing.end = lambda _: Repeated("first", None)
+
+    answer = await door.post("mine")
+
+    assert (answer.status, answer["type"]) == (500, "/problems/not-recorded")
+    assert (answer["order_id"], answer["order_status"], answer["outcome"]) == ("first", "INITIATED", "unknown")
+    assert answer["retryable"] is True
+    assert answer["place_by"] is None
+    assert "cannot be read" in answer["detail"]
+    assert answer.headers["location"] == "/orders/first"
