@@ -96,7 +96,8 @@ class Placing:
     async def place(self, order: Order) -> Placement:
         """Take a valid order through the three steps; must run to its end once begun."""
         # Earlier than the row's send_by, which the database reckons from the moment it writes the row.
-        send_by = self._clock.monotonic() + self._windows.send_seconds
+        start = self._clock.monotonic()
+        send_by = start + self._windows.send_seconds
         failpoints.reach("before_initiated")
         try:
             recorded = await self._journal.initiated(order)
@@ -112,7 +113,11 @@ class Placing:
             accept_by=created_at + timedelta(seconds=self._windows.accept_seconds),
         )
         if not isinstance(answer, Accepted):
-            return await self._not_placed(order, created_at, answer)
+            failed = await self._not_placed(order, created_at, answer)
+            if self._clock.monotonic() - start < self._windows.review_seconds:
+                return failed
+            # We stood still for so long that reconciliation may have sent it: what became of our send is not the whole.
+            return await self.repeat(order.id)
         failpoints.reach("before_completed")
         try:
             await self._journal.completed(order.id, answer.exchange_order_id)

@@ -65,6 +65,10 @@ class PatientClock(SystemClock):
         if self._hurries_since is None:
             self._hurries_since = super().monotonic()
 
+    def skip(self, seconds: float) -> None:
+        """So much time passes at once, as for a process that stood still."""
+        self._ahead += seconds
+
     def take_time(self) -> None:
         """Time goes as it used to."""
         now = self.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ordertrail.bootstrap import gate_limits_of
+from ordertrail.domain.answer import Answer, NotSent, Refused, Unknown
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost, OrdertrailError
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import OrderStatus, Outcome
@@ -71,7 +72,7 @@ class House:
     """A placing with its parts."""
 
     def __init__(self, folder: Path) -> None:
-        clock = PatientClock()
+        clock = self.clock = PatientClock()
         self.rows = FailingRows()
         self.venue = ScriptedVenue()
         self.spool = Spool(folder, bytes_max=1_000_000)
@@ -135,6 +136,23 @@ async def test_an_order_that_was_sent_meanwhile_is_told_of_as_it_is(house: House
 
     assert isinstance(placement, Repeated)
     assert house.venue.sent == []
+
+
+@pytest.mark.parametrize("answer", [Refused("price"), NotSent("closed"), Unknown("timeout")], ids=str)
+@pytest.mark.parametrize("late", [True, False])
+async def test_what_became_of_a_send_is_not_the_whole_where_others_may_have_sent_since(
+    house: House, answer: Answer, late: bool
+) -> None:
+    def stand_still(order: Order) -> Answer:
+        house.clock.skip(WINDOWS.review_seconds if late else WINDOWS.review_seconds / 2)
+        return answer
+
+    house.venue.answer = stand_still
+
+    placement = await house.place()
+
+    assert isinstance(placement, Repeated if late else Failed)
+    assert [row.status for row in house.rows.written] != []
 
 
 @pytest.mark.parametrize("error", [REFUSED, NEVER_SENT, PERHAPS], ids=str)
