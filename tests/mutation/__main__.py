@@ -45,7 +45,7 @@ GATE = ("tests/unit/gate",)
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py",), None),
     "ordertrail/domain/answer.py": (("tests/unit/domain/test_answer.py",), None),
-    "ordertrail/domain/settling.py": (("tests/unit/domain/test_settling.py",), None),
+    "ordertrail/domain/settling.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/capabilities.py": (("tests/unit/domain/test_settling.py",), None),
     "ordertrail/placement/place_order.py": (("tests/unit/placement",), None),
     "ordertrail/api/place.py": (
@@ -94,6 +94,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", help="only files whose path contains one of these")
     parser.add_argument("--fresh", action="store_true", help="forget the verdicts that are kept")
     parser.add_argument("--survivors", action="store_true", help="look at those again that survived")
+    parser.add_argument("--quick", action="store_true", help="run unit tests alone, and keep only whom they notice")
     parser.add_argument("--list", action="store_true", help="list the mutants, and run nothing")
     arguments = parser.parse_args()
     os.chdir(ROOT)
@@ -107,7 +108,7 @@ def main() -> int:
     if arguments.survivors:
         verdicts = {key: verdict for key, verdict in verdicts.items() if verdict != "survived"}
     start = time.monotonic()
-    _run_all(targets, verdicts)
+    _run_all(targets, verdicts, with_simulation=not arguments.quick)
     good = _report(targets, verdicts)
     print(f"{sum(len(target.mutants) for target in targets)} mutants in {time.monotonic() - start:.0f} s")
     return 0 if good else 1
@@ -131,10 +132,10 @@ def _targets() -> Iterator[Target]:
         yield Target(name, existing, source, tuple(mutants_of(source, siblings=siblings, functions=functions)))
 
 
-def _run_all(targets: Sequence[Target], verdicts: dict[str, str]) -> None:
+def _run_all(targets: Sequence[Target], verdicts: dict[str, str], *, with_simulation: bool) -> None:
     """Give a verdict on each mutant that has none: killed, survived; or stop where the tests fail without any."""
     for target in targets:
-        looks: list[Callable[[], int]] = [partial(_unit_tests, target), _simulate]
+        looks: list[Callable[[], int]] = [partial(_unit_tests, target), *([_simulate] if with_simulation else [])]
         todo = [mutant for mutant in target.mutants if target.key(mutant) not in verdicts]
         if not todo:
             continue
@@ -147,7 +148,10 @@ def _run_all(targets: Sequence[Target], verdicts: dict[str, str]) -> None:
             if survived:
                 print(f"{target.path}:{mutant.line}: {mutant.change}", flush=True)
             KEPT.parent.mkdir(exist_ok=True)
-            KEPT.with_suffix(".new").write_text(json.dumps(verdicts, indent=0, ensure_ascii=False))
+            kept = (
+                verdicts if with_simulation else {k: verdict for k, verdict in verdicts.items() if verdict == "killed"}
+            )
+            KEPT.with_suffix(".new").write_text(json.dumps(kept, indent=0, ensure_ascii=False))
             KEPT.with_suffix(".new").replace(KEPT)
 
 

@@ -46,6 +46,12 @@ def test_found_as_rejected_is_refused_with_its_reason() -> None:
     assert answer == Refused("price_band")
 
 
+def test_found_as_rejected_without_a_reason_is_refused_all_the_same() -> None:
+    order = an_order()
+
+    assert judge_found(at_exchange(order, ord_status="rejected"), order) == Refused("unspecified")
+
+
 @pytest.mark.parametrize(
     "change",
     [

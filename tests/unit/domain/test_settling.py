@@ -175,6 +175,31 @@ def test_rows_of_the_first_send_tell_the_same_in_any_order() -> None:
     assert answers == {SendAnswer.ACCEPTED}
 
 
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        (UNKNOWN, SendAnswer.UNKNOWN),
+        (NOT_SENT, SendAnswer.NOT_SENT),
+        (REFUSED, SendAnswer.REFUSED),
+        (ACCEPTED, SendAnswer.ACCEPTED),
+    ],
+)
+def test_first_send_carries_what_its_row_says(row: tuple[OrderStatus, str], answer: SendAnswer) -> None:
+    rows = [TrailRow(S.INITIATED), TrailRow(*row, "x-1")]
+
+    assert first_send(rows, send_by=at(5), accept_by=at(10)) == Send(at(5), at(10), answer, row[1], "x-1")
+
+
+def test_first_send_of_which_no_row_tells_has_no_answer_and_no_reason() -> None:
+    first = first_send([TrailRow(S.INITIATED), TrailRow(*PLACED)], send_by=at(5), accept_by=None)
+
+    assert (first.answer, first.reason, first.exchange_order_id) == (None, "", None)
+
+
+def test_answers_are_kept_under_these_words() -> None:
+    assert [*SendAnswer] == ["accepted", "refused", "not_sent", "unknown"]
+
+
 # No answer
 
 
@@ -209,11 +234,18 @@ def test_found_rejected_is_not_placed() -> None:
     assert rows_of(ask(doubt(UNKNOWN), at_exchange("rejected"))) == [(S.NOT_PLACED, "proved:refused:no_funds")]
 
 
+def test_found_rejected_without_a_reason_is_not_placed() -> None:
+    step = ask(doubt(UNKNOWN), at_exchange("rejected", reject_reason=None))
+
+    assert rows_of(step) == [(S.NOT_PLACED, "proved:refused:unspecified")]
+
+
 def test_found_rejected_after_acceptance_is_rejected() -> None:
     rows = [(S.COMPLETED, "verified"), (S.REJECTED, "verified:refused:no_funds")]
 
     assert rows_of(ask(doubt(ACCEPTED), at_exchange("rejected"))) == rows
     assert rows_of(ask(doubt(UNKNOWN, sighted_as="x-1"), at_exchange("rejected"))) == rows
+    assert rows_of(ask(doubt(UNKNOWN, PLACED, is_cancel_wanted=True), at_exchange("rejected"))) == rows
 
 
 @pytest.mark.parametrize(
@@ -366,8 +398,50 @@ def test_execution_report_proves_acceptance_of_an_absent_order() -> None:
     for rows in [(UNKNOWN,), (UNKNOWN, NOT_PLACED), (NOT_SENT,), (UNKNOWN, UNRESOLVED)]:
         step = ask(doubt(*rows, sighted_as="x-9", now=99), Absent(), OPEN_ONLY)
         assert step == Settle((TrailRow(S.COMPLETED, "execution", "x-9"),))
+        assert ask(doubt(*rows, sighted_as="x-9", now=99), Absent()) == step
     to_cancel = ask(doubt(UNKNOWN, sighted_as="x-9", is_cancel_wanted=True), Absent(), OPEN_ONLY)
     assert isinstance(to_cancel, Cancel)
+
+
+def test_accepted_order_may_be_shown_as_late_as_its_last_send_allows() -> None:
+    accepted = resend(SendAnswer.ACCEPTED, "accepted")
+
+    step = ask(doubt(NOT_SENT, resends=(accepted,), now=35.9), Absent())
+
+    assert step == Wait("accepted, and not shown yet", at(36))
+    assert rows_of(ask(doubt(NOT_SENT, resends=(accepted,), now=36), Absent())) == [
+        (S.UNRESOLVED, "accepted_and_absent")
+    ]
+
+
+def test_absence_of_an_order_that_is_not_placed_settles_it() -> None:
+    assert ask(doubt(UNKNOWN, NOT_PLACED, now=12), Absent()) == Settle()
+
+
+def test_absence_of_an_order_that_was_not_sent_and_may_not_be_any_more_settles_it() -> None:
+    assert rows_of(ask(doubt(NOT_SENT, now=60), Absent(), None)) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
+
+
+def test_venue_has_forgotten_nothing_of_an_order_that_is_as_old_as_its_epoch() -> None:
+    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent(), forgotten_until=0)) == [(S.NOT_PLACED, "proved:absent")]
+    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent(), forgotten_until=0.1)) == [(S.UNRESOLVED, "exchange_forgot")]
+
+
+def test_placed_order_that_is_to_be_canceled_is_never_not_placed_because_it_is_absent() -> None:
+    step = ask(doubt(UNKNOWN, PLACED, is_cancel_wanted=True, now=99), Absent())
+
+    assert rows_of(step) == [(S.UNRESOLVED, "accepted_and_absent")]
+
+
+def test_exchange_order_id_comes_from_a_report_else_from_a_row_else_from_a_send() -> None:
+    accepted = Send(at(30), at(35), SendAnswer.ACCEPTED, "accepted", "by-send")
+    row = TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "by-row")
+    of_send = doubt(NOT_SENT, resends=(resend(SendAnswer.NOT_SENT, "not_sent:closed"), accepted))
+    of_row = replace(of_send, rows=(*of_send.rows, row))
+
+    ids = [of.exchange_order_id for of in (of_send, of_row, replace(of_row, sighted_as="by-report"), doubt(NOT_SENT))]
+
+    assert ids == ["by-send", "by-row", "by-report", None]
 
 
 # Whatever the rows, the sends, the venue and the clocks

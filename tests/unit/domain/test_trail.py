@@ -168,6 +168,7 @@ def test_whatever_the_exchange_reported_makes_it_placed(status: OrderStatus, bes
         ([INITIATED, failed("not_sent:throttled")], Outcome.PENDING),
         ([INITIATED, not_persisted("not_sent:throttled")], Outcome.PENDING),
         ([INITIATED, failed("not_sent:closed"), not_persisted("not_sent:closed")], Outcome.PENDING),
+        ([INITIATED, failed("not_sent:not_recorded")], Outcome.PENDING),
         ([INITIATED, unknown()], Outcome.UNKNOWN),
         ([INITIATED, not_persisted("unknown:timeout")], Outcome.UNKNOWN),
         ([INITIATED, failed("not_sent:closed"), unknown()], Outcome.UNKNOWN),
