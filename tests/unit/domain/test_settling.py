@@ -149,6 +149,14 @@ def test_unsent_market_order_is_settled_by_its_own_row() -> None:
     assert before_asking(doubt(NOT_SENT, order=MARKET)) == Settle()
 
 
+def test_market_order_that_was_sent_more_than_once_is_not_settled_by_the_row_of_its_first_send() -> None:
+    not_sent = resend(SendAnswer.NOT_SENT, "not_sent:closed")
+
+    settled = before_asking(doubt(NOT_SENT, order=MARKET, resends=(not_sent,), now=40))
+
+    assert rows_of(settled) == [(S.NOT_PLACED, "proved:not_sent:closed")]
+
+
 def test_unsent_order_that_is_canceled_is_settled_at_once() -> None:
     for order in (ORDER, MARKET):
         settled = before_asking(doubt(NOT_SENT, order=order, is_cancel_wanted=True))
@@ -302,6 +310,22 @@ def test_absence_counts_from_the_last_send_that_may_have_arrived() -> None:
     assert absence_counts_from(twice, DURABLE, RULES) == at(36)
     assert absence_counts_from(not_sent_twice, DURABLE, RULES) == at(11)
     assert isinstance(ask(twice, Absent()), Wait)
+
+
+def test_absence_counts_from_the_latest_of_all_moments_whichever_send_has_it() -> None:
+    sooner = doubt(UNKNOWN, accept_by=None, resends=(resend(None, send_by=7),))
+
+    assert absence_counts_from(sooner, DURABLE, RULES) == at(21)
+
+
+def test_accept_by_protects_only_where_every_send_that_may_have_arrived_has_one() -> None:
+    never = replace(DURABLE, client_order_id_unique="never")
+
+    assert ask(doubt(UNKNOWN, now=21), Absent(), never) == Resend()
+    assert ask(doubt(NOT_SENT, now=36, accept_by=None, resends=(resend(None),)), Absent(), never) == Resend()
+    for resends in ((), (resend(None),)):
+        unprotected = doubt(UNKNOWN, now=36, accept_by=None, resends=resends)
+        assert rows_of(ask(unprotected, Absent(), never)) == [(S.NOT_PLACED, "presumed:absent")]
 
 
 def test_absence_waits_for_what_the_venue_shows_late() -> None:
