@@ -83,6 +83,10 @@ ANY_ROW = st.sampled_from(
 )
 
 
+def test_outcomes_are_told_in_these_words() -> None:
+    assert [*Outcome] == ["placed", "not_placed", "pending", "unknown"]
+
+
 def test_precedence_is_the_documented_one() -> None:
     assert sorted(OrderStatus, key=PRECEDENCE.__getitem__, reverse=True) == DOCUMENTED_PRECEDENCE
 
