@@ -2,17 +2,19 @@
 
 import random
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from ordertrail.bootstrap import gate_limits_of
+from ordertrail.clock import SystemClock
 from ordertrail.domain.answer import Answer, NotSent, Refused, Unknown
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost, OrdertrailError
 from ordertrail.domain.order import Order
-from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.gate.gate import Gate
 from ordertrail.gate.report import GateReport
 from ordertrail.gate.rules import GateRules
@@ -23,14 +25,16 @@ from ordertrail.sending import Sender
 from ordertrail.settings import Settings
 from ordertrail.shared_commits import Limits
 from ordertrail.spool import Spool
-from tests.support.orders import an_order
+from tests.support.orders import a_market_order, an_order
 from tests.support.service import PatientClock, ScriptedVenue
 
+S = OrderStatus
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 WINDOWS = Windows(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
 REFUSED = DatabaseAnswered("23514", "refused")
 NEVER_SENT = DatabaseLost("cannot connect", may_have_happened=False)
 PERHAPS = DatabaseLost("cut", may_have_happened=True)
+NO_ANSWERS = frozenset({S.EXCHANGE_CREATION_FAILED, S.EXCHANGE_OUTCOME_UNKNOWN})
 
 
 class FailingRows:
@@ -40,19 +44,26 @@ class FailingRows:
         self.initiated: OrdertrailError | None = None
         self.unsent: OrdertrailError | None = None
         self.steps: OrdertrailError | None = None
+        self.reads: OrdertrailError | None = None
+        self.steps_fail_for = frozenset(OrderStatus)
         self.was_sent_later = False
+        self.key_of: str | None = None
+        self.stored: StoredOrder | None = None
         self.written: list[StepRow] = []
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
         _raise(self.initiated)
-        return [Recorded(NOW) for _ in orders]
+        return [Recorded(NOW) if self.key_of is None else KeyTaken(self.key_of) for _ in orders]
 
     async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
         _raise(self.unsent)
+        if self.key_of is not None:
+            return [KeyTaken(self.key_of) for _ in orders]
         return [SentLater() if self.was_sent_later else Unsent(NOW) for _ in orders]
 
     async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
-        _raise(self.steps)
+        if {row.status for row in rows} & self.steps_fail_for:
+            _raise(self.steps)
         self.written += rows
         return [True for _ in rows]
 
@@ -60,7 +71,9 @@ class FailingRows:
         raise AssertionError("nothing is replayed here")
 
     async def read(self, order_id: str) -> StoredOrder | None:
-        return None
+        _raise(self.reads)
+        self.stored = StoredOrder(an_order(id=order_id), NOW, None, (TrailRow(OrderStatus.INITIATED),), NOW)
+        return self.stored
 
 
 def _raise(error: OrdertrailError | None) -> None:
@@ -89,6 +102,10 @@ class House:
 
     async def place(self, **changes: Any) -> Placement:
         return await self.placing.place(an_order(**changes))
+
+    def spooled(self) -> list[tuple[str, tuple[TrailRow, ...]]]:
+        with self.spool.adopted() as files:
+            return [(trail.order.id, trail.rows) for _, trails in files for trail in trails]
 
 
 @pytest.fixture
@@ -173,3 +190,169 @@ async def test_completed_follows_the_exchange_s_acceptance(house: House) -> None
 
     assert isinstance(placement, Placed)
     assert [(row.status, row.exchange_order_id) for row in house.rows.written] == [(OrderStatus.COMPLETED, "X-1")]
+
+
+# What a failed step leaves behind
+
+
+class HandClock(SystemClock):
+    """Monotonic time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = super().monotonic()
+
+    @override
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class RecordingVenue(ScriptedVenue):
+    """Remembers the deadlines as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadlines: list[tuple[float, datetime | None]] = []
+
+    @override
+    async def place(
+        self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
+    ) -> Answer:
+        self.deadlines.append((send_by, accept_by))
+        return await super().place(order, send_by=send_by, timeout_seconds=timeout_seconds, accept_by=accept_by)
+
+
+async def test_deadlines_are_the_windows_after_the_row_and_before_it(house: House) -> None:
+    venue = RecordingVenue()
+    house.placing._sender._venue = venue
+    before = house.clock.monotonic()
+
+    await house.place()
+
+    [(send_by, accept_by)] = venue.deadlines
+    assert before + WINDOWS.send_seconds <= send_by <= house.clock.monotonic() + WINDOWS.send_seconds
+    assert accept_by == NOW + timedelta(seconds=WINDOWS.accept_seconds)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reason", "outcome"),
+    [
+        (Refused("no_funds"), S.EXCHANGE_CREATION_FAILED, "refused:no_funds", Outcome.NOT_PLACED),
+        (NotSent("throttled", 7), S.EXCHANGE_CREATION_FAILED, "not_sent:throttled", Outcome.PENDING),
+        (Unknown("timeout"), S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout", Outcome.UNKNOWN),
+    ],
+)
+async def test_answer_that_is_no_acceptance_is_recorded_and_told(
+    house: House, answer: Answer, status: OrderStatus, reason: str, outcome: Outcome
+) -> None:
+    house.venue.answer = answer
+
+    placement = await house.place()
+
+    assert isinstance(placement, Failed)
+    assert [(row.status, row.reason) for row in house.rows.written] == [(status, reason)]
+    assert placement.rows == (TrailRow(S.INITIATED, created_at=NOW), TrailRow(status, reason))
+    assert (placement.status, placement.outcome) == (status, outcome)
+    assert placement.place_by == NOW + timedelta(seconds=WINDOWS.retry_seconds)
+    assert placement.retry_after_seconds == (7 if isinstance(answer, NotSent) else None)
+
+
+async def test_market_order_that_was_not_sent_is_not_placed(house: House) -> None:
+    house.venue.answer = NotSent("closed")
+
+    placement = await house.placing.place(a_market_order())
+
+    assert isinstance(placement, Failed)
+    assert (placement.outcome, placement.place_by) == (Outcome.NOT_PLACED, None)
+
+
+@pytest.mark.parametrize("answer", [Refused("no_funds"), NotSent("closed"), Unknown("timeout")])
+async def test_failing_row_that_is_refused_is_written_as_one_of_the_database(house: House, answer: Answer) -> None:
+    house.venue.answer = answer
+    house.rows.steps, house.rows.steps_fail_for = REFUSED, NO_ANSWERS
+
+    placement = await house.place()
+
+    assert isinstance(placement, Failed)
+    [row] = house.rows.written
+    assert row.status is placement.status is S.DATABASE_PERSISTENCE_FAILED
+    assert row.reason == placement.rows[-1].reason
+    assert not house.spool.has_trails
+
+
+async def test_acceptance_that_could_not_be_recorded_is_written_with_its_exchange_order_id(house: House) -> None:
+    house.rows.steps, house.rows.steps_fail_for = REFUSED, frozenset({S.COMPLETED})
+
+    placement = await house.place()
+
+    assert isinstance(placement, Failed)
+    [row] = house.rows.written
+    assert (row.status, row.reason, row.exchange_order_id) == (S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-1")
+    assert placement.rows[-1] == TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-1")
+    assert placement.place_by == NOW + timedelta(seconds=WINDOWS.retry_seconds)
+
+
+async def test_what_the_database_takes_no_row_of_is_spooled(house: House) -> None:
+    house.rows.steps = REFUSED
+
+    placement = await house.place()
+
+    assert isinstance(placement, Failed)
+    accepted = (TrailRow(S.INITIATED), TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-1"))
+    assert house.spooled() == [(placement.order.id, accepted)]
+
+
+async def test_placing_that_took_the_whole_review_is_not_the_whole_story(house: House) -> None:
+    clock = HandClock()
+    house.placing._clock = clock
+
+    def stand_still(order: Order) -> Answer:
+        clock.seconds += WINDOWS.review_seconds
+        return Unknown("timeout")
+
+    house.venue.answer = stand_still
+
+    assert isinstance(await house.place(), Repeated)
+
+
+async def test_order_that_was_never_recorded_is_spooled_as_one_that_was_never_sent(house: House) -> None:
+    house.rows.initiated = house.rows.unsent = NEVER_SENT
+
+    placement = await house.place()
+
+    assert isinstance(placement, Failed)
+    unsent = (TrailRow(S.INITIATED), TrailRow(S.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded"))
+    assert house.spooled() == [(placement.order.id, unsent)]
+
+
+async def test_order_that_only_the_second_try_recorded_tells_its_place_by_and_is_not_spooled(house: House) -> None:
+    house.rows.initiated = NEVER_SENT
+
+    placement = await house.place()
+
+    assert isinstance(placement, Failed)
+    assert placement.place_by == NOW + timedelta(seconds=WINDOWS.retry_seconds)
+    assert placement.rows[-1].reason == "not_sent:not_recorded"
+    assert not house.spool.has_trails
+
+
+# Keys
+
+
+@pytest.mark.parametrize("first", [None, PERHAPS], ids=str)
+async def test_taken_key_sends_nothing_and_tells_of_its_order(house: House, first: OrdertrailError | None) -> None:
+    house.rows.key_of = "first"
+    house.rows.initiated = first
+
+    placement = await house.place(client_order_id="mine")
+
+    assert placement == Repeated("first", house.rows.stored)
+    assert house.rows.stored is not None
+    assert house.venue.sent == []
+    assert house.rows.written == []
+
+
+async def test_order_of_a_taken_key_that_cannot_be_read_is_said_to_be_there(house: House) -> None:
+    house.rows.key_of = "first"
+    house.rows.reads = NEVER_SENT
+
+    assert await house.place(client_order_id="mine") == Repeated("first", None)
