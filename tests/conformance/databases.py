@@ -4,11 +4,11 @@ Time passes by the suite's word alone, apart from the little that its statements
 as long.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
@@ -20,10 +20,14 @@ from ordertrail.postgres.switch import is_halted, set_halted
 from ordertrail.rows import Rows, Windows
 from tests.simulation.database import SimulatedDatabase
 
+T = TypeVar("T")
+
 WINDOWS = Windows(send_seconds=100, accept_seconds=200, review_seconds=500, retry_seconds=1000)
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 # What a transaction takes in the simulated one, so that no two have the same time.
 STEP = timedelta(milliseconds=1)
+CONNECTIONS_MAX = 10
+WAIT_SECONDS_MAX = 30
 
 # What is kept, table by table; only columns that an operation reads or a person is shown.
 COLUMNS = {
@@ -90,6 +94,16 @@ class DatabaseSubject(Protocol):
         """Empty every table."""
         ...
 
+    async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
+        """What comes of calls that are made at once: as many as have a connection begin before any goes on."""
+        ...
+
+
+WAITING = """
+SELECT count(DISTINCT pid) FROM pg_locks
+ WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
 
 class Postgres:
     """The real one. `connection` is the suite's own, of the tables' owner."""
@@ -131,6 +145,14 @@ class Postgres:
         async with self._history_can_change():
             for table in reversed(("switches", *COLUMNS)):
                 await self._connection.execute(f"DELETE FROM {table}")
+
+    async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
+        async with asyncio.timeout(WAIT_SECONDS_MAX), self._connection.transaction():
+            await self._connection.execute(f"LOCK TABLE {', '.join(COLUMNS)}")
+            tasks = [asyncio.create_task(call) for call in calls]
+            while await self._connection.fetchval(WAITING) < min(len(tasks), CONNECTIONS_MAX):
+                continue
+        return await asyncio.gather(*tasks)
 
     @contextlib.asynccontextmanager
     async def _history_can_change(self) -> AsyncIterator[None]:
@@ -211,6 +233,9 @@ class Simulated:
         self._connection = self._database.direct()
         self.doubts = self._database.doubts(self._connection)
 
+    async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
+        return await asyncio.gather(*calls)
+
 
 def in_order(records: list[Record]) -> list[Record]:
     """Sorted, for tables have no order; `created_at`, which does not say so, is in UTC."""
@@ -224,7 +249,7 @@ def in_order(records: list[Record]) -> list[Record]:
 @contextlib.asynccontextmanager
 async def postgres(database_url: str) -> AsyncIterator[DatabaseSubject]:
     """PostgreSQL, through the connections that the service has."""
-    database = Database(database_url, timeout_seconds=30, connections_max=10)
+    database = Database(database_url, timeout_seconds=WAIT_SECONDS_MAX, connections_max=CONNECTIONS_MAX)
     await database.open()
     connection = await asyncpg.connect(database_url)
     try:
@@ -238,6 +263,3 @@ async def postgres(database_url: str) -> AsyncIterator[DatabaseSubject]:
 async def simulated() -> AsyncIterator[DatabaseSubject]:
     """The simulated database, over connections on which nothing goes wrong."""
     yield Simulated()
-
-
-OpenDatabase = Callable[[], AbstractAsyncContextManager[DatabaseSubject]]

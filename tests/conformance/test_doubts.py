@@ -1,6 +1,5 @@
 """What `DoubtRows` promises: nothing missed, one holder at a time, and whoever has lost an order changes nothing."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -144,10 +143,12 @@ async def test_batches_are_taken_in_so_many_at_a_time_oldest_first(
     orders = await recorded(rows, count=5)
     await database.let_pass(DUE)
 
+    [overdue] = await recorded(database.rows(replace(WINDOWS, review_seconds=-2 * DUE)))
+
     assert await doubts.take_in(batches_max=2) == 2
-    assert sorted(taken.order_id for taken in await take(doubts)) == [order.id for order in orders[:2]]
-    assert await doubts.take_in(batches_max=10) == 3
-    assert sorted(taken.order_id for taken in await take(doubts)) == [order.id for order in orders[2:]]
+    assert {taken.order_id for taken in await take(doubts)} == {overdue.id, orders[0].id}
+    assert await doubts.take_in(batches_max=10) == 4
+    assert sorted(taken.order_id for taken in await take(doubts)) == [order.id for order in orders[1:]]
 
 
 async def test_no_batch_is_taken_in_where_none_is_wanted(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
@@ -220,7 +221,7 @@ async def test_taking_in_leaves_an_open_doubt_to_its_holder(
 
 async def test_taking_in_opens_a_settled_doubt(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     taken = await held(rows, doubts)
-    await doubts.conclude([settled(taken)])
+    await doubts.conclude([replace(settled(taken), next_seconds=10 * DUE)])
     await database.let_pass(DUE)
 
     await doubts.take_in(batches_max=10)
@@ -244,7 +245,7 @@ async def test_many_take_in_at_once_each_batch_once(database: DatabaseSubject, r
     orders = await recorded(rows, count=RACERS)
     await database.let_pass(DUE)
 
-    counts = await asyncio.gather(*(doubts.take_in(batches_max=3) for _ in range(RACERS)))
+    counts = await database.together(*(doubts.take_in(batches_max=3) for _ in range(RACERS)))
     rest = await doubts.take_in(batches_max=1000)
 
     assert sum(counts) + rest == RACERS
@@ -288,7 +289,7 @@ async def test_lease_is_as_long_as_was_asked_for(database: DatabaseSubject, rows
 
 async def test_those_due_longest_are_taken_first(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     orders = await recorded(rows, count=4)
-    for order in orders[::-1]:
+    for order in (orders[0], *orders[::-1]):
         await doubts.reopen([order.id])
 
     first = await take(doubts, doubts_max=1)
@@ -319,11 +320,11 @@ async def test_what_is_not_due_is_not_taken(database: DatabaseSubject, rows: Row
     assert [each.order_id for each in await take(doubts)] == [taken.order_id]
 
 
-async def test_no_two_take_the_same(rows: Rows, doubts: Doubts) -> None:
+async def test_no_two_take_the_same(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     orders = await recorded(rows, count=RACERS)
     await doubts.reopen([order.id for order in orders])
 
-    taken = await asyncio.gather(*(take(doubts, doubts_max=4) for _ in range(RACERS)))
+    taken = await database.together(*(take(doubts, doubts_max=4) for _ in range(RACERS)))
     rest = await take(doubts)
 
     assert sorted(each.order_id for some in [*taken, rest] for each in some) == [order.id for order in orders]
@@ -565,27 +566,31 @@ async def test_bad_verdict_leaves_nothing_of_its_batch(
     assert await database.contents() == before
 
 
-async def test_one_of_many_verdicts_at_once_settles(rows: Rows, doubts: Doubts) -> None:
+async def test_one_of_many_verdicts_at_once_settles(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     taken = await held(rows, doubts)
     verdicts = [settled(taken, TrailRow(NOT_PLACED, f"proved:{n}")) for n in range(RACERS)]
 
-    results = await asyncio.gather(*(doubts.conclude([verdict]) for verdict in verdicts))
+    results = await database.together(*(doubts.conclude([verdict]) for verdict in verdicts))
 
     assert sorted(results) == [[False]] * (RACERS - 1) + [[True]]
     assert (await trail(rows, taken.order_id))[1:] == [(NOT_PLACED, f"proved:{results.index([True])}", None)]
 
 
-async def test_verdict_races_whoever_takes_the_order(rows: Rows, doubts: Doubts) -> None:
+async def test_verdict_races_whoever_takes_the_order(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     orders = await recorded(rows, count=RACERS)
     await doubts.reopen([order.id for order in orders])
     old = await take(doubts, lease_seconds=0)
 
+    again: list[Taken] = []
+
+    async def take_again() -> bool:
+        again.extend(await take(doubts))
+        return True
+
     async def conclude(taken: Taken) -> bool:
         return (await doubts.conclude([settled(taken, TrailRow(NOT_PLACED, "proved:x"))]))[0]
 
-    taking = asyncio.create_task(take(doubts))
-    concluded = await asyncio.gather(*(conclude(taken) for taken in old))
-    again = await taking
+    _, *concluded = await database.together(take_again(), *(conclude(taken) for taken in old))
 
     taken_again = {taken.order_id for taken in again}
     assert {taken.order_id: was_concluded for taken, was_concluded in zip(old, concluded, strict=True)} == {
@@ -595,12 +600,14 @@ async def test_verdict_races_whoever_takes_the_order(rows: Rows, doubts: Doubts)
         assert ((NOT_PLACED, "proved:x", None) in await trail(rows, order.id)) is (order.id not in taken_again)
 
 
-async def test_batches_of_verdicts_the_other_way_round_do_not_block_each_other(rows: Rows, doubts: Doubts) -> None:
+async def test_batches_of_verdicts_the_other_way_round_do_not_block_each_other(
+    database: DatabaseSubject, rows: Rows, doubts: Doubts
+) -> None:
     orders = await recorded(rows, count=RACERS)
     await doubts.reopen([order.id for order in orders])
     taken = await take(doubts)
 
-    results = await asyncio.gather(
+    results = await database.together(
         *(doubts.conclude([settled(each) for each in taken[:: 1 if n % 2 else -1]]) for n in range(6))
     )
 
@@ -835,24 +842,28 @@ async def test_nothing_is_claimed_of_nothing(doubts: Doubts) -> None:
 async def test_one_of_many_claims_at_once_is_made(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     taken = await held(rows, doubts)
 
-    # One that waited for another's commit has not seen its row: refused by the number, not told that it is too late.
-    results = await asyncio.gather(*(claim(doubts, taken) for _ in range(RACERS)), return_exceptions=True)
+    async def try_to_claim() -> bool:
+        try:
+            return await claim(doubts, taken) != [None]
+        except DatabaseAnswered:
+            # It waited for another's commit, and is refused by the number that the other has taken.
+            return False
 
-    claims = [result for result in results if not isinstance(result, BaseException) and result != [None]]
-    assert len(claims) == len((await database.contents())["attempts"]) == 1
-    assert all(isinstance(result, DatabaseAnswered) for result in results if isinstance(result, BaseException))
+    assert sum(await database.together(*(try_to_claim() for _ in range(RACERS)))) == 1
+    assert len((await database.contents())["attempts"]) == 1
 
 
-async def test_claim_races_the_cancel(rows: Rows, doubts: Doubts) -> None:
+async def test_claim_races_the_cancel(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     orders = await recorded(rows, count=RACERS)
     await doubts.reopen([order.id for order in orders])
     taken = {each.order_id: each for each in await take(doubts)}
 
-    async def race(order_id: str, first: int) -> None:
-        claiming, canceling = claim(doubts, taken[order_id]), doubts.request_cancel(order_id)
-        await asyncio.gather(*((claiming, canceling) if first else (canceling, claiming)))
+    async def try_to_claim(each: Taken) -> bool:
+        return await claim(doubts, each) != [None]
 
-    await asyncio.gather(*(race(order.id, n % 2) for n, order in enumerate(orders)))
+    await database.together(
+        *(call for id_, each in taken.items() for call in (try_to_claim(each), doubts.request_cancel(id_)))
+    )
 
     # From the cancels' answers on nobody claims, whatever came of the races.
     again = await take(doubts)
@@ -947,11 +958,11 @@ async def test_so_many_are_woken_at_a_time(rows: Rows, doubts: Doubts) -> None:
     assert await doubts.wake(doubts_max=3) == 2
 
 
-async def test_many_wake_at_once_each_order_once(rows: Rows, doubts: Doubts) -> None:
+async def test_many_wake_at_once_each_order_once(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     taken = [await held(rows, doubts) for _ in range(RACERS)]
     await doubts.conclude([later(each, seconds=1000) for each in taken])
 
-    counts = await asyncio.gather(*(doubts.wake(doubts_max=3) for _ in range(5)))
+    counts = await database.together(*(doubts.wake(doubts_max=3) for _ in range(5)))
     rest = await doubts.wake(doubts_max=1000)
 
     assert sum(counts) + rest == RACERS
@@ -1055,7 +1066,7 @@ async def test_cancel_repeated_changes_nothing(database: DatabaseSubject, rows: 
 async def test_many_cancels_at_once_count_as_one(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     [order] = await recorded(rows)
 
-    assert await asyncio.gather(*(doubts.request_cancel(order.id) for _ in range(RACERS))) == [True] * RACERS
+    assert await database.together(*(doubts.request_cancel(order.id) for _ in range(RACERS))) == [True] * RACERS
     assert await take(doubts) == [Taken(order.id, 2, 0)]
     assert len((await database.contents())["cancel_requests"]) == 1
 
@@ -1114,6 +1125,7 @@ async def test_operator_takes_the_order_from_whoever_holds_it(
 
     assert await doubts.resolve(taken.order_id, COMPLETED, "operator:asked")
     assert await doubts.conclude([settled(taken)]) == [False]
+    assert [each.order_id for each in await take(doubts)] == [taken.order_id]
 
 
 @pytest.mark.parametrize("status", [NOT_PLACED, *FROM_COMPLETED])
@@ -1162,10 +1174,10 @@ async def test_operator_resolves_what_was_sent_and_answered(rows: Rows, doubts: 
     assert await doubts.resolve(taken.order_id, NOT_PLACED, "operator:asked")
 
 
-async def test_one_of_many_words_at_once_counts(rows: Rows, doubts: Doubts) -> None:
+async def test_one_of_many_words_at_once_counts(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     taken = await unresolved(rows, doubts)
 
-    results = await asyncio.gather(
+    results = await database.together(
         *(doubts.resolve(taken.order_id, NOT_PLACED, f"operator:{n}") for n in range(RACERS))
     )
 
@@ -1210,7 +1222,7 @@ async def test_epochs_of_one_venue_are_nothing_to_another(doubts: Doubts) -> Non
 
 
 async def test_epoch_noted_many_times_at_once_is_the_first(database: DatabaseSubject, doubts: Doubts) -> None:
-    await asyncio.gather(*(doubts.note_epoch("venue", "1") for _ in range(RACERS)))
+    await database.together(*(doubts.note_epoch("venue", "1") for _ in range(RACERS)))
 
     assert len((await database.contents())["venue_epochs"]) == 1
     assert await doubts.note_epoch("venue", "1") is None
@@ -1232,15 +1244,19 @@ async def test_doubts_are_counted_by_what_is_open(database: DatabaseSubject, row
     await database.let_pass(500)
     await held(rows, doubts)
     await database.let_pass(300)
+    placed = await held(rows, doubts)
+    await step(rows, placed.order_id, COMPLETED, "verified")
     await unresolved(rows, doubts)
 
     counts = await doubts.counts()
 
-    assert (counts.count, counts.unresolved) == (2, 1)
+    assert (counts.count, counts.unresolved) == (3, 1)
     assert 300 < counts.oldest_seconds < 350
 
 
 async def test_oldest_doubts_come_first(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
+    gone = await held(rows, doubts)
+    await doubts.conclude([settled(gone)])
     first = await unresolved(rows, doubts)
     await database.let_pass(500)
     [second, third] = await recorded(rows, count=2)

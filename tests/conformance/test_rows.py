@@ -1,6 +1,5 @@
 """What `Rows` promises: keys claimed once, rows appended and never changed, everything harmless twice."""
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -262,10 +261,10 @@ async def test_quantity_that_is_no_integer_column_leaves_nothing_of_its_batch(
     assert not any((await database.contents()).values())
 
 
-async def test_many_want_one_key_at_once(rows: Rows) -> None:
+async def test_many_want_one_key_at_once(database: DatabaseSubject, rows: Rows) -> None:
     orders = [an_order(client_order_id="key") for _ in range(RACERS)]
 
-    results = await asyncio.gather(*(rows.insert_initiated([order]) for order in orders))
+    results = await database.together(*(rows.insert_initiated([order]) for order in orders))
 
     owners = [order for order, [result] in zip(orders, results, strict=True) if isinstance(result, Recorded)]
     assert len(owners) == 1
@@ -273,10 +272,12 @@ async def test_many_want_one_key_at_once(rows: Rows) -> None:
     assert [order for order in orders if await rows.read(order.id) is not None] == owners
 
 
-async def test_batches_that_share_keys_the_other_way_round_do_not_block_each_other(rows: Rows) -> None:
+async def test_batches_that_share_keys_the_other_way_round_do_not_block_each_other(
+    database: DatabaseSubject, rows: Rows
+) -> None:
     batches = [[an_order(client_order_id=f"key-{n}") for n in range(RACERS)] for _ in range(4)]
 
-    results = await asyncio.gather(
+    results = await database.together(
         *(rows.insert_initiated(batch[:: 1 if n % 2 else -1]) for n, batch in enumerate(batches))
     )
 
@@ -287,7 +288,7 @@ async def test_batches_that_share_keys_the_other_way_round_do_not_block_each_oth
 async def test_order_recorded_many_times_at_once(database: DatabaseSubject, rows: Rows) -> None:
     order = an_order(client_order_id="key")
 
-    results = await asyncio.gather(*(rows.insert_initiated([order]) for _ in range(RACERS)))
+    results = await database.together(*(rows.insert_initiated([order]) for _ in range(RACERS)))
 
     assert results == [[Recorded((await read(rows, order)).created_at)]] * RACERS
     contents = await database.contents()
@@ -468,12 +469,12 @@ async def test_bad_step_leaves_nothing_of_its_batch(
     assert await database.contents() == before
 
 
-async def test_one_step_many_times_at_once(rows: Rows) -> None:
+async def test_one_step_many_times_at_once(database: DatabaseSubject, rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
     steps = [StepRow(order.id, COMPLETED, "verified", f"E-{n}") for n in range(RACERS)]
 
-    assert await asyncio.gather(*(rows.insert_steps([step]) for step in steps)) == [[True]] * RACERS
+    assert await database.together(*(rows.insert_steps([step]) for step in steps)) == [[True]] * RACERS
     assert len(await trail(rows, order)) == 2
 
 
@@ -592,6 +593,19 @@ async def test_unsent_order_in_doubt_is_looked_at_at_once(rows: Rows, doubts: Do
     assert await take_all(doubts) == {order.id: Taken(order.id, before.fence + 2, 0)}
 
 
+@pytest.mark.parametrize("is_settled", [True, False])
+async def test_unsent_order_that_was_settled_or_waits_is_looked_at_at_once(
+    rows: Rows, doubts: Doubts, is_settled: bool
+) -> None:
+    order = an_order()
+    taken = await in_doubt(rows, doubts, order)
+    await doubts.conclude([Verdict(taken, (), is_settled=is_settled, next_seconds=1000, seen="")])
+
+    await rows.insert_unsent([order])
+
+    assert await take_all(doubts) == {order.id: Taken(order.id, taken.fence + 2, 0)}
+
+
 async def test_unsent_order_that_is_not_in_doubt_does_not_become_one(
     database: DatabaseSubject, rows: Rows, doubts: Doubts
 ) -> None:
@@ -651,24 +665,22 @@ async def test_bad_unsent_order_leaves_nothing_of_its_batch(
     assert await claim(doubts, taken)
 
 
-async def test_unsent_races_the_claim_to_send(rows: Rows, doubts: Doubts) -> None:
+async def test_unsent_races_the_claim_to_send(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     orders = [an_order() for _ in range(RACERS)]
     await rows.insert_initiated(orders)
     await doubts.reopen([order.id for order in orders])
     taken = await take_all(doubts)
 
-    async def race(order: Order, first: int) -> tuple[bool, Unsent | SentLater | KeyTaken]:
-        claiming, saying = claim(doubts, taken[order.id]), rows.insert_unsent([order])
-        if first:
-            claimed, [said] = await asyncio.gather(claiming, saying)
-        else:
-            [said], claimed = await asyncio.gather(saying, claiming)
-        return claimed, said
+    async def say(order: Order) -> bool:
+        [said] = await rows.insert_unsent([order])
+        assert isinstance(said, Unsent | SentLater)
+        return isinstance(said, SentLater)
 
-    results = await asyncio.gather(*(race(order, n % 2) for n, order in enumerate(orders)))
+    was_sent = await database.together(
+        *(call for order in orders for call in (claim(doubts, taken[order.id]), say(order)))
+    )
 
-    for claimed, said in results:
-        assert isinstance(said, SentLater if claimed else Unsent)
+    assert was_sent[::2] == was_sent[1::2]
 
 
 # Replayed
@@ -685,6 +697,18 @@ async def test_replayed_order_is_never_sent(rows: Rows, doubts: Doubts) -> None:
     assert stored.send_by is not None
     assert stored.send_by <= stored.read_at
     assert not await claim(doubts, (await take_all(doubts))[order.id])
+
+
+async def test_replayed_rows_have_the_orders_fields(database: DatabaseSubject, rows: Rows) -> None:
+    order = an_order(client_order_id="key", limit_price=Decimal("0.1"))
+
+    await rows.replay([a_trail(order, TrailRow(FAILED, "not_sent:closed"))])
+
+    failed, initiated = (await database.contents())["orders"]
+    same = ("id", "type", "side", "instrument", "limit_price", "quantity")
+    assert [failed[name] for name in same] == [initiated[name] for name in same]
+    assert [failed[name] for name in ("client_order_id", "place_by", "send_by", "accept_by")] == [None] * 4
+    assert initiated["client_order_id"] == "key"
 
 
 async def test_replayed_order_has_no_place_by_even_of_the_callers_own(database: DatabaseSubject, rows: Rows) -> None:

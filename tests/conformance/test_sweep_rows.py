@@ -1,7 +1,5 @@
 """What `SweepRows` promises: turns, a position that goes forward, and everything that is shown kept once."""
 
-import asyncio
-
 import pytest
 
 from ordertrail.domain.errors import DatabaseAnswered
@@ -69,8 +67,8 @@ async def test_turn_that_has_ended_is_given_after_a_rest(
     assert await doubts.take_sweep(VENUE, lease_seconds=100) == ("", 0)
 
 
-async def test_one_of_many_has_the_turn(doubts: Doubts) -> None:
-    turns = await asyncio.gather(*(doubts.take_sweep(VENUE, lease_seconds=100) for _ in range(RACERS)))
+async def test_one_of_many_has_the_turn(database: DatabaseSubject, doubts: Doubts) -> None:
+    turns = await database.together(*(doubts.take_sweep(VENUE, lease_seconds=100) for _ in range(RACERS)))
 
     assert [turn for turn in turns if turn is not None] == [("", 0)]
 
@@ -107,6 +105,15 @@ async def test_other_epoch_begins_where_it_is_said_to(doubts: Doubts) -> None:
     await doubts.move_sweep(VENUE, "new", 3)
 
     assert await position(doubts) == ("new", 3)
+
+
+async def test_position_of_one_venue_is_nothing_to_another(doubts: Doubts) -> None:
+    for venue in (VENUE, "other"):
+        await doubts.take_sweep(venue, lease_seconds=100)
+
+    await doubts.move_sweep("other", "epoch", 9)
+
+    assert await position(doubts) == ("", 0)
 
 
 async def test_moving_keeps_the_turn(doubts: Doubts) -> None:
@@ -231,11 +238,11 @@ async def test_first_sighting_takes_the_order_from_whoever_holds_it_and_no_other
     assert [await doubts.conclude([verdict]) for verdict in verdicts] == [[False], [True]]
 
 
-async def test_many_see_the_same_at_once(rows: Rows, doubts: Doubts) -> None:
+async def test_many_see_the_same_at_once(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     ids = [new_id() for _ in range(RACERS)]
     orders = [dict.fromkeys(ids[:: 1 if n % 2 else -1], "E-1") for n in range(6)]
 
-    kept = await asyncio.gather(*(doubts.keep_sightings(some) for some in orders))
+    kept = await database.together(*(doubts.keep_sightings(some) for some in orders))
 
     assert sorted(id_ for some in kept for id_ in some) == sorted(ids)
 
