@@ -132,7 +132,7 @@ class Reconciler:
             if taken_in < self._pace.batches_max:
                 break
         venue = await self._ask_for_promises()
-        looks: set[asyncio.Task[None]] = set()
+        looks: list[asyncio.Task[None]] = []
         try:
             await self._look_at_all(venue, counts, looks)
         finally:
@@ -156,13 +156,13 @@ class Reconciler:
             await self._wake()
         return _Promises(answer, await self._doubts.note_epoch(self._sender.venue_name, answer.epoch))
 
-    async def _look_at_all(self, venue: "_Promises", counts: Counts, looks: set[asyncio.Task[None]]) -> None:
+    async def _look_at_all(self, venue: "_Promises", counts: Counts, looks: list[asyncio.Task[None]]) -> None:
         """Keep so many looks under way; a slow one holds up no other."""
         deadline = self._clock.monotonic() + self._pace.pass_seconds
         has_room = asyncio.Event()
 
         def ended(look: asyncio.Task[None]) -> None:
-            looks.discard(look)
+            looks.remove(look)
             if len(looks) * 2 <= self._pace.looks_at_once:
                 has_room.set()
 
@@ -176,7 +176,7 @@ class Reconciler:
             has_room.clear()
             for each in taken:
                 look = asyncio.create_task(self._look_at(each, loaded.get(each.order_id), venue, counts))
-                looks.add(look)
+                looks.append(look)
                 look.add_done_callback(ended)
             if len(looks) * 2 > self._pace.looks_at_once:
                 await has_room.wait()

@@ -55,12 +55,12 @@ def unfounded_claims(site: Site) -> Iterator[str]:
     takes = timedelta(seconds=SETTINGS.exchange_timeout_seconds)
     for order_id, attempts in tables.attempts.items():
         initiated = tables.orders[order_id]["INITIATED"]
-        canceled_at = tables.cancels.get(order_id)
+        canceled_at = tables.canceled_at_moment.get(order_id)
         before = [(1, initiated["send_by"])]
         for number, claim in sorted(attempts.items()):
             if initiated["place_by"] is None or claim.claimed_at >= initiated["place_by"]:
                 yield f"{order_id}: send {number} was claimed when it was too late to send it"
-            if canceled_at is not None and claim.claimed_at > canceled_at:
+            if canceled_at is not None and claim.moment > canceled_at:
                 yield f"{order_id}: send {number} was claimed after it was canceled"
             earlier, send_by = before[-1]
             answer = tables.answers.get((order_id, earlier))

@@ -49,6 +49,8 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def __init__(self, executor_seconds: Callable[[], float]) -> None:
         super().__init__()
         self._now = 0.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers_made = 0
         self._executor_seconds = executor_seconds
         # What belongs to the dead is kept to the end, for to collect it would run its `finally`s.
         self.graveyard: list[Any] = []
@@ -86,30 +88,44 @@ class SimulationLoop(asyncio.BaseEventLoop):
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     _close(task.get_coro())
                 self._ready.clear()  # type: ignore[attr-defined]
-                self._scheduled.clear()  # type: ignore[attr-defined]
+                self._timers.clear()
                 self.graveyard.clear()
                 gc.collect()
         finally:
             sys.unraisablehook = hook
 
+    @override
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        # Numbered, so that of two at the same moment the first is the first, and compared without asking Python.
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, timer))
+        return timer
+
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
+        ready, timers = self._ready, self._timers  # type: ignore[attr-defined]
         if not ready:
-            while scheduled and scheduled[0]._cancelled:
-                heapq.heappop(scheduled)._scheduled = False
-            if not scheduled:
+            while timers and timers[0][2]._cancelled:
+                heapq.heappop(timers)
+            if not timers:
                 raise NothingLeft
-            self._now = max(self._now, scheduled[0]._when)
-        while scheduled and scheduled[0]._when <= self._now:
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False
+            self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            timer = heapq.heappop(timers)[2]
             if not timer._cancelled:
                 ready.append(timer)
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            process = handle._context.get(CURRENT)
+            context = handle._context
+            process = context.get(CURRENT)
             if process is not None:
                 if not process.is_alive:
                     self.graveyard.append(handle)
@@ -117,7 +133,10 @@ class SimulationLoop(asyncio.BaseEventLoop):
                 if process.is_stopped:
                     process.backlog.append(handle)
                     continue
-            handle._run()
+            try:
+                context.run(handle._callback, *handle._args)
+            except Exception as error:  # noqa: BLE001 - told at the end of the run
+                self.exceptions.append({"message": f"in {handle._callback}", "exception": error})
 
     @override
     def run_in_executor(self, executor: Any, func: Callable[..., _T], *args: Any) -> "asyncio.Future[_T]":  # type: ignore[override]

@@ -135,6 +135,7 @@ class ExchangeWire:
         self._far_end = far_end
         self._fates = fates
         self._clock = clock
+        self._acting: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None: ...
 
@@ -202,8 +203,8 @@ class ExchangeWire:
             loop.call_later(passage.back_seconds, settle, result)
 
         def arrive() -> None:
-            ACTING.add(task := loop.create_task(act(), context=self._far_end.context))
-            task.add_done_callback(ACTING.discard)
+            self._acting.add(task := loop.create_task(act(), context=self._far_end.context))
+            task.add_done_callback(self._acting.discard)
 
         def settle(result: T | str) -> None:
             if not answer.done():
@@ -222,4 +223,3 @@ class ExchangeWire:
 
 REFUSED = "connection_refused"
 FOR_EVER = 1e6
-ACTING: set[asyncio.Task[None]] = set()

@@ -42,6 +42,7 @@ from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.sending import Sender
 from ordertrail.settings import Settings
 from ordertrail.shared_commits import Limits
+from ordertrail.telemetry import tally
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults
 from tests.simulation.exchange import ExchangeHost
@@ -51,7 +52,7 @@ from tests.simulation.tables import SimulatedDatabase
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MEMORY = Path("/dev/shm")
-WATCH_SECONDS = 4
+WATCH_SECONDS = 6
 
 SETTINGS = Settings(
     _env_file=None,
@@ -59,8 +60,8 @@ SETTINGS = Settings(
     database_timeout_seconds=1,
     send_window_seconds=2,
     retry_window_seconds=20,
-    reconcile_interval_seconds=3,
-    sweep_interval_seconds=10,
+    reconcile_interval_seconds=5,
+    sweep_interval_seconds=15,
 )
 # All of them; a test compares.
 FAILPOINTS = (
@@ -183,7 +184,7 @@ class Site:
             failpoints.arm(name, lambda name=name: self.reach(name))  # type: ignore[misc]
         asyncio.set_event_loop(self.loop)
         # What is collected runs its `finally`s: not in the middle of a run, nor of the next one.
-        collects = gc.isenabled()
+        collects, tallies = gc.isenabled(), len(tally._all)
         gc.disable()
         gc.freeze()  # what is there already need not be looked through at the end of each run
         try:
@@ -194,6 +195,8 @@ class Site:
                 member.close_files()
             self.members.clear()
             self.loop.bury()
+            self.loop.close()
+            del tally._all[tallies:]
             gc.unfreeze()
             if collects:
                 gc.enable()
@@ -213,7 +216,8 @@ class Member:
         self.number = generation
         self.files: set[int] = set()
         self.is_open = False
-        self.replies: set[asyncio.Future[tuple[int, bytes] | None]] = set()
+        # In their order, which a set's is not from run to run.
+        self.replies: dict[asyncio.Future[tuple[int, bytes] | None], None] = {}
         settings = SETTINGS
         clock = SimulatedClock(site.loop, wrong_by=wrong_by, counts_from=1000.0 * generation)
         wire = DatabaseWire(
@@ -356,8 +360,8 @@ class Member:
             return None
         loop, random = self.site.loop, self.site.random
         reply: asyncio.Future[tuple[int, bytes] | None] = loop.create_future()
-        self.replies.add(reply)
-        reply.add_done_callback(self.replies.discard)
+        self.replies[reply] = None
+        reply.add_done_callback(self.replies.pop)
 
         def begin() -> None:
             task = loop.create_task(serve(), context=self.process.context)

@@ -52,6 +52,7 @@ class _Attempt:
     claimed_at: datetime
     send_by: datetime
     accept_by: datetime
+    moment: int
 
 
 @dataclass(slots=True)
@@ -71,6 +72,9 @@ class Tables:
     epochs: dict[tuple[str, str], datetime] = field(default_factory=dict)
     is_halted: bool = False
     batch_ids: Iterator[int] = field(default_factory=lambda: count(1))
+    # In which order cancels and claims were committed, for the clocks that they read say nothing of that.
+    moments: Iterator[int] = field(default_factory=lambda: count(1))
+    canceled_at_moment: dict[str, int] = field(default_factory=dict)
 
 
 class SimulatedDatabase:
@@ -503,7 +507,8 @@ def _claim_sends(
         if order_id in claims:
             raise DatabaseAnswered("23505", "two claims to the same number")
         send_by = min(limits)
-        claims[order_id] = _Attempt(fence, claimed_by, now, send_by, send_by + _seconds(answer_seconds))
+        accept_by = send_by + _seconds(answer_seconds)
+        claims[order_id] = _Attempt(fence, claimed_by, now, send_by, accept_by, next(tables.moments))
     records = []
     for order_id, claim in claims.items():
         attempts = tables.attempts.setdefault(order_id, {})
@@ -556,6 +561,7 @@ def _request_cancel(tables: Tables, now: datetime, order_id: str) -> list[Record
         return []
     if order_id not in tables.cancels:
         tables.cancels[order_id] = now
+        tables.canceled_at_moment[order_id] = next(tables.moments)
         _reopen(tables, now, order_id, fence=1)
     return [{"id": order_id}]
 
