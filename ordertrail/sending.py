@@ -166,14 +166,20 @@ class Sender:
         metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
         _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
 
-    async def send_and_ask(self, order: Order, *, send_by: float, accept_by: datetime | None) -> Answer:
-        """Send once; after an unknown answer ask once. Found counts; absent, so soon, proves nothing."""
+    async def send_and_ask(
+        self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
+    ) -> Answer:
+        """Send once; after an unknown answer ask once. Found counts; absent, so soon, proves nothing.
+
+        Not `is_only_send`: another one may have arrived as well, and an order that is found rejected may be that one's.
+        """
         answer = await self.send(order, send_by=send_by, accept_by=accept_by)
         if not isinstance(answer, Unknown):
             return answer
         failpoints.reach("before_ask")
         verification = await self.ask(order.id)
         failpoints.reach("after_ask")
-        if isinstance(verification, Found):
-            return judge_found(verification.order, order)
-        return answer
+        if not isinstance(verification, Found):
+            return answer
+        judged = judge_found(verification.order, order)
+        return judged if is_only_send or not isinstance(judged, Refused) else answer

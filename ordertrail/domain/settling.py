@@ -21,8 +21,10 @@ from ordertrail.domain.trail import (
     TERMINAL_AT_EXCHANGE,
     UNKNOWN,
     OrderStatus,
+    Outcome,
     TrailRow,
     fold_exchange_order_id,
+    fold_outcome,
 )
 
 PROVED = "proved:"
@@ -221,14 +223,14 @@ def after_asking(
         case NoAnswer(cause=cause):
             return Wait(f"no answer: {cause}")
         case Found():
-            return _found(doubt, verification)
+            return _found(doubt, verification, capabilities)
         case Absent():
             if doubt.was_accepted:
                 return _accepted_and_absent(doubt, capabilities, rules)
             return _absent(doubt, capabilities, rules, forgotten_until)
 
 
-def _found(doubt: Doubt, found: Found) -> Step:
+def _found(doubt: Doubt, found: Found, capabilities: Capabilities | None) -> Step:
     at_exchange = found.order
     if not at_exchange.equals(doubt.order):
         return _unresolved(doubt, "differs_at_exchange", at_exchange.exchange_order_id)
@@ -236,6 +238,10 @@ def _found(doubt: Doubt, found: Found) -> Step:
     completed = TrailRow(OrderStatus.COMPLETED, VERIFIED, exchange_order_id)
     if at_exchange.ord_status == "rejected":
         reason = REFUSED + (at_exchange.reject_reason or "unspecified")
+        if doubt.sighted_as not in (None, exchange_order_id):
+            return _known_accepted(doubt)
+        if _may_hide_another(doubt, capabilities):
+            return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else _unresolved(doubt, "refused_one_of_several")
         if doubt.was_accepted:
             return Settle((completed, TrailRow(OrderStatus.REJECTED, VERIFIED + ":" + reason, exchange_order_id)))
         return Settle((TrailRow(OrderStatus.NOT_PLACED, PROVED + reason, exchange_order_id),))
@@ -250,15 +256,30 @@ def _found(doubt: Doubt, found: Found) -> Step:
     return Settle(rows)
 
 
+def _known_accepted(doubt: Doubt) -> Settle | Cancel:
+    """Accepted, whatever the question by its id shows now."""
+    reason = ACCEPTED if doubt.sighted_as is None else EXECUTION
+    rows = (TrailRow(OrderStatus.COMPLETED, reason, doubt.exchange_order_id),)
+    return Cancel(rows) if doubt.is_cancel_wanted else Settle(rows)
+
+
+def _may_hide_another(doubt: Doubt, capabilities: Capabilities | None) -> bool:
+    """Whether the rejected order that is shown may be one send's, and another send's be accepted.
+
+    Where a used id is free again, the question shows the newest order that has it: of two sends of which both
+    arrive, the later send first, that is the earlier one, which came too late and was refused.
+    """
+    is_unique = capabilities is not None and capabilities.client_order_id_unique == "forever"
+    return not is_unique and sum(send.may_have_arrived for send in doubt.sends) > 1
+
+
 def _accepted_and_absent(doubt: Doubt, capabilities: Capabilities | None, rules: Rules) -> Step:
     """It said yes, and now it does not know the order: it shows it late, only while open, or contradicts itself."""
     if capabilities is None:
         return Wait(_CAPABILITIES_UNKNOWN)
     if doubt.sighted_as is not None or capabilities.visible_within_seconds > _FOR_EVER_SECONDS:
         # Its own reports prove the acceptance; and where it never has to show an order, its answer does.
-        reason = ACCEPTED if doubt.sighted_as is None else EXECUTION
-        rows = (TrailRow(OrderStatus.COMPLETED, reason, doubt.exchange_order_id),)
-        return Cancel(rows) if doubt.is_cancel_wanted else Settle(rows)
+        return _known_accepted(doubt)
     seconds = rules.answer_seconds + capabilities.visible_within_seconds + rules.clock_margin_seconds
     shown_by = max(send.send_by for send in doubt.sends) + timedelta(seconds=seconds)
     if doubt.now < shown_by:
@@ -294,8 +315,6 @@ def _settle_unsent(doubt: Doubt) -> Settle | None:
     """Every send is proved not to have placed it: settled, unless it may be sent again."""
     if _may_send(doubt):
         return None
-    if any(row.reason == NOT_RECORDED for row in doubt.rows):
-        return Settle()
     return Settle(_not_placed(doubt, PROVED + _last_reason(doubt)))
 
 
@@ -359,13 +378,9 @@ def _all_have_accept_by(doubt: Doubt) -> bool:
 
 def _not_placed(doubt: Doubt, reason: str) -> tuple[TrailRow, ...]:
     """NOT_PLACED, unless the rows say so already by themselves and for ever."""
-    final = any(
-        row.status in (OrderStatus.EXCHANGE_CREATION_FAILED, OrderStatus.DATABASE_PERSISTENCE_FAILED)
-        and (row.reason or "").startswith(REFUSED)
-        for row in doubt.rows
-    )
     never_retried = doubt.order.place_by is None and len(doubt.sends) == 1 and not doubt.is_cancel_wanted
-    if (final or never_retried) and not doubt.may_have_arrived:
+    outcome = fold_outcome(doubt.rows, may_send_again=not never_retried, has_open_claim=doubt.may_have_arrived)
+    if outcome is Outcome.NOT_PLACED:
         return ()
     return (TrailRow(OrderStatus.NOT_PLACED, reason),)
 

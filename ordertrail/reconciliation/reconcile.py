@@ -275,7 +275,12 @@ class Reconciler:
             return self._later(taken, "not resent: taken, canceled, halted or too late")
         failpoints.reach("after_claim")
         counts.resent += 1
-        answer = await self._sender.send_and_ask(order, send_by=start + claim.seconds_left, accept_by=claim.accept_by)
+        answer = await self._sender.send_and_ask(
+            order,
+            send_by=start + claim.seconds_left,
+            accept_by=claim.accept_by,
+            is_only_send=not doubt.may_have_arrived,
+        )
         failpoints.reach("after_resend")
         kind, reason = _recorded(answer)
         exchange_order_id = answer.exchange_order_id if isinstance(answer, Accepted) else None

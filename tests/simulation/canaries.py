@@ -62,11 +62,11 @@ def a_new_id_for_each_resend() -> Iterator[None]:
     original = Sender.send_and_ask
     sends = iter(range(10**9))
 
-    async def send(self: Sender, order: Order, *, send_by: float, accept_by: datetime | None) -> Any:
+    async def send(self: Sender, order: Order, **how: Any) -> Any:
         is_resend = asyncio.current_task().get_coro().__name__ == "_look_at"  # type: ignore[union-attr]
         if is_resend:
             order = replace(order, id=f"{order.id}-{next(sends)}")
-        return await original(self, order, send_by=send_by, accept_by=accept_by)
+        return await original(self, order, **how)
 
     with patch.object(Sender, "send_and_ask", send):
         yield
@@ -141,11 +141,11 @@ def completed_before_the_answer() -> Iterator[None]:
     original = Sender.send_and_ask
     journals: dict[Any, Journal] = {}
 
-    async def send(self: Sender, order: Order, *, send_by: float, accept_by: datetime | None) -> Any:
+    async def send(self: Sender, order: Order, **how: Any) -> Any:
         journal = journals.get(self)
         if journal is not None:
             await journal.completed(order.id, "e-1")
-        return await original(self, order, send_by=send_by, accept_by=accept_by)
+        return await original(self, order, **how)
 
     def init(self: Placing, journal: Journal, sender: Sender, *rest: Any) -> None:
         original_init(self, journal, sender, *rest)

@@ -29,7 +29,7 @@ from ordertrail.domain.settling import (
     before_asking,
     first_send,
 )
-from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome
 
 S = OrderStatus
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -127,6 +127,15 @@ def test_not_placed_is_settled_unless_the_exchange_has_shown_it() -> None:
 
 def test_order_that_was_never_recorded_is_never_sent() -> None:
     assert before_asking(doubt(NOT_RECORDED)) == Settle()
+
+
+@pytest.mark.parametrize("of_first_send", [NOT_RECORDED, (S.DATABASE_PERSISTENCE_FAILED, "refused:no_funds")])
+def test_unresolved_order_whose_own_row_comes_late_is_settled_by_another(
+    of_first_send: tuple[OrderStatus, str],
+) -> None:
+    settled = before_asking(doubt(UNRESOLVED, of_first_send))
+
+    assert rows_of(settled) == [(S.NOT_PLACED, "proved:" + of_first_send[1])]
 
 
 def test_refused_order_needs_no_other_row() -> None:
@@ -246,6 +255,56 @@ def test_found_rejected_without_a_reason_is_not_placed() -> None:
     step = ask(doubt(UNKNOWN), at_exchange("rejected", reject_reason=None))
 
     assert rows_of(step) == [(S.NOT_PLACED, "proved:refused:unspecified")]
+
+
+NEVER = Capabilities("e", "never", 0, 10, honours_accept_by=True)
+
+
+@pytest.mark.parametrize("capabilities", [NEVER, WHILE_OPEN, FOR_A_MINUTE])
+def test_rejected_one_of_several_sends_may_hide_an_accepted_one(capabilities: Capabilities) -> None:
+    """The resend is accepted; then the first send arrives, too late, is refused, and is the newest with the id."""
+    sent_twice = doubt(UNKNOWN, resends=(resend(None),), now=40)
+
+    step = ask(sent_twice, at_exchange("rejected"), capabilities)
+
+    assert rows_of(step) == [(S.UNRESOLVED, "refused_one_of_several")]
+    assert isinstance(step, Append)
+    assert step.rows[0].exchange_order_id is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "answer", "capabilities"),
+    [
+        ((UNKNOWN,), None, DURABLE),
+        ((NOT_SENT,), None, NEVER),
+        ((UNKNOWN,), SendAnswer.NOT_SENT, NEVER),
+    ],
+)
+def test_rejected_order_is_not_placed_where_it_hides_no_other(
+    rows: tuple[tuple[OrderStatus, str], ...], answer: SendAnswer | None, capabilities: Capabilities
+) -> None:
+    reason = "" if answer is None else f"{answer}:closed"
+    sent_twice = doubt(*rows, resends=(resend(answer, reason),), now=40)
+
+    assert rows_of(ask(sent_twice, at_exchange("rejected"), capabilities)) == [
+        (S.NOT_PLACED, "proved:refused:no_funds")
+    ]
+
+
+def test_rejected_one_of_several_waits_for_the_venues_promises() -> None:
+    sent_twice = doubt(UNKNOWN, resends=(resend(None),), now=40)
+
+    assert isinstance(ask(sent_twice, at_exchange("rejected"), None), Wait)
+
+
+@pytest.mark.parametrize("is_cancel_wanted", [False, True])
+def test_order_that_the_reports_have_shown_is_placed_whatever_other_is_rejected(is_cancel_wanted: bool) -> None:
+    sighted = doubt(UNKNOWN, resends=(resend(None),), now=40, sighted_as="x-2", is_cancel_wanted=is_cancel_wanted)
+
+    step = ask(sighted, at_exchange("rejected"), NEVER)
+
+    assert isinstance(step, Cancel if is_cancel_wanted else Settle)
+    assert [(row.status, row.reason, row.exchange_order_id) for row in step.rows] == [(S.COMPLETED, "execution", "x-2")]
 
 
 def test_found_rejected_after_acceptance_is_rejected() -> None:
@@ -589,6 +648,18 @@ def test_not_placed_is_never_a_guess(of: Doubt, answer: Verification, capabiliti
 
 
 @MANY
+@given(DOUBTS, ANSWERS, CAPABILITIES)
+def test_what_is_settled_says_what_became_of_it(
+    of: Doubt, answer: Verification, capabilities: Capabilities | None
+) -> None:
+    for step in (before_asking(of), ask(of, answer, capabilities)):
+        if isinstance(step, Settle):
+            may_send_again = of.order.place_by is not None and not of.is_cancel_wanted
+            outcome = fold_outcome((*of.rows, *step.rows), may_send_again=may_send_again)
+            assert outcome in (Outcome.PLACED, Outcome.NOT_PLACED)
+
+
+@MANY
 @given(DOUBTS, CAPABILITIES)
 def test_no_answer_never_changes_anything(of: Doubt, capabilities: Capabilities | None) -> None:
     assert isinstance(ask(of, NoAnswer("timeout"), capabilities), Wait)
@@ -609,6 +680,9 @@ def test_found_ends_placed_refused_or_unresolved(
         assert isinstance(step, Wait)
     elif S.COMPLETED in statuses:
         assert isinstance(step, Settle | Cancel)
+    elif S.UNRESOLVED in statuses or isinstance(step, Wait):
+        is_unique = capabilities is not None and capabilities.client_order_id_unique == "forever"
+        assert not is_unique and sum(send.may_have_arrived for send in of.sends) > 1
     else:
         assert rows_of(step) == [(S.NOT_PLACED, "proved:refused:no_funds")]
         assert not of.was_accepted

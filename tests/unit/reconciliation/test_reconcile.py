@@ -147,6 +147,7 @@ class Exchange:
     cancel_answer: CancelAnswer = field(default_factory=CancelAccepted)
     why_closed: str | None = None
     sends: list[tuple[str, float, datetime | None]] = field(default_factory=list)
+    only_sends: list[bool] = field(default_factory=list)
     raises: Exception | None = None
     gate: asyncio.Event | None = None
     asking: int = 0
@@ -172,9 +173,12 @@ class Exchange:
         self.log.append("cancel")
         return self.cancel_answer
 
-    async def send_and_ask(self, order: Order, *, send_by: float, accept_by: datetime | None) -> Answer:
+    async def send_and_ask(
+        self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
+    ) -> Answer:
         self.log.append("send")
         self.sends.append((order.id, send_by, accept_by))
+        self.only_sends.append(is_only_send)
         return self.answer
 
     def closed(self) -> str | None:
@@ -374,6 +378,15 @@ async def test_resend_is_claimed_before_it_is_made_and_recorded_after_it(house: 
     assert house.database.answers == [AnsweredSend("order-1", 2, SendAnswer.ACCEPTED, "accepted", "x-2")]
     assert (verdict.is_settled, verdict.rows, verdict.seen) == (True, (), "resent and accepted")
     assert counted(counts) == {"settled": 1, "completed": 1, "resent": 1}
+
+
+@pytest.mark.parametrize(("row", "is_only_send"), [(UNKNOWN, False), (NOT_SENT, True)])
+async def test_question_after_a_resend_knows_whether_another_may_have_arrived(
+    house: House, row: TrailRow, is_only_send: bool
+) -> None:
+    await house.look(a_doubt(row))
+
+    assert house.exchange.only_sends == [is_only_send]
 
 
 async def test_resend_keeps_to_the_time_for_which_the_id_is_unique(house: House) -> None:
