@@ -275,7 +275,11 @@ def _line(trail: SpooledTrail) -> bytes:
 
 def _read(path: Path) -> list[SpooledTrail]:
     """The trails in a file. A torn last line was never acknowledged; any other broken line is kept for a person."""
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        _log.error("a file of the spool was deleted before it was replayed", file=str(path))
+        return []
     torn = lines.pop()
     trails, broken = [], []
     for line in lines:

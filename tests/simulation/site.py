@@ -279,6 +279,7 @@ class Member:
 
     def start(self) -> None:
         self.task = self.site.loop.create_task(self._run(), context=self.process.context)
+        self.task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
         await self.spool.open()
@@ -287,6 +288,10 @@ class Member:
         while True:
             await self._watch()
             await self.clock.sleep(WATCH_SECONDS)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.site.loop.exceptions.append({"message": f"{self.process.name} has ended", "exception": error})
 
     async def _watch(self) -> None:
         """As the service's own watch: the switch, the spool's state, its replay."""

@@ -236,6 +236,29 @@ async def test_folder_deleted_while_running_is_made_again(folder: Path) -> None:
     assert replayed(spool) == ["a"]
 
 
+async def test_files_deleted_while_they_are_replayed_are_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = await opened(folder)
+    await died.append([trail("lost")])
+    await died.close()
+    spool = await opened(folder)
+    await spool.append([trail("lost too")])
+
+    def delete_all(path: Path) -> bytes:
+        for each in folder.iterdir():
+            each.unlink()
+        return read_bytes(path)
+
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", delete_all)
+
+    assert replayed(spool) == []
+    await spool.append([trail("a")])
+    monkeypatch.undo()
+    assert replayed(spool) == ["a"]
+
+
 async def test_folder_replaced_by_a_file_while_running_takes_nothing(folder: Path) -> None:
     spool = await opened(folder)
     for path in list(folder.iterdir()):
