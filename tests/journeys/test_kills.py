@@ -343,7 +343,7 @@ async def test_process_that_wakes_after_its_order_was_settled_sends_nothing(site
 
     for statuses, woken, repeated in runs:
         assert set(statuses) <= {409, 500, 201}
-        # It tells of its own send, or, if it slept past the time at which others look after the order, what the rows say.
+        # It tells of its own send; or what the rows say, if it slept for so long that others look after the order.
         assert (woken.status, woken.body["outcome"]) in [(500, "unknown"), (500, "pending"), (201, "placed")]
         assert repeated.status == 201
         assert woken.order_id == repeated.order_id
