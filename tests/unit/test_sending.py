@@ -54,7 +54,16 @@ def shown(ord_status: str = "new", of: Order = ORDER, **changes: Any) -> Found:
         (TIMEOUT, shown("rejected"), Refused("no_funds"), TIMEOUT),
         (TIMEOUT, shown(quantity=11), Unknown("differs_at_exchange"), Unknown("differs_at_exchange")),
     ],
-    ids=["accepted", "refused", "absent", "no answer", "found new", "found filled", "found rejected", "found different"],
+    ids=[
+        "accepted",
+        "refused",
+        "absent",
+        "no answer",
+        "found new",
+        "found filled",
+        "found rejected",
+        "found different",
+    ],
 )
 async def test_question_after_an_unknown_answer(
     answer: Answer, verification: Verification, judged_alone: Answer, judged_among_others: Answer, is_only_send: bool
