@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up test soak check format format-check lint types contracts security spelling containers \
+.PHONY: help up test soak mutation check format format-check lint types contracts security spelling containers \
         lock lock-check bench clean runtime development benchmark
 
 python := .venv/bin/python
@@ -36,6 +36,10 @@ soak: development ## Prove more than the tests do, for hours: SEEDS=1000000, ORD
 	@ORDERTRAIL_MATRIX_PROFILES=all ORDERTRAIL_PAIRS_SHARE=$(or $(PAIRS),0/1) \
 	    $(python) -m pytest -n 2 -o timeout=0 tests/simulation/test_matrix.py
 	@ORDERTRAIL_SOAK_ORDERS=$(or $(ORDERS),20000) $(python) -m pytest tests/journeys/test_kills_under_load.py -k soak
+	@$(python) -m tests.mutation
+
+mutation: development ## Break the deciding code in small ways, and list what no test notices; goes on where it stopped
+	@$(python) -m tests.mutation $(ARGS)
 
 check: format-check lint types contracts security spelling containers lock-check ## Check all that a machine can check; `make -k check` goes on after a finding
 

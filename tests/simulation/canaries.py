@@ -17,7 +17,7 @@ from ordertrail.domain.answer import Absent, Accepted, NoAnswer, NotSent, Refuse
 from ordertrail.domain.errors import DatabaseLost
 from ordertrail.domain.order import Order
 from ordertrail.domain.settling import Resend, Settle, Wait
-from ordertrail.domain.trail import NOT_SENT, REFUSED, OrderStatus, TrailRow
+from ordertrail.domain.trail import NOT_RECORDED, NOT_SENT, REFUSED, OrderStatus, TrailRow
 from ordertrail.doubts import ClaimedSend
 from ordertrail.journal import Journal
 from ordertrail.placement import place_order
@@ -27,7 +27,6 @@ from ordertrail.reconciliation import reconcile
 from ordertrail.reconciliation.reconcile import Reconciler
 from ordertrail.rows import KeyTaken
 from ordertrail.sending import Sender
-from ordertrail.shared_commits import SharedCommits
 from ordertrail.venues.simulated import translation
 from simulated_exchange import results
 from tests.simulation import tables as tables_module
@@ -336,16 +335,20 @@ def a_cancel_that_does_not_forbid_sends() -> Iterator[None]:
         yield
 
 
-@canary(database={"error": 0.25})
-def a_batch_that_fails_as_one() -> Iterator[None]:
-    async def write_batch(self: Any, batch: Any, *, deadline: float, may_have_happened: bool = False) -> None:
-        try:
-            self._finish(batch, await self._write([waiting.item for waiting in batch]), 0.0)
-        except Exception as error:  # noqa: BLE001
-            for waiting in batch:
-                waiting.fail(DatabaseLost(str(error), may_have_happened=False))
+@canary(profile="never_honours", network={"held": 0.25, "lost_answer": 0.25})
+def a_rejected_order_taken_for_the_only_one() -> Iterator[None]:
+    with patch.object(settling, "_may_hide_another", lambda *_: False):
+        yield
 
-    with patch.object(SharedCommits, "_write_batch", write_batch):
+
+@canary(profile="open_only", database={"lost_answer": 0.25, "error": 0.25}, events=("database away",) * 4)
+def an_unresolved_order_settled_without_a_word() -> Iterator[None]:
+    original = settling._not_placed
+
+    def not_placed(doubt: Any, reason: str) -> Any:
+        return () if any(row.reason == NOT_RECORDED for row in doubt.rows) else original(doubt, reason)
+
+    with patch.object(settling, "_not_placed", not_placed):
         yield
 
 

@@ -140,9 +140,31 @@ def test_a_service_that_dies_is_started_again_with_growing_pauses(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_other_signals_stop_as_well(diary: list[str], number: signal.Signals) -> None:
-    Supervisor([Fake("api", diary)], diary.append).run(on_ready=lambda: os.kill(os.getpid(), number))
+    before = signal.signal(number, signal.SIG_DFL)  # whoever started the tests may have ignored it
+    try:
+        Supervisor([Fake("api", diary)], diary.append).run(on_ready=lambda: os.kill(os.getpid(), number))
+    finally:
+        signal.signal(number, before)
 
     assert diary[-1] == "All is stopped."
+
+
+def test_hangup_that_is_ignored_stays_ignored(diary: list[str]) -> None:
+    """As `nohup` wants it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    handlers = []
+
+    def look_and_end() -> None:
+        handlers.append(signal.getsignal(signal.SIGHUP))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        Supervisor([Fake("api", diary)], diary.append).run(on_ready=look_and_end)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert handlers == [signal.SIG_IGN]
 
 
 def test_the_signals_have_their_old_meaning_afterwards(diary: list[str]) -> None:
