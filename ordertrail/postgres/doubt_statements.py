@@ -1,6 +1,9 @@
 """The statements of reconciliation, one constant each; every one is a transaction of its own.
 
 Statuses compare by precedence: from NOT_PLACED upwards an order is settled by its rows.
+
+Plans are kept, and may be made while the tables are empty. OFFSET 0 keeps a question about one order from being turned
+into one about all of them, and `= ANY` a join from being begun at the table.
 """
 
 # Whatever its rows' deadlines: a batch is looked at once after it is due, whenever it became visible.
@@ -14,10 +17,11 @@ WITH due AS (
 ), unsettled AS (
     SELECT o.id
       FROM due CROSS JOIN unnest(due.order_ids) AS o(id)
-     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status >= 'COMPLETED')
-       AND (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'NOT_PLACED')
+     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status >= 'COMPLETED' OFFSET 0)
+       AND (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'NOT_PLACED' OFFSET 0)
             OR EXISTS (SELECT FROM orders r
-                        WHERE r.id = o.id AND r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'))
+                        WHERE r.id = o.id AND r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'
+                       OFFSET 0))
 ), noted AS (
     INSERT INTO doubts (order_id) SELECT id FROM unsettled ORDER BY id
     ON CONFLICT (order_id) DO UPDATE
@@ -42,6 +46,7 @@ UPDATE doubts SET fence = fence + 1, tries = tries + 1,
                   leased_until = clock_timestamp() + $2::float8 * interval '1 second'
   FROM due
  WHERE doubts.order_id = due.order_id
+   AND doubts.order_id = ANY(ARRAY(SELECT order_id FROM due))
 RETURNING doubts.order_id, fence, tries - 1 AS tries
 """
 
@@ -49,7 +54,7 @@ LOAD = """
 SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quantity, o.status::text AS status,
        o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
        clock_timestamp() AS read_at,
-       EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_cancel_wanted,
+       EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id OFFSET 0) AS is_cancel_wanted,
        (SELECT s.exchange_order_id FROM sightings s WHERE s.order_id = o.id) AS sighted_as,
        CASE WHEN o.status = 'INITIATED' THEN (
            SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id) ORDER BY a.number)
@@ -68,7 +73,8 @@ WITH verdict AS MATERIALIZED (
 ), held AS MATERIALIZED (
     SELECT d.order_id, v.is_settled, v.next_seconds, v.seen
       FROM doubts d JOIN verdict v ON v.order_id = d.order_id AND v.fence = d.fence
-     WHERE d.settled_at IS NULL
+     WHERE d.order_id = ANY($1::varchar[])
+       AND d.settled_at IS NULL
      ORDER BY d.order_id
        FOR UPDATE OF d
 ), appended AS (
@@ -79,7 +85,7 @@ WITH verdict AS MATERIALIZED (
       FROM unnest($6::varchar[], $7::order_status_enum[], $8::varchar[], $9::varchar[])
         AS x(order_id, status, reason, exchange_order_id)
       JOIN held h ON h.order_id = x.order_id
-      JOIN orders o ON o.id = x.order_id AND o.status = 'INITIATED'
+      JOIN orders o ON o.id = x.order_id AND o.status = 'INITIATED' AND o.id = ANY($6::varchar[])
      ORDER BY o.id, x.status
     ON CONFLICT DO NOTHING
 ), concluded AS (
@@ -89,7 +95,7 @@ WITH verdict AS MATERIALIZED (
            leased_until = NULL,
            last_seen = h.seen
       FROM held h
-     WHERE d.order_id = h.order_id
+     WHERE d.order_id = h.order_id AND d.order_id = ANY($1::varchar[])
     RETURNING d.order_id
 )
 SELECT order_id FROM concluded
@@ -103,22 +109,25 @@ WITH wanted AS MATERIALIZED (
 ), held AS MATERIALIZED (
     SELECT d.order_id, d.fence, w.send_by_max
       FROM doubts d JOIN wanted w ON w.order_id = d.order_id AND w.fence = d.fence
-     WHERE d.settled_at IS NULL
+     WHERE d.order_id = ANY($1::varchar[])
+       AND d.settled_at IS NULL
      ORDER BY d.order_id
        FOR UPDATE OF d
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), window_of AS (
     SELECT h.order_id, h.fence, least(at + $5::float8 * interval '1 second', o.place_by, h.send_by_max) AS send_by
-      FROM held h JOIN orders o ON o.id = h.order_id AND o.status = 'INITIATED' CROSS JOIN instant
+      FROM held h JOIN orders o ON o.id = h.order_id AND o.status = 'INITIATED' AND o.id = ANY($1::varchar[])
+     CROSS JOIN instant
      WHERE at < o.place_by
        AND (h.send_by_max IS NULL OR at < h.send_by_max)
-       AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id)
+       AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id OFFSET 0)
        AND NOT EXISTS (SELECT FROM switches s WHERE s.name = 'halt' AND s.is_on)
-       AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = h.order_id AND a.fence = h.fence)
+       AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = h.order_id AND a.fence = h.fence OFFSET 0)
        AND NOT EXISTS (SELECT FROM orders r
                         WHERE r.id = h.order_id
-                          AND (r.status >= 'NOT_PLACED' OR r.reason LIKE 'refused:%' OR r.reason LIKE '%:not_recorded'))
+                          AND (r.status >= 'NOT_PLACED' OR r.reason LIKE 'refused:%' OR r.reason LIKE '%:not_recorded')
+                       OFFSET 0)
 ), claimed AS (
     INSERT INTO attempts (order_id, number, fence, claimed_by, send_by, accept_by)
     SELECT order_id,
@@ -145,7 +154,8 @@ WITH waiting AS MATERIALIZED (
      LIMIT $1
        FOR UPDATE SKIP LOCKED
 )
-UPDATE doubts SET next_at = clock_timestamp(), tries = 0 FROM waiting WHERE doubts.order_id = waiting.order_id
+UPDATE doubts SET next_at = clock_timestamp(), tries = 0 FROM waiting
+ WHERE doubts.order_id = waiting.order_id AND doubts.order_id = ANY(ARRAY(SELECT order_id FROM waiting))
 RETURNING 1
 """
 
@@ -174,7 +184,8 @@ SELECT id FROM known
 
 COUNTS = """
 SELECT count(*) AS count,
-       count(*) FILTER (WHERE EXISTS (SELECT FROM orders o WHERE o.id = order_id AND o.status = 'UNRESOLVED'))
+       count(*) FILTER (WHERE EXISTS (SELECT FROM orders o
+                                       WHERE o.id = order_id AND o.status = 'UNRESOLVED' OFFSET 0))
            AS unresolved,
        coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 AS oldest_seconds
   FROM doubts
@@ -239,8 +250,8 @@ WITH seen AS (
 ), reopened AS (
     INSERT INTO doubts (order_id)
     SELECT order_id FROM kept
-     WHERE EXISTS (SELECT FROM orders r WHERE r.id = kept.order_id AND r.status <> 'INITIATED')
-        OR EXISTS (SELECT FROM doubts d WHERE d.order_id = kept.order_id)
+     WHERE EXISTS (SELECT FROM orders r WHERE r.id = kept.order_id AND r.status <> 'INITIATED' OFFSET 0)
+        OR EXISTS (SELECT FROM doubts d WHERE d.order_id = kept.order_id OFFSET 0)
      ORDER BY order_id
     ON CONFLICT (order_id) DO UPDATE
        SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
@@ -273,7 +284,7 @@ WITH held AS MATERIALIZED (
     SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
            $2::order_status_enum, $3,
            (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)
-      FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'INITIATED'
+      FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'INITIATED' AND o.id = $1
     ON CONFLICT DO NOTHING
 ), settled AS (
     UPDATE doubts d
