@@ -44,7 +44,8 @@ from tests.support.postgres import execute
 WAIT_SECONDS = 60
 HURRY = 60
 # A machine that stands still for seconds must not look like a database or an exchange that does not answer.
-PATIENT = {"database_timeout_seconds": 20, "exchange_timeout_seconds": 20, "send_window_seconds": 20}
+# So that a slow machine finds the same: the send window bounds from above how late an order may be told of its failure.
+PATIENT = {"database_timeout_seconds": 20, "exchange_timeout_seconds": 20, "send_window_seconds": 3600}
 
 
 class PatientClock(SystemClock):
@@ -233,12 +234,12 @@ class Running:
 
         Where it is for good, the service soon gives up hope, though no single answer has to be quick.
         """
-        if for_good:
-            self.clock.hurry()
         name = self.database_url.rpartition("/")[2]
         elsewhere = self.database_url.rpartition("/")[0] + "/postgres"
         execute(elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         execute(elsewhere, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        if for_good:
+            self.clock.hurry()
 
     def bring_database_back(self) -> None:
         name = self.database_url.rpartition("/")[2]
