@@ -527,6 +527,13 @@ def test_exchange_order_id_comes_from_a_report_else_from_a_row_else_from_a_send(
     assert ids == ["by-send", "by-row", "by-report", None]
 
 
+def test_venue_that_promises_nothing_is_taken_to_promise_nothing() -> None:
+    nothing = Capabilities()
+
+    assert (nothing.epoch, nothing.client_order_id_unique, nothing.honours_accept_by) == ("", "never", False)
+    assert (nothing.visible_within_seconds, nothing.accepts_within_seconds) == (UNBOUNDED, UNBOUNDED)
+
+
 # Whatever the rows, the sends, the venue and the clocks
 
 ROWS = st.lists(
