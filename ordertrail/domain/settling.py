@@ -238,7 +238,7 @@ def _found(doubt: Doubt, found: Found, capabilities: Capabilities | None) -> Ste
     completed = TrailRow(OrderStatus.COMPLETED, VERIFIED, exchange_order_id)
     if at_exchange.ord_status == "rejected":
         reason = REFUSED + (at_exchange.reject_reason or "unspecified")
-        if doubt.sighted_as not in (None, exchange_order_id):
+        if doubt.was_accepted and doubt.exchange_order_id not in (None, exchange_order_id):
             return _known_accepted(doubt)
         if _may_hide_another(doubt, capabilities):
             return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else _unresolved(doubt, "refused_one_of_several")

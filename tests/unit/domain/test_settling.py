@@ -307,6 +307,16 @@ def test_order_that_the_reports_have_shown_is_placed_whatever_other_is_rejected(
     assert [(row.status, row.reason, row.exchange_order_id) for row in step.rows] == [(S.COMPLETED, "execution", "x-2")]
 
 
+def test_accepted_resend_is_placed_whatever_became_of_the_send_before_it() -> None:
+    """COMPLETED could not be written, and then the first send arrived, too late, and is the newest with the id."""
+    accepted = Send(at(30), at(35), SendAnswer.ACCEPTED, "accepted", "x-2")
+
+    step = ask(doubt(UNKNOWN, resends=(accepted,), now=40), at_exchange("rejected"), NEVER)
+
+    assert isinstance(step, Settle)
+    assert [(row.status, row.reason, row.exchange_order_id) for row in step.rows] == [(S.COMPLETED, "accepted", "x-2")]
+
+
 def test_found_rejected_after_acceptance_is_rejected() -> None:
     rows = [(S.COMPLETED, "verified"), (S.REJECTED, "verified:refused:no_funds")]
 
