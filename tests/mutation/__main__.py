@@ -119,7 +119,8 @@ def _targets() -> Iterator[Target]:
     for path in sorted(Path("ordertrail").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef) and {getattr(b, "id", "") for b in node.bases} & {"StrEnum", "Enum"}:
-                names = [each.targets[0].id for each in node.body if isinstance(each, ast.Assign)]  # type: ignore[attr-defined]
+                targets = [each.targets[0] for each in node.body if isinstance(each, ast.Assign)]
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
                 members |= {f"{node.name}.{name}": f"{node.name}.{names[n - 1]}" for n, name in enumerate(names)}
     for name, (tests, functions) in TARGETS.items():
         source = Path(name).read_text()

@@ -95,7 +95,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
             sys.unraisablehook = hook
 
     @override
-    def call_at(  # type: ignore[override]
+    def call_at(  # type: ignore[override]  # as asyncio has it, without the types of what is passed on
         self,
         when: float,
         callback: Callable[..., object],
@@ -109,7 +109,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         return timer
 
     def _run_once(self) -> None:
-        ready, timers = self._ready, self._timers  # type: ignore[attr-defined]
+        ready, timers = self._ready, self._timers  # type: ignore[attr-defined]  # asyncio's own, and in no stub
         if not ready:
             while timers and timers[0][2]._cancelled:
                 heapq.heappop(timers)

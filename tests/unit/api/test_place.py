@@ -241,8 +241,7 @@ async def test_caller_that_leaves_stops_nothing(door: Door) -> None:
     await asyncio.wait({posting})
     in_flight = door.endpoint.in_flight()
     draining = asyncio.create_task(door.endpoint.drain())
-    await asyncio.sleep(0)
-    is_drained_early = draining.done()
+    is_drained_early, _ = await asyncio.wait({draining}, timeout=0)
     door.placing.may_end.set()
     async with asyncio.timeout(10):
         await draining

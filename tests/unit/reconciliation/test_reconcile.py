@@ -93,6 +93,7 @@ class Database:
     claims: list[tuple[WantedSend, dict[str, Any]]] = field(default_factory=list)
     answers: list[AnsweredSend] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    concluded: "asyncio.Queue[Verdict]" = field(default_factory=asyncio.Queue)
     given: int = 0
 
     async def take_in(self, *, batches_max: int) -> int:
@@ -112,6 +113,8 @@ class Database:
         if self.fails == "conclude":
             raise LOST
         self.verdicts += verdicts
+        for verdict in verdicts:
+            self.concluded.put_nowait(verdict)
         return [not self.is_fenced_off for _ in verdicts]
 
     async def claim_sends(self, wanted: Sequence[WantedSend], **how: Any) -> list[ClaimedSend | None]:
@@ -150,6 +153,7 @@ class Exchange:
     only_sends: list[bool] = field(default_factory=list)
     raises: Exception | None = None
     gate: asyncio.Event | None = None
+    asked: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     asking: int = 0
     asking_max: int = 0
     venue_name: str = "scripted"
@@ -161,9 +165,10 @@ class Exchange:
         self.log.append("ask")
         self.asking += 1
         self.asking_max = max(self.asking, self.asking_max)
+        self.asked.put_nowait(order_id)
         if self.gate is not None:
             await self.gate.wait()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the others' turn, or none would be asked about while another is
         self.asking -= 1
         if self.raises is not None:
             raise self.raises
@@ -570,8 +575,8 @@ async def test_slow_look_holds_up_no_other() -> None:
     house.exchange.gate = asyncio.Event()
     passing = asyncio.create_task(house.reconciler.run_once())
     async with asyncio.timeout(10):
-        while len(house.database.verdicts) < 12:  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0)
+        for _ in range(12):
+            await house.database.concluded.get()
 
     house.exchange.gate.set()
     async with asyncio.timeout(10):
@@ -618,8 +623,9 @@ async def test_what_is_left_of_a_pass_that_is_stopped_ends_with_it(house: House)
     house.many(3, UNKNOWN)
     house.exchange.gate = asyncio.Event()
     passing = asyncio.create_task(house.reconciler.run_once())
-    while house.exchange.asking < 3:  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await house.exchange.asked.get()
 
     passing.cancel()
     await asyncio.wait({passing})
