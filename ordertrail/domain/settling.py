@@ -168,9 +168,13 @@ class Resend:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Ask the exchange to cancel it; `rows` are appended first."""
+    """Ask the exchange to cancel it; `rows` are appended whatever comes of that.
+
+    `is_hidden`: the question by its id shows another of its sends, so that a cancel by its id may not reach it.
+    """
 
     rows: tuple[TrailRow, ...] = ()
+    is_hidden: bool = False
 
 
 Step = Settle | Append | Wait | Resend | Cancel
@@ -239,7 +243,7 @@ def _found(doubt: Doubt, found: Found, capabilities: Capabilities | None) -> Ste
     if at_exchange.ord_status == "rejected":
         reason = REFUSED + (at_exchange.reject_reason or "unspecified")
         if doubt.was_accepted and doubt.exchange_order_id not in (None, exchange_order_id):
-            return _known_accepted(doubt)
+            return _known_accepted(doubt, is_hidden=True)
         if _may_hide_another(doubt, capabilities):
             return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else _unresolved(doubt, "refused_one_of_several")
         if doubt.was_accepted:
@@ -256,11 +260,11 @@ def _found(doubt: Doubt, found: Found, capabilities: Capabilities | None) -> Ste
     return Settle(rows)
 
 
-def _known_accepted(doubt: Doubt) -> Settle | Cancel:
+def _known_accepted(doubt: Doubt, *, is_hidden: bool = False) -> Settle | Cancel:
     """Accepted, whatever the question by its id shows now."""
     reason = ACCEPTED if doubt.sighted_as is None else EXECUTION
     rows = (TrailRow(OrderStatus.COMPLETED, reason, doubt.exchange_order_id),)
-    return Cancel(rows) if doubt.is_cancel_wanted else Settle(rows)
+    return Cancel(rows, is_hidden) if doubt.is_cancel_wanted else Settle(rows)
 
 
 def _may_hide_another(doubt: Doubt, capabilities: Capabilities | None) -> bool:

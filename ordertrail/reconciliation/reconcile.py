@@ -50,6 +50,7 @@ from ordertrail.telemetry.logs import get_logger
 _log = get_logger()
 
 RESENT = "resent"
+HIDDEN = "hidden_from_cancel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +320,14 @@ class Reconciler:
         if isinstance(step, Cancel) and isinstance(verification, Absent):
             # It has taken the cancel, or said that it is too late, and shows open orders alone: this is none any more.
             return _settled(taken, step.rows, "canceled, and not shown any more")
+        if isinstance(step, Cancel) and step.is_hidden:
+            if isinstance(answer, CancelAccepted):
+                # What it shows was open at no time, so the accepted one is what it has canceled.
+                return _settled(taken, step.rows, "canceled, and hidden by a send that was refused")
+            # Too late for the one that is shown; of the accepted one that says nothing, and no question reaches it.
+            is_told = OrderStatus.UNRESOLVED in doubt.statuses
+            told = () if is_told else (TrailRow(OrderStatus.UNRESOLVED, HIDDEN),)
+            return self._later(taken, HIDDEN, (*step.rows, *told))
         return self._later(taken, type(answer).__name__, rows)
 
     def _later(self, taken: Taken, seen: str, rows: tuple[TrailRow, ...] = (), *, at_least: float = 0) -> Verdict:

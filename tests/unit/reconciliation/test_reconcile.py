@@ -30,7 +30,7 @@ from ordertrail.domain.answer import (
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.errors import DatabaseLost
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.settling import Doubt, Rules, SendAnswer, first_send
+from ordertrail.domain.settling import Doubt, Rules, Send, SendAnswer, first_send
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.doubts import AnsweredSend, ClaimedSend, Taken, Unreadable, Verdict, WantedSend
 from ordertrail.reconciliation.reconcile import Counts, Pace, Reconciler
@@ -516,6 +516,39 @@ async def test_canceled_order_that_is_shown_only_while_open_is_settled_when_it_i
     assert verdict.is_settled
     assert verdict.rows == (TrailRow(S.COMPLETED, "execution", "x-1"),)
     assert counted(counts) == {"settled": 1, "completed": 1, "canceled": 1}
+
+
+def accepted_and_hidden(*rows: TrailRow) -> Doubt:
+    """The resend was accepted; the first send came too late, was refused, and is what the exchange shows."""
+    doubt = a_doubt(UNKNOWN, *rows, is_cancel_wanted=True)
+    accepted = Send(at(30), at(35), SendAnswer.ACCEPTED, "accepted", "x-2")
+    return replace(doubt, sends=(*doubt.sends, accepted))
+
+
+async def test_canceled_order_that_a_refused_send_hides_is_settled(house: House) -> None:
+    house.exchange.promises = Capabilities("e", "while_open", 0, 10, honours_accept_by=True)
+    house.exchange.verifications = [found("rejected")]
+
+    counts, verdict = await house.counted(accepted_and_hidden())
+
+    assert (verdict.is_settled, verdict.rows) == (True, (TrailRow(S.COMPLETED, "accepted", "x-2"),))
+    assert counted(counts) == {"settled": 1, "completed": 1, "canceled": 1}
+
+
+@pytest.mark.parametrize("was_told", [False, True])
+async def test_cancel_that_does_not_reach_an_order_that_a_refused_send_hides_is_for_a_person(
+    house: House, was_told: bool
+) -> None:
+    house.exchange.promises = Capabilities("e", "while_open", 0, 10, honours_accept_by=True)
+    house.exchange.verifications = [found("rejected")]
+    house.exchange.cancel_answer = CancelTooLate()
+    told = TrailRow(S.UNRESOLVED, "hidden_from_cancel")
+
+    verdict = await house.look(accepted_and_hidden(*([told] if was_told else [])))
+
+    assert not verdict.is_settled
+    assert verdict.seen == "hidden_from_cancel"
+    assert verdict.rows == (TrailRow(S.COMPLETED, "accepted", "x-2"), *([] if was_told else [told]))
 
 
 async def test_no_answer_after_a_cancel_settles_nothing(house: House) -> None:
