@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 CONNECTIONS = 256
 SLOW_CONNECTIONS = 5_000
+SLEEP = "sleep"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Contender:
     connections: int = CONNECTIONS
     # Whether it writes two rows an order to the table `orders`.
     records: bool = True
-    # Ordertrail's exchange; `http` starts the simulated exchange as a program of its own.
+    # Ordertrail's exchange: the rivals' sleep, or the setting that names another; `http` starts the simulated exchange
+    # as a program of its own.
     exchange: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     statuses: frozenset[str] = frozenset({"201"})
@@ -30,7 +32,13 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender("ordertrail", "Ordertrail", exchange="forgetful:?latency_ms=5"),
+    Contender("ordertrail", "Ordertrail", exchange=SLEEP),
+    Contender(
+        "ordertrail_simulated",
+        "Ordertrail, simulated exchange in process",
+        exchange="forgetful:?latency_ms=5",
+        note="the whole of it, matching and books included, within the server's own processes",
+    ),
     Contender(
         "ordertrail_http",
         "Ordertrail, `http` venue",
@@ -41,7 +49,8 @@ CONTENDERS = (
         "ordertrail_slow",
         "Ordertrail, exchange takes 0.5 s and refuses 10 %",
         connections=SLOW_CONNECTIONS,
-        exchange="forgetful:?latency_ms=500&refuse=0.1",
+        exchange=SLEEP,
+        environment={"BENCH_EXCHANGE_SECONDS": "0.5", "BENCH_EXCHANGE_REFUSED_SHARE": "0.1"},
         statuses=frozenset({"201", "500"}),
         warm_seconds_min=4.0,
         ratio_to_reach=0.8,

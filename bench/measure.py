@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.contenders import Contender
+from bench.contenders import SLEEP, Contender
 from bench.database import SCHEMA, Postgres
 from bench.servers import ROOT, Memory, Server, open_server
 
@@ -108,9 +108,9 @@ def serve(
     folder: Path,
     url: str,
     *,
-    under: tuple[str, ...] = ("ordertrail",),
+    under: tuple[str, ...] = (),
 ) -> Iterator[Server]:
-    """Run a contender on an empty database; `under` is the module that runs Ordertrail, and its arguments."""
+    """Run a contender on an empty database; `under` is a module that runs `bench.ours`, and its arguments."""
     log = folder / f"{contender.name}.log"
     if contender.app is not None:
         if contender.records:
@@ -122,14 +122,16 @@ def serve(
     with ExitStack() as stack:
         environment = {
             "ORDERTRAIL_DATABASE_URL": url,
-            "ORDERTRAIL_EXCHANGE_URL": contender.exchange or "",
+            # With the rivals' sleep it names what is not used, but without it several workers do not start.
+            "ORDERTRAIL_EXCHANGE_URL": "forgetful:" if contender.exchange == SLEEP else contender.exchange or "",
             "ORDERTRAIL_DATA_DIR": str(folder / "ordertrail"),
+            **contender.environment,
         }
         if contender.exchange == "http":
             exchange = stack.enter_context(_open_exchange(folder))
             environment["ORDERTRAIL_EXCHANGE_URL"] = f"http://127.0.0.1:{exchange.port}"
         _migrate(environment, folder)
-        module, *first = under
+        module, *first = under or ("bench.ours" if contender.exchange == SLEEP else "ordertrail",)
         arguments = [*first, "api", "--host", "127.0.0.1", "--port", "0", "--workers", str(contender.workers)]
         yield stack.enter_context(open_server(module, arguments, environment, log))
 

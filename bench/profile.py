@@ -41,8 +41,8 @@ def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def main() -> None:
-    """`python -m bench.profile FILE ARGUMENTS…`: `ordertrail ARGUMENTS…`, profiled until SIGTERM."""
-    from ordertrail.cli import main as run  # noqa: PLC0415
+    """`python -m bench.profile FILE ARGUMENTS…`: `bench.ours ARGUMENTS…`, profiled until SIGTERM."""
+    from bench.ours import main as run  # noqa: PLC0415
 
     # The server drains on SIGTERM and then raises it again: this handler lets the profile be written.
     signal.signal(signal.SIGTERM, _stop)

@@ -12,20 +12,21 @@ from ordertrail.api.app import create_app  # noqa: E402
 from ordertrail.bootstrap import Service  # noqa: E402
 from ordertrail.settings import load_settings  # noqa: E402
 from ordertrail.telemetry.logs import configure_logs  # noqa: E402
+from ordertrail.venues.venue import Venue  # noqa: E402
 
 # An order's objects are freed by their reference counts; the collector would walk them in vain, every 700 objects.
 GC_THRESHOLDS = (20_000, 50, 100)
 
 
-def make_service() -> Service:
-    """The service, with the settings as they are when the server starts."""
+def make_service(venue: Venue | None = None) -> Service:
+    """The service, with the settings as they are when the server starts; `venue`: instead of the one they name."""
     settings = load_settings()
     failpoints.arm_from(settings.failpoints)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    return Service(settings)
+    return Service(settings, venue=venue)
 
 
 app = create_app(make_service)

@@ -33,7 +33,7 @@ QUIET_SECONDS = 0.5
 POLL_SECONDS = 0.02
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int) -> int:
+def serve(settings: Settings, *, host: str, port: int, workers: int, application: str = APPLICATION) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is in flight. `port` 0: the kernel chooses."""
     if workers > 1 and settings.exchange_url is None:
         raise CannotStart(
@@ -50,11 +50,11 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> int:
         print(f"ordertrail api listening on http://{shown_host}:{bound_port}", flush=True)
 
     if workers == 1:
-        Server(settings, on_ready=announce).run(sockets=[listening])
+        Server(settings, on_ready=announce, application=application).run(sockets=[listening])
         return 0
     from ordertrail.workers import Workers  # noqa: PLC0415 - it builds on this module
 
-    return Workers(settings, listening, count=workers, on_ready=announce).run()
+    return Workers(settings, listening, count=workers, on_ready=announce, application=application).run()
 
 
 def raise_open_files_limit() -> None:

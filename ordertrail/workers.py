@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from ordertrail.domain.errors import CannotStart
-from ordertrail.server import Server, sentences_for_failures
+from ordertrail.server import APPLICATION, Server, sentences_for_failures
 from ordertrail.settings import Settings
 from ordertrail.telemetry.logs import get_logger
 
@@ -44,9 +44,16 @@ class Workers:
     """The parent; `run` serves until a signal, and gives the exit code."""
 
     def __init__(
-        self, settings: Settings, listening: socket.socket, *, count: int, on_ready: Callable[[], None]
+        self,
+        settings: Settings,
+        listening: socket.socket,
+        *,
+        count: int,
+        on_ready: Callable[[], None],
+        application: str = APPLICATION,
     ) -> None:
         self._settings = settings
+        self._application = application
         self._listening = listening
         self._count = count
         self._on_ready = on_ready
@@ -74,7 +81,7 @@ class Workers:
 
     def _start(self) -> _Worker:
         ours, theirs = _spawn.Pipe()
-        process = _spawn.Process(target=_work, args=(self._settings, self._listening, theirs))
+        process = _spawn.Process(target=_work, args=(self._settings, self._application, self._listening, theirs))
         # Ctrl-C in a terminal reaches every process of it; only the parent shall tell the workers what to do.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process.start()
@@ -130,10 +137,10 @@ class Workers:
             self._exit_code = 1
 
 
-def _work(settings: Settings, listening: socket.socket, pipe: Connection) -> None:
+def _work(settings: Settings, application: str, listening: socket.socket, pipe: Connection) -> None:
     """One worker's life."""
     with sentences_for_failures():
-        server = Server(settings, on_ready=lambda: pipe.send(True))
+        server = Server(settings, on_ready=lambda: pipe.send(True), application=application)
         threading.Thread(target=_stop_with_parent, args=(server, pipe), daemon=True).start()
         server.run(sockets=[listening])
 

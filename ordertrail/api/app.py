@@ -17,7 +17,7 @@ from ordertrail import __version__
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.health import health_router
 from ordertrail.api.openapi import CANCEL_ORDER, DESCRIPTION, EVERYWHERE, PLACE_ORDER, correct
-from ordertrail.api.place import PlaceOrder
+from ordertrail.api.place import PlaceOrder, Respond
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_openapi import LIST_ORDERS, READ_ORDER, READ_TRAIL
 from ordertrail.api.read_orders import read_router
@@ -34,15 +34,17 @@ class Ordertrail(FastAPI):
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            self.place_order is not None
-            and scope["type"] == "http"
-            and scope["method"] == "POST"
-            and scope["path"] == "/orders"
-        ):
+        if self.place_order is not None and scope["type"] == "http" and _is_order(scope):
             await self.place_order(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    def take_whole(self, scope: Scope, body: bytes, respond: Respond) -> bool:
+        """For a server that has a whole request at hand: whether it is taken without a task of its own."""
+        if self.place_order is None or not _is_order(scope):
+            return False
+        self.place_order.take(scope["headers"], body, respond)
+        return True
 
     @override
     def openapi(self) -> dict[str, Any]:
@@ -91,6 +93,11 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _internal)
     return app
+
+
+def _is_order(scope: Scope) -> bool:
+    is_order: bool = scope["path"] == "/orders" and scope["method"] == "POST"
+    return is_order
 
 
 async def _unreachable() -> Response:

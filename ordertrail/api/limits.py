@@ -8,6 +8,7 @@ import asyncio
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httptools
@@ -16,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ordertrail.api.place import RESPOND, Headers
+from ordertrail.api.place_answers import Answer
 from ordertrail.api.problems import CONTENT_TYPE, PROBLEMS, problem_body
 from ordertrail.settings import Settings
 from ordertrail.telemetry import metrics
@@ -134,7 +135,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._seen_at = 0.0
         self._unsent_since: float | None = None
         self._lingers_since: float | None = None
-        self._extensions = {RESPOND: self._respond}
+        self._take_whole = getattr(config.loaded_app, "take_whole", None)
+        self._is_feeding = False
+        self._unstarted: tuple[RequestResponseCycle, Any] | None = None
         self._socket: asyncio.Transport
 
     @override
@@ -185,13 +188,24 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         before = self.cycle
         was_between_requests = before is None or not before.more_body
+        problem: str | None = None
+        rest: bytes | None = None
+        self._is_feeding = True
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
-            return
+            rest = data[upgrade.args[0] :]
         except httptools.HttpParserError:
-            self.refuse("malformed-request", limit="syntax")
+            problem = "malformed-request"
+        finally:
+            self._is_feeding = False
+        if self._unstarted is not None:
+            self._start(*self._unstarted)
+        if rest is not None:
+            self._decline_upgrade(rest)
+            return
+        if problem is not None:
+            self.refuse(problem, limit="syntax")
             return
         cycle = self.cycle
         if cycle is None or cycle.scope is not self.scope:
@@ -234,18 +248,33 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.headers = []
         if self._all.is_draining:
             self.cycle.keep_alive = False
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # open to extensions by its own specification
-        scope["extensions"] = self._extensions
 
-    def _respond(self, send: Any, status: int, headers: Headers, body: bytes) -> bool:
-        """Write a whole answer at once, for a door that has it whole; False: it must go the ordinary way.
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._is_feeding:
+            # Its body may be in the same slice, and then the request is whole before it begins.
+            self._unstarted = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
 
-        uvicorn's own way takes the answer in two messages and checks each header against patterns. The cycle is
-        found by its `send`: held by the scope, it would hold itself, and only the collector would free it.
-        """
-        cycle: RequestResponseCycle = send.__self__
-        if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
-            return False
+    def _start(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._unstarted = None
+        is_plain = not (cycle.more_body or cycle.waiting_for_100_continue or self.flow.write_paused)
+        if not (
+            is_plain
+            and self._take_whole is not None
+            and self._take_whole(cycle.scope, bytes(cycle.body), partial(self._respond, cycle))
+        ):
+            super()._start_asgi_task(cycle, app)
+
+    def _respond(self, cycle: RequestResponseCycle, answer: Answer | None) -> None:
+        """Write a whole answer at once: uvicorn's own way takes two messages and checks each header for patterns."""
+        if cycle.disconnected:
+            return
+        if answer is None:
+            self._socket.abort()
+            return
+        status, headers, body = answer
         content = [STATUS_LINE[status]]
         for name, value in cycle.default_headers:
             content += (name, b": ", value, b"\r\n")
@@ -258,11 +287,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         content.append(body)
         cycle.response_started = cycle.response_complete = True
         self.transport.write(b"".join(content))
-        cycle.message_event.set()
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
-        return True
 
     @override
     def on_message_complete(self) -> None:

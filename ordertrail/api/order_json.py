@@ -1,6 +1,7 @@
 """An order as JSON: the same names, in the same order, in every answer that has one."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from ordertrail.domain.trail import TrailRow
@@ -37,6 +38,7 @@ def trail_json(stored: StoredOrder) -> list[dict[str, Any]]:
     return [_row_json(row) for row in stored.rows]
 
 
+@lru_cache(maxsize=1024)  # the orders of a batch were recorded at one moment
 def rfc_3339(moment: datetime) -> str:
     """In UTC and with all six digits, so that texts sort as times do."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

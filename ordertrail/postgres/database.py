@@ -29,6 +29,9 @@ class Database:
         self._timeout_seconds = timeout_seconds
         self._connections_max = connections_max
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        # Kept at hand, for the pool's own way in and out takes longer than a statement's.
+        self._idle: list[Any] = []
+        self._wanted = 0
 
     async def open(self) -> None:
         """Prepare the pool; does not connect."""
@@ -58,6 +61,8 @@ class Database:
         if self._pool is not None:
             try:
                 async with asyncio.timeout(self._timeout_seconds):
+                    while self._idle:
+                        await self._pool.release(self._idle.pop())
                     await self._pool.close()
             except TimeoutError:
                 self._pool.terminate()
@@ -86,12 +91,17 @@ class Database:
     async def connection(self) -> AsyncIterator[Any]:
         """A connection, with failures inside the block renamed; the block as a whole has the timeout."""
         assert self._pool is not None, "open() comes first"
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                connection = await self._pool.acquire()
-        except Exception as error:
-            # Here too the driver raises others than its own errors, where the server goes away as we connect.
-            raise DatabaseLost(f"cannot connect: {_text(error)}", may_have_happened=False) from error
+        connection = self._take_idle()
+        if connection is None:
+            self._wanted += 1
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    connection = await self._pool.acquire()
+            except Exception as error:
+                # Here too the driver raises others than its own errors, where the server goes away as we connect.
+                raise DatabaseLost(f"cannot connect: {_text(error)}", may_have_happened=False) from error
+            finally:
+                self._wanted -= 1
         is_clean = False
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -107,11 +117,29 @@ class Database:
             # Beside its own errors the driver raises others where a connection is cut under a statement.
             raise DatabaseLost(f"{type(error).__name__}: {error}", may_have_happened=True) from error
         finally:
-            if not is_clean:
-                _terminate(connection)
-            # Whether the statement was committed is known by now; how the connection ends must not change that.
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await self._pool.release(connection)
+            if is_clean and not self._wanted:
+                self._idle.append(connection)
+            else:
+                await self._let_go(connection, is_clean=is_clean)
+
+    def _take_idle(self) -> Any:
+        """A connection that is at hand and still open; None: there is none."""
+        while self._idle:
+            connection = self._idle.pop()
+            # The pool has let go already of most that closed, and such a one then refuses to be asked.
+            with suppress(asyncpg.InterfaceError):
+                if not connection.is_closed():
+                    return connection
+            _terminate(connection)
+        return None
+
+    async def _let_go(self, connection: Any, *, is_clean: bool) -> None:
+        assert self._pool is not None
+        if not is_clean:
+            _terminate(connection)
+        # Whether the statement was committed is known by now; how the connection ends must not change that.
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await self._pool.release(connection)
 
 
 async def _prepare_session(connection: Any) -> None:

@@ -50,7 +50,11 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/placement/place_order.py": (("tests/unit/placement",), None),
     "ordertrail/api/place.py": (
         ("tests/unit/api/test_place.py",),
-        ("drain", "in_flight", "_place", "_placed", "_repeated", "_failed", "_last_reason"),
+        ("drain", "in_flight", "_take", "_placed"),
+    ),
+    "ordertrail/api/place_answers.py": (
+        ("tests/unit/api/test_place.py",),
+        ("to", "to_bug", "_repeated", "_failed", "_last_reason"),
     ),
     "ordertrail/reconciliation/reconcile.py": (("tests/unit/reconciliation",), None),
     "ordertrail/gate/breaker.py": (GATE, None),

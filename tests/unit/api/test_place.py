@@ -12,6 +12,7 @@ import pytest
 from typing_extensions import override
 
 from ordertrail.api.place import PlaceOrder
+from ordertrail.api.place_answers import Answer as PlaceAnswer
 from ordertrail.clock import SystemClock
 from ordertrail.domain.order import Order, OrderType
 from ordertrail.domain.trail import OrderStatus, TrailRow
@@ -61,7 +62,10 @@ class Answer:
 
 
 class Door:
-    def __init__(self) -> None:
+    """The endpoint, as any ASGI server calls it, or as our own does that has the request whole (`take`)."""
+
+    def __init__(self, *, is_whole: bool) -> None:
+        self.is_whole = is_whole
         self.placing = Placing()
         self.turned_away: str | None = None
         self.endpoint = PlaceOrder(
@@ -86,9 +90,23 @@ class Door:
         async def send(message: Any) -> None:
             sent.append(message)
 
+        if self.is_whole:
+            return await self._post_whole(headers, request_body(**changes))
         await self.endpoint({"type": "http", "headers": headers}, receive, send)
         start, body = sent
         return Answer(start["status"], start["headers"], body["body"])
+
+    async def _post_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Answer:
+        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def respond(answer: PlaceAnswer | None) -> None:
+            if answer is None:
+                told.cancel()
+            elif not told.cancelled():
+                told.set_result(Answer(*answer))
+
+        self.endpoint.take(headers, body, respond)
+        return await told
 
     async def failed(self, *rows: TrailRow, key: str | None = "mine", **more: Any) -> Answer:
         """The answer to an order of which these rows were written."""
@@ -110,9 +128,9 @@ class Door:
         return await self.post("mine")
 
 
-@pytest.fixture
-async def door() -> Door:
-    return Door()
+@pytest.fixture(params=["asgi", "whole"])
+async def door(request: pytest.FixtureRequest) -> Door:
+    return Door(is_whole=request.param == "whole")
 
 
 # A first request
