@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ordertrail.domain.settling import Doubt, SendAnswer
+from ordertrail.domain.doubt import Doubt, SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from ordertrail.domain.settling import Doubt, Send, SendAnswer, first_send
+from ordertrail.domain.doubt import Doubt, Send, SendAnswer, first_send
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.doubts import (
     AnsweredSend,

@@ -24,20 +24,9 @@ from ordertrail.domain.answer import (
     Verification,
 )
 from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.doubt import Doubt, SendAnswer
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.domain.settling import (
-    Append,
-    Cancel,
-    Doubt,
-    Resend,
-    Rules,
-    SendAnswer,
-    Settle,
-    Step,
-    Wait,
-    after_asking,
-    before_asking,
-)
+from ordertrail.domain.settling import Append, Cancel, Resend, Rules, Settle, Step, Wait, after_asking, before_asking
 from ordertrail.domain.trail import NOT_SENT, REFUSED, UNKNOWN, OrderStatus, TrailRow
 from ordertrail.doubts import AnsweredSend, ClaimedSend, DoubtRows, Taken, Unreadable, Verdict, WantedSend
 from ordertrail.journal import Journal

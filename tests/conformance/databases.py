@@ -27,6 +27,10 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 # What a transaction takes in the simulated one, so that no two have the same time.
 STEP = timedelta(milliseconds=1)
 CONNECTIONS_MAX = 10
+# Who does the same thing at once, where only one may.
+RACERS = 20
+# Text that no column can have, with the code that says so: a NUL, and half of a pair of surrogates.
+UNSTORABLE = [("a\x00b", "22021"), ("a\ud800b", "22000")]
 WAIT_SECONDS_MAX = 30
 
 # What is kept, table by table; only columns that an operation reads or a person is shown.

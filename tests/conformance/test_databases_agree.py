@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from ordertrail.domain.doubt import SendAnswer
 from ordertrail.domain.errors import DatabaseAnswered
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.settling import SendAnswer
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
 from ordertrail.doubts import AnsweredSend, Taken, Verdict, WantedSend
 from ordertrail.rows import Rows, SpooledTrail, StepRow, Windows

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ordertrail.domain.doubt import Doubt, Send, SendAnswer
 from ordertrail.domain.errors import DatabaseAnswered
 from ordertrail.domain.order import Order
-from ordertrail.domain.settling import Doubt, Send, SendAnswer
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
 from ordertrail.doubts import (
     AnsweredSend,
@@ -21,7 +21,7 @@ from ordertrail.doubts import (
     WantedSend,
 )
 from ordertrail.rows import Rows, SpooledTrail, StepRow
-from tests.conformance.databases import WINDOWS, DatabaseSubject, Doubts, Record
+from tests.conformance.databases import RACERS, UNSTORABLE, WINDOWS, DatabaseSubject, Doubts, Record
 from tests.support.orders import a_market_order, an_order, new_id
 
 INITIATED = OrderStatus.INITIATED
@@ -35,8 +35,6 @@ FROM_COMPLETED = list(OrderStatus)[list(OrderStatus).index(COMPLETED) :]
 
 DUE = WINDOWS.review_seconds + 1
 SEND_SECONDS, ANSWER_SECONDS = 50, 70
-RACERS = 20
-UNSTORABLE = [("a\x00b", "22021"), ("a\ud800b", "22000")]
 
 
 async def recorded(rows: Rows, *, count: int = 1, **changes: Any) -> list[Order]:

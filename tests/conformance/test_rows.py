@@ -6,13 +6,13 @@ from decimal import Decimal
 
 import pytest
 
+from ordertrail.domain.doubt import Doubt, SendAnswer
 from ordertrail.domain.errors import DatabaseAnswered
 from ordertrail.domain.order import Order, Side
-from ordertrail.domain.settling import Doubt, SendAnswer
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
 from ordertrail.doubts import AnsweredSend, Taken, Verdict, WantedSend
 from ordertrail.rows import KeyTaken, Recorded, Rows, SentLater, SpooledTrail, StepRow, StoredOrder, Unsent
-from tests.conformance.databases import WINDOWS, DatabaseSubject, Doubts
+from tests.conformance.databases import RACERS, UNSTORABLE, WINDOWS, DatabaseSubject, Doubts
 from tests.support.orders import a_market_order, an_order, new_id
 
 INITIATED = OrderStatus.INITIATED
@@ -23,10 +23,6 @@ COMPLETED = OrderStatus.COMPLETED
 FILLED = OrderStatus.FILLED
 NOT_PLACED = OrderStatus.NOT_PLACED
 UNRESOLVED = OrderStatus.UNRESOLVED
-
-# Text that no column can have, with the code that says so: a NUL, and half of a pair of surrogates.
-UNSTORABLE = [("a\x00b", "22021"), ("a\ud800b", "22000")]
-RACERS = 20
 
 
 async def read(rows: Rows, order: Order) -> StoredOrder:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ordertrail.domain.doubt import Doubt
 from ordertrail.domain.errors import DatabaseAnswered
-from ordertrail.domain.settling import Doubt
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.doubts import Taken, Verdict
 from ordertrail.rows import Rows, SpooledTrail, StepRow

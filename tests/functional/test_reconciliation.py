@@ -11,8 +11,8 @@ import pytest
 
 from ordertrail import failpoints
 from ordertrail.domain.answer import CancelAnswer, NoAnswer
+from ordertrail.domain.doubt import SendAnswer
 from ordertrail.domain.order import Order, Side
-from ordertrail.domain.settling import SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.doubts import AnsweredSend, ClaimedSend, Taken, Verdict, WantedSend
 from ordertrail.placement.place_order import Failed, Repeated

@@ -32,8 +32,7 @@ async def test_more_callers_than_connections_take_turns(database_url: str) -> No
     database = Database(database_url, timeout_seconds=20, connections_max=2)
     await database.open()
 
-    for _ in range(3):
-        found = await asyncio.gather(*(database.fetch(PID) for _ in range(50)))
+    found = await asyncio.gather(*(database.fetch(PID) for _ in range(150)))
     await database.close()
 
     assert len({records[0]["pid"] for records in found}) <= 2

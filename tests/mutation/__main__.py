@@ -45,6 +45,7 @@ GATE = ("tests/unit/gate",)
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py",), None),
     "ordertrail/domain/answer.py": (("tests/unit/domain/test_answer.py",), None),
+    "ordertrail/domain/doubt.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/settling.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/capabilities.py": (("tests/unit/domain/test_settling.py",), None),
     "ordertrail/placement/place_order.py": (("tests/unit/placement",), None),

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from ordertrail.domain import settling
 from ordertrail.domain.answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
+from ordertrail.domain.doubt import SendAnswer
 from ordertrail.domain.errors import DatabaseLost
 from ordertrail.domain.order import Order
 from ordertrail.domain.settling import Resend, Settle, Wait
@@ -383,7 +384,7 @@ def unknown_recorded_as_not_sent() -> Iterator[None]:
 
     def recorded(answer: Any) -> Any:
         if isinstance(answer, Unknown):
-            return settling.SendAnswer.NOT_SENT, NOT_SENT + answer.cause
+            return SendAnswer.NOT_SENT, NOT_SENT + answer.cause
         return original(answer)
 
     with patch.object(reconcile, "_recorded", recorded):

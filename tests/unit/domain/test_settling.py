@@ -12,22 +12,19 @@ from hypothesis import strategies as st
 
 from ordertrail.domain.answer import Absent, Found, NoAnswer, VenueOrder, Verification
 from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
+from ordertrail.domain.doubt import Doubt, Send, SendAnswer, first_send
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.settling import (
     Append,
     Cancel,
-    Doubt,
     Resend,
     Rules,
-    Send,
-    SendAnswer,
     Settle,
     Step,
     Wait,
     absence_counts_from,
     after_asking,
     before_asking,
-    first_send,
 )
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome
 

@@ -28,9 +28,10 @@ from ordertrail.domain.answer import (
     Verification,
 )
 from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.doubt import Doubt, Send, SendAnswer, first_send
 from ordertrail.domain.errors import DatabaseLost
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.settling import Doubt, Rules, Send, SendAnswer, first_send
+from ordertrail.domain.settling import Rules
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.doubts import AnsweredSend, ClaimedSend, Taken, Unreadable, Verdict, WantedSend
 from ordertrail.reconciliation.reconcile import Counts, Pace, Reconciler

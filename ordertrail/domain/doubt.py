@@ -1,0 +1,124 @@
+"""An order that is not settled: its rows, its sends, and what follows from them alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ordertrail.domain.order import Order
+from ordertrail.domain.trail import (
+    ACCEPTED,
+    NOT_RECORDED,
+    NOT_SENT,
+    PLACED_STATUSES,
+    REFUSED,
+    UNKNOWN,
+    OrderStatus,
+    TrailRow,
+    fold_exchange_order_id,
+)
+
+
+class SendAnswer(StrEnum):
+    """What is recorded of a send. None recorded: it may be under way, or its sender died."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+
+
+_BY_STRENGTH = (SendAnswer.ACCEPTED, SendAnswer.REFUSED, SendAnswer.UNKNOWN, SendAnswer.NOT_SENT)
+_FIRST_SEND_STATUSES = (
+    OrderStatus.EXCHANGE_CREATION_FAILED,
+    OrderStatus.DATABASE_PERSISTENCE_FAILED,
+    OrderStatus.EXCHANGE_OUTCOME_UNKNOWN,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One send of an order: the first, or a claimed one."""
+
+    send_by: datetime
+    accept_by: datetime | None
+    answer: SendAnswer | None
+    reason: str = ""
+    exchange_order_id: str | None = None
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether the exchange may have got it."""
+        return self.answer in (None, SendAnswer.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An order that is not settled, as one transaction saw it; `now` is the database's clock.
+
+    `sighted_as`: the exchange order id under which the exchange's own reports or lists have shown it.
+    """
+
+    order: Order
+    created_at: datetime
+    rows: tuple[TrailRow, ...]
+    sends: tuple[Send, ...]
+    now: datetime
+    is_cancel_wanted: bool = False
+    sighted_as: str | None = None
+
+    @property
+    def statuses(self) -> frozenset[OrderStatus]:
+        """The statuses that its rows have."""
+        return frozenset(row.status for row in self.rows)
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether the exchange has ever said that it accepted it."""
+        return (
+            self.sighted_as is not None
+            or bool(self.statuses & PLACED_STATUSES)
+            or any(send.answer is SendAnswer.ACCEPTED for send in self.sends)
+        )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether some row or answer forbids every further send: refused, or never to be sent at all."""
+        return any(send.answer is SendAnswer.REFUSED for send in self.sends) or any(
+            row.reason == NOT_RECORDED for row in self.rows
+        )
+
+    @property
+    def exchange_order_id(self) -> str | None:
+        """The exchange's id, from whatever has told it."""
+        told = (send.exchange_order_id for send in self.sends)
+        return self.sighted_as or fold_exchange_order_id(self.rows) or next(filter(None, told), None)
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether any send may have arrived."""
+        return any(send.may_have_arrived for send in self.sends)
+
+
+def first_send(rows: Sequence[TrailRow], *, send_by: datetime, accept_by: datetime | None) -> Send:
+    """The send of the request that brought the order, from what its rows say of it, in whatever order they came."""
+    told = [
+        (_answer_in(row.reason or ""), row.reason or "", row.exchange_order_id)
+        for row in rows
+        if row.status in _FIRST_SEND_STATUSES
+    ]
+    if not told:
+        return Send(send_by, accept_by, None)
+    answer, reason, exchange_order_id = min(told, key=lambda each: _BY_STRENGTH.index(each[0]))
+    return Send(send_by, accept_by, answer, reason, exchange_order_id)
+
+
+def _answer_in(reason: str) -> SendAnswer:
+    if reason == ACCEPTED:
+        return SendAnswer.ACCEPTED
+    if reason.startswith(REFUSED):
+        return SendAnswer.REFUSED
+    if reason.startswith(NOT_SENT):
+        return SendAnswer.NOT_SENT
+    assert reason.startswith(UNKNOWN), reason
+    return SendAnswer.UNKNOWN
