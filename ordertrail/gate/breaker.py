@@ -178,12 +178,10 @@ class Breaker:
         self._silences = 0
         self._throttles = 0
         self._successes = 0
-        self._probe_lost_at = None
         self.is_closed = False
         self._become(state)
 
     def _close(self, now: float) -> None:
-        self._turn += 1
         self._closed_at = now
         self._holds = 0
         if not self.is_throttled:  # a throttling exchange may be in trouble too, and that must still add up

@@ -314,6 +314,27 @@ def test_accepted_resend_is_placed_whatever_became_of_the_send_before_it() -> No
     assert [(row.status, row.reason, row.exchange_order_id) for row in step.rows] == [(S.COMPLETED, "accepted", "x-2")]
 
 
+@pytest.mark.parametrize("answer", [SendAnswer.ACCEPTED, None])
+def test_only_an_order_that_was_accepted_is_hidden_by_a_rejected_one(answer: SendAnswer | None) -> None:
+    """That another order was shown once, with other fields, is no acceptance of ours."""
+    told = TrailRow(S.UNRESOLVED, "differs_at_exchange", "x-9")
+    sent = Send(at(30), at(35), answer, exchange_order_id="x-9" if answer else None)
+    wanted = doubt(UNKNOWN, resends=(sent,), is_cancel_wanted=True, now=40)
+
+    step = ask(replace(wanted, rows=(*wanted.rows, told)), at_exchange("rejected"), NEVER)
+
+    if answer is None:
+        assert isinstance(step, Wait)
+    else:
+        assert step == Cancel((TrailRow(S.COMPLETED, "accepted", "x-9"),), is_hidden=True)
+
+
+def test_order_that_is_not_shown_is_not_hidden() -> None:
+    wanted = doubt(UNKNOWN, sighted_as="x-1", is_cancel_wanted=True, now=40)
+
+    assert ask(wanted, Absent(), OPEN_ONLY) == Cancel((TrailRow(S.COMPLETED, "execution", "x-1"),))
+
+
 def test_found_rejected_after_acceptance_is_rejected() -> None:
     rows = [(S.COMPLETED, "verified"), (S.REJECTED, "verified:refused:no_funds")]
 

@@ -158,6 +158,36 @@ def test_slow_answers_are_troubles_where_that_is_set() -> None:
     assert (tolerant.state, strict.state) == (State.CLOSED, State.OPEN)
 
 
+def test_quick_answers_are_no_troubles_where_slow_ones_are() -> None:
+    it = breaker(BreakerRules(slow_seconds=2))
+
+    for _ in range(30):
+        call(it, Sign.HEALTHY, START, took_seconds=1.9)
+
+    assert it.counts(START) == (30, 0)
+
+
+def test_slow_silences_are_silences_still() -> None:
+    it = breaker(BreakerRules(slow_seconds=2))
+
+    for _ in range(8):
+        call(it, Sign.SILENCE, START, took_seconds=5)
+
+    assert it.state is State.OPEN
+
+
+def test_what_is_told_of_the_window_is_as_young_as_the_window() -> None:
+    it = breaker()
+    call(it, Sign.TROUBLE, START)
+
+    assert it.counts(START + RULES.window_seconds / 2) == (1, 1)
+    assert it.counts(START + 2 * RULES.window_seconds) == (0, 0)
+
+
+def test_states_are_told_by_these_names() -> None:
+    assert [state.value for state in State] == ["closed", "half_open", "held", "open"]
+
+
 def test_it_stays_open_for_its_pause() -> None:
     it = opened()
 
@@ -456,9 +486,52 @@ def test_a_throttled_order_among_answered_ones_holds_nobody_back() -> None:
     for _ in range(5):
         it.hold(START, 7)
         it.hold(START, 7)
+        assert it.is_closed
         it.leave(it.enter(START), Sign.HEALTHY, now=START, took_seconds=0)
 
     assert it.is_closed
+
+
+def test_throttled_orders_from_before_it_opened_hold_nobody_back_after_it_closed() -> None:
+    it = breaker(BreakerRules(throttles_to_hold=3))
+    it.hold(START, 7)
+    it.hold(START, 7)
+    for _ in range(8):
+        call(it, Sign.SILENCE, START)
+    for _ in range(3):
+        call(it, Sign.HEALTHY, START + 1)
+
+    it.hold(START + 1, 7)
+    it.hold(START + 1, 7)
+
+    assert it.is_closed
+
+
+def test_trouble_after_a_hold_opens_it_as_any_trouble_does() -> None:
+    it = breaker()
+    it.hold(START, 1)
+    call(it, Sign.TROUBLE, START + 1)
+    opened_state, is_throttled = it.state, it.is_throttled
+    states = []
+
+    for _ in range(3):
+        call(it, Sign.HEALTHY, START + 2)
+        states.append(it.state)
+
+    assert (opened_state, is_throttled) == (State.OPEN, False)
+    assert states == [State.HALF_OPEN, State.HALF_OPEN, State.CLOSED]
+
+
+def test_a_hold_after_a_long_health_begins_pauses_anew_too() -> None:
+    it = opened()
+    for _ in range(3):
+        call(it, Sign.HEALTHY, START + 1)
+    later = START + 1 + RULES.pause_seconds_max
+
+    it.hold(later, 1)
+    call(it, Sign.TROUBLE, later + 1)
+
+    assert it.wait_seconds(later + 1) == RULES.pause_seconds
 
 
 def test_throttled_orders_in_a_row_hold_the_lane() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ordertrail.gate.closed import Cause, Closed
 from ordertrail.gate.gate import Gate
 from ordertrail.gate.lane import Permit, later_in_loop
+from ordertrail.gate.rules import BreakerRules, GateRules
 from tests.unit.gate.moving import ACCEPTED, SILENCE, TROUBLE, Moving, Told, cause, gate_with, passed, throttled
 
 Entry = asyncio.Task[Permit | Closed]
@@ -49,6 +50,19 @@ async def test_a_free_lane_lets_pass_without_waiting(clock: Moving) -> None:
     passed(end.value.value).leave(ACCEPTED, clock.time)
     assert in_flight(gate) == 0
     assert clock.armed == 0
+
+
+async def test_a_call_takes_from_its_entry_to_its_end(clock: Moving) -> None:
+    rules = GateRules(placing=BreakerRules(slow_seconds=2))
+    quick, slow = gate_with(clock, rules=rules), gate_with(clock, rules=rules)
+    for gate, seconds in ((quick, 1.9), (slow, 2.0)):
+        permits = [passed(gate.placing.try_enter(clock.time)) for _ in range(20)]
+        clock.move(seconds)
+        for permit in permits:
+            permit.leave(ACCEPTED, clock.time)
+
+    passed(quick.placing.try_enter(clock.time))
+    assert cause(slow.placing.try_enter(clock.time)) is Cause.CIRCUIT_OPEN
 
 
 async def test_no_more_than_the_limit_are_in_flight_and_the_next_goes_when_one_leaves(clock: Moving) -> None:

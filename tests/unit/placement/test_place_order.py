@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from typing_extensions import override
 
 from ordertrail.bootstrap import gate_limits_of
@@ -76,6 +77,10 @@ class FailingRows:
         return self.stored
 
 
+def unrecorded() -> float:
+    return REGISTRY.get_sample_value("ordertrail_unrecorded_total") or 0
+
+
 def _raise(error: OrdertrailError | None) -> None:
     if error is not None:
         raise error
@@ -84,11 +89,11 @@ def _raise(error: OrdertrailError | None) -> None:
 class House:
     """A placing with its parts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, spool_bytes_max: int = 1_000_000) -> None:
         clock = self.clock = PatientClock()
         self.rows = FailingRows()
         self.venue = ScriptedVenue()
-        self.spool = Spool(folder, bytes_max=1_000_000)
+        self.spool = Spool(folder, bytes_max=spool_bytes_max)
         limits = Limits(rows_max=10, queue_max=10, timeout_seconds=0.01)
         gate = Gate(
             gate_limits_of(Settings(_env_file=None)),
@@ -312,6 +317,19 @@ async def test_placing_that_took_the_whole_review_is_not_the_whole_story(house: 
     house.venue.answer = stand_still
 
     assert isinstance(await house.place(), Repeated)
+
+
+@pytest.mark.parametrize(("bytes_max", "lost"), [(1_000_000, 0), (1, 1)])
+async def test_trail_that_nothing_takes_is_counted_and_no_other(tmp_path: Path, bytes_max: int, lost: int) -> None:
+    house = House(tmp_path / "spool", spool_bytes_max=bytes_max)
+    await house.spool.open()
+    house.rows.steps = PERHAPS
+    before = unrecorded()
+
+    await house.place()
+    await house.spool.close()
+
+    assert unrecorded() - before == lost
 
 
 async def test_order_that_was_never_recorded_is_spooled_as_one_that_was_never_sent(house: House) -> None:
