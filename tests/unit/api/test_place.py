@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 from typing_extensions import override
 
 from ordertrail.api.place import PlaceOrder
@@ -18,6 +19,7 @@ from ordertrail.domain.order import Order, OrderType
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
 from ordertrail.rows import StoredOrder, Windows
+from ordertrail.telemetry import tally
 from tests.support.orders import an_order, request_body
 
 S = OrderStatus
@@ -31,9 +33,21 @@ COMPLETED = TrailRow(S.COMPLETED, None, "X-1")
 
 
 class HandClock(SystemClock):
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
     @override
     def now(self) -> datetime:
         return NOW
+
+    @override
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def placement_seconds() -> float:
+    tally.flush()
+    return REGISTRY.get_sample_value("ordertrail_placement_seconds_sum", {"outcome": "placed"}) or 0
 
 
 class Placing:
@@ -67,10 +81,11 @@ class Door:
     def __init__(self, *, is_whole: bool) -> None:
         self.is_whole = is_whole
         self.placing = Placing()
+        self.clock = HandClock()
         self.turned_away: str | None = None
         self.endpoint = PlaceOrder(
             cast("Any", self.placing),
-            HandClock(),
+            self.clock,
             turn_away=lambda in_flight: self.turned_away,
             body_bytes_max=1000,
             seconds_after_send_by=3,
@@ -245,6 +260,57 @@ async def test_bug_in_placing_does_not_hide_the_caller_s_own_place_by(door: Door
     answer = await door.post("mine", place_by="2026-11-22T09:01:00Z")
 
     assert datetime.fromisoformat(answer["place_by"]) == NOW + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("key", [None, "mine"])
+async def test_invalid_order_is_told_so_and_never_begun(door: Door, key: str | None) -> None:
+    answer = await door.post(key, quantity=0)
+
+    assert (answer.status, answer["type"]) == (422, "/problems/invalid-request")
+    assert answer["errors"][0]["pointer"] == "/quantity"
+    assert not door.placing.began.is_set()
+
+
+async def test_body_beyond_the_limit_is_refused(door: Door) -> None:
+    answer = await door.post(instrument="A" * 1000)
+
+    assert (answer.status, answer["type"]) == (413, "/problems/payload-too-large")
+    assert answer.headers["connection"] == "close"
+
+
+async def test_order_that_is_turned_away_is_to_come_back(door: Door) -> None:
+    door.turned_away = "overloaded"
+
+    answer = await door.post()
+
+    assert (answer.status, answer["type"]) == (503, "/problems/overloaded")
+    assert answer.headers["retry-after"] == "1"
+    assert not door.placing.began.is_set()
+
+
+async def test_bug_before_there_is_an_order_is_answered(door: Door) -> None:
+    def raises() -> str:
+        raise KeyError("no id")
+
+    door.endpoint._new_id = raises
+
+    answer = await door.post("mine")
+
+    assert (answer.status, answer["type"]) == (500, "/problems/internal-error")
+    assert "order_id" not in answer.body
+
+
+async def test_time_of_a_placement_is_measured(door: Door) -> None:
+    def after_two_seconds(order: Order) -> Placement:
+        door.clock.seconds += 2
+        return Placed(order, NOW, "X-1")
+
+    door.placing.end = after_two_seconds
+    before = placement_seconds()
+
+    await door.post()
+
+    assert placement_seconds() - before == 2
 
 
 # Callers that leave, and the end of a process

@@ -176,6 +176,32 @@ async def test_a_full_line_takes_no_more(clock: Moving) -> None:
     assert told.refusals == [("place", Cause.QUEUE_FULL)]
 
 
+@pytest.mark.parametrize(("per_second", "retry_after_seconds"), [(0, None), (2, 0.5)])
+async def test_where_the_line_is_full_a_rate_tells_when_to_come_back(
+    clock: Moving, per_second: float, retry_after_seconds: float | None
+) -> None:
+    gate = gate_with(clock, in_flight_max=1, waiting_max=0, per_second=per_second)
+    passed(gate.placing.try_enter(clock.time))
+
+    answer = await gate.placing.enter(deadline=clock.time + 5)
+
+    assert isinstance(answer, Closed)
+    assert (answer.cause, answer.retry_after_seconds) == (
+        Cause.QUEUE_FULL,
+        None if retry_after_seconds is None else pytest.approx(retry_after_seconds, abs=0.001),
+    )
+
+
+async def test_a_token_that_comes_at_the_deadline_comes_too_late(clock: Moving) -> None:
+    gate = gate_with(clock, per_second=1)
+    passed(gate.placing.try_enter(clock.time))
+    assert gate.placing._bucket is not None
+
+    answer = await gate.placing.enter(deadline=gate.placing._bucket.free_at(clock.time))
+
+    assert cause(answer) is Cause.RATE_LIMITED
+
+
 async def test_a_cancelled_waiter_leaves_nothing_behind(clock: Moving) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
