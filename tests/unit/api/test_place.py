@@ -105,9 +105,10 @@ class Door:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        if self.is_whole:
-            return await self._post_whole(headers, request_body(**changes))
-        await self.endpoint({"type": "http", "headers": headers}, receive, send)
+        async with asyncio.timeout(10):
+            if self.is_whole:
+                return await self._post_whole(headers, request_body(**changes))
+            await self.endpoint({"type": "http", "headers": headers}, receive, send)
         start, body = sent
         return Answer(start["status"], start["headers"], body["body"])
 
