@@ -409,6 +409,13 @@ async def test_repeat_of_a_failed_order_is_told_its_present_end_and_newest_reaso
     assert datetime.fromisoformat(answer["place_by"]) == NOW + timedelta(seconds=60)
 
 
+async def test_reason_is_told_though_a_row_without_one_came_later(door: Door) -> None:
+    """As when the spool has INITIATED and the database took what failed."""
+    answer = await door.repeated(REFUSED, INITIATED)
+
+    assert answer["detail"].endswith("(refused:no_funds).")
+
+
 async def test_nothing_is_said_of_an_order_that_cannot_be_read(door: Door) -> None:
     door.placing.end = lambda _: Repeated("first", None)
 

@@ -95,6 +95,7 @@ class Database:
     answers: list[AnsweredSend] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     concluded: "asyncio.Queue[Verdict]" = field(default_factory=asyncio.Queue)
+    gate: asyncio.Event | None = None
     given: int = 0
 
     async def take_in(self, *, batches_max: int) -> int:
@@ -116,6 +117,8 @@ class Database:
         self.verdicts += verdicts
         for verdict in verdicts:
             self.concluded.put_nowait(verdict)
+        if self.gate is not None:
+            await self.gate.wait()
         return [not self.is_fenced_off for _ in verdicts]
 
     async def claim_sends(self, wanted: Sequence[WantedSend], **how: Any) -> list[ClaimedSend | None]:
@@ -167,8 +170,14 @@ class Exchange:
         self.asking += 1
         self.asking_max = max(self.asking, self.asking_max)
         self.asked.put_nowait(order_id)
-        if self.gate is not None:
-            await self.gate.wait()
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+        except asyncio.CancelledError:
+            for _ in range(5):
+                await asyncio.sleep(0)  # as an adapter that closes its connection
+            self.log.append("given up")
+            raise
         await asyncio.sleep(0)  # the others' turn, or none would be asked about while another is
         self.asking -= 1
         if self.raises is not None:
@@ -204,7 +213,7 @@ class Written:
 
 
 class House:
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(self, pace: Pace | None = None, chance: random.Random | None = None) -> None:
         self.log: list[str] = []
         self.database = Database(self.log)
         self.exchange = Exchange(self.log)
@@ -219,7 +228,7 @@ class House:
             name="r-1",
             send_seconds=6,
             pace=pace,
-            chance=random.Random(1),
+            chance=chance,
         )
 
     async def look(self, doubt: Doubt | Unreadable) -> Verdict:
@@ -561,6 +570,23 @@ async def test_no_answer_after_a_cancel_settles_nothing(house: House) -> None:
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
 
 
+class Least(random.Random):
+    @override
+    def random(self) -> float:
+        return 0.0
+
+
+async def test_pause_is_shorter_by_chance_and_by_half_at_the_most() -> None:
+    least, usual = House(chance=Least()), House()
+    pauses = []
+    for house in (least, usual):
+        house.exchange.verifications = [NoAnswer("timeout")]
+        pauses.append((await house.look(a_doubt(UNKNOWN))).next_seconds)
+
+    assert pauses[0] == 0.5
+    assert 0.5 <= pauses[1] <= 1
+
+
 # A pass
 
 
@@ -665,7 +691,25 @@ async def test_what_is_left_of_a_pass_that_is_stopped_ends_with_it(house: House)
     await asyncio.wait({passing})
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert house.log.count("given up") == 3
     assert house.database.verdicts == []
+
+
+async def test_what_a_stopped_pass_is_writing_is_written_before_it_ends(house: House) -> None:
+    house.many(1, REFUSED)
+    house.database.gate = asyncio.Event()
+    passing = asyncio.create_task(house.reconciler.run_once())
+    async with asyncio.timeout(10):
+        await house.database.concluded.get()
+
+    passing.cancel()
+    ended_early, _ = await asyncio.wait({passing}, timeout=0.01)
+    house.database.gate.set()
+    async with asyncio.timeout(10):
+        await asyncio.wait({passing})
+
+    assert not ended_early
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 # Waking
@@ -705,6 +749,13 @@ async def test_exchange_that_is_within_reach_again_ends_every_pause_once(house: 
     await house.run()
 
     assert house.log.count("wake") == 2
+
+
+async def test_pass_with_nothing_to_ask_is_no_silence(house: House) -> None:
+    await house.run()
+    await house.look(a_doubt(UNKNOWN))
+
+    assert "wake" not in house.log
 
 
 async def test_exchange_that_was_never_away_wakes_nobody(house: House) -> None:
