@@ -202,6 +202,42 @@ async def test_a_token_that_comes_at_the_deadline_comes_too_late(clock: Moving) 
     assert cause(answer) is Cause.RATE_LIMITED
 
 
+async def test_those_that_a_halt_turns_away_are_counted(clock: Moving) -> None:
+    told = Told()
+    gate = gate_with(clock, in_flight_max=1, told=told)
+    passed(gate.placing.try_enter(clock.time))
+    entries = [await waiting(gate, clock) for _ in range(2)]
+
+    gate.halt()
+    await turns()
+
+    assert [cause(entry.result()) for entry in entries] == [Cause.HALTED] * 2
+    assert told.refusals == [("place", Cause.HALTED)] * 2
+
+
+async def test_a_line_that_waits_for_a_token_has_one_timer_for_it(clock: Moving) -> None:
+    gate = gate_with(clock, per_second=2)
+    passed(gate.placing.try_enter(clock.time))
+
+    _entries = [await waiting(gate, clock, seconds=9) for _ in range(3)]
+
+    assert sorted(at - clock.time for at, _, _ in clock.timers) == pytest.approx([0.5, 9, 9, 9], abs=0.001)
+
+
+async def test_a_token_without_a_slot_is_not_looked_for_again_and_again(clock: Moving) -> None:
+    gate = gate_with(clock, in_flight_max=1, per_second=2)
+    holder = passed(gate.placing.try_enter(clock.time))
+    entry = await waiting(gate, clock, seconds=9)
+
+    clock.move(5)
+    armed = clock.armed
+    holder.leave(ACCEPTED, clock.time)
+    await turns()
+
+    assert armed == 2
+    passed(entry.result())
+
+
 async def test_a_cancelled_waiter_leaves_nothing_behind(clock: Moving) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))

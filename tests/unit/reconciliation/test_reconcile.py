@@ -628,6 +628,45 @@ async def test_all_that_is_due_is_looked_at_and_so_many_at_once() -> None:
     assert not counts.has_more
 
 
+class Turnstile:
+    """Lets as many pass as it is told."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(0)
+
+    async def wait(self) -> None:
+        await self._free.acquire()
+
+    def let_pass(self) -> None:
+        self._free.release()
+
+
+async def test_more_are_taken_once_half_of_the_looks_have_ended() -> None:
+    house = House(Pace(looks_at_once=4))
+    house.exchange.verifications = [found()]
+    house.many(12, UNKNOWN)
+    turnstile = Turnstile()
+    house.exchange.gate = cast("asyncio.Event", turnstile)
+    takes = []
+
+    passing = asyncio.create_task(house.reconciler.run_once())
+    async with asyncio.timeout(5):
+        for asked, ended in ((4, 1), (0, 1), (2, 1)):
+            for _ in range(asked):
+                await house.exchange.asked.get()
+            for _ in range(ended):
+                turnstile.let_pass()
+                await house.database.concluded.get()
+            takes.append([count for count, _ in house.database.takes])
+        for _ in range(12):
+            turnstile.let_pass()
+        await passing
+
+    assert takes == [[4], [4], [4, 2]]
+    assert house.exchange.asking_max == 4
+    assert len(house.database.verdicts) == 12
+
+
 async def test_slow_look_holds_up_no_other() -> None:
     house = House(Pace(looks_at_once=4))
     house.many(12, REFUSED)
