@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ordertrail.domain.answer import Absent, NoAnswer, NotSent, Unknown
 from ordertrail.gate.breaker import Breaker, State
 from ordertrail.gate.rules import BreakerRules
-from ordertrail.gate.signs import Sign, sign_of
+from ordertrail.gate.signs import Sign, retry_after_of, sign_of
 from ordertrail.gate.window import Window
 from tests.unit.gate.moving import ACCEPTED, NO_ANSWER, REFUSED, SILENCE, TROUBLE, throttled
 
@@ -54,6 +54,7 @@ def test_answers_without_use_are_troubles_and_a_no_is_not() -> None:
         (NoAnswer("http_429"), Sign.THROTTLED),
         (NotSent("connect_failed"), Sign.SILENCE),
         (NotSent("connect_timeout"), Sign.SILENCE),
+        (Unknown("connection_lost"), Sign.SILENCE),
         (NotSent("closed"), Sign.TROUBLE),
         (NotSent("send_window_passed"), Sign.NOTHING),
         (Absent(), Sign.HEALTHY),
@@ -61,6 +62,11 @@ def test_answers_without_use_are_troubles_and_a_no_is_not() -> None:
 )
 def test_the_cause_tells_how_the_exchange_does(answer: object, sign: Sign) -> None:
     assert sign_of(answer) is sign
+
+
+def test_only_a_call_that_was_not_sent_tells_when_the_exchange_wants_the_next() -> None:
+    assert retry_after_of(throttled(7)) == 7
+    assert retry_after_of(Unknown("http_429")) is None
 
 
 def test_half_of_twenty_calls_in_trouble_open_it() -> None:
@@ -422,20 +428,23 @@ def test_a_throttled_call_does_not_shorten_an_open_pause() -> None:
     assert it.wait_seconds(START) == pytest.approx(1)
 
 
-@given(st.lists(st.tuples(st.floats(0, 4), st.booleans()), max_size=200))
-def test_the_window_counts_what_is_young_and_nothing_that_is_old(steps: list[tuple[float, bool]]) -> None:
-    window = Window(10)
+@given(
+    st.sampled_from([10, 30]),
+    st.lists(st.tuples(st.one_of(st.floats(0, 0.4), st.floats(0, 1.2)), st.booleans()), max_size=200),
+)
+def test_the_window_counts_what_is_young_and_nothing_that_is_old(seconds: int, steps: list[tuple[float, bool]]) -> None:
+    window = Window(seconds)
     now, calls = START, []
 
-    for gap, is_trouble in steps:
-        now += gap
+    for share, is_trouble in steps:
+        now += share * seconds
         calls.append((now, is_trouble))
         window.add(now, is_trouble=is_trouble)
 
-        young = sum(at > now - 9 + 1e-6 for at, _ in calls)
-        not_old = sum(at > now - 10 - 1e-6 for at, _ in calls)
+        young = sum(at > now - 0.9 * seconds + 1e-6 for at, _ in calls)
+        not_old = sum(at > now - seconds - 1e-6 for at, _ in calls)
         assert young <= window.calls <= not_old
-        assert sum(bad for at, bad in calls if at > now - 9 + 1e-6) <= window.troubles <= window.calls
+        assert sum(bad for at, bad in calls if at > now - 0.9 * seconds + 1e-6) <= window.troubles <= window.calls
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Sign)), st.floats(0, 5), st.booleans()), max_size=300))
