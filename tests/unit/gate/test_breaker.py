@@ -428,6 +428,16 @@ def test_a_throttled_call_does_not_shorten_an_open_pause() -> None:
     assert it.wait_seconds(START) == pytest.approx(1)
 
 
+def test_the_window_keeps_the_last_of_a_bucket_as_long_as_it_is_young() -> None:
+    window = Window(10)
+    window.add(START, is_trouble=False)
+    window.add(START + 0.9, is_trouble=True)
+
+    window.move_to(START + 9.85)
+
+    assert window.troubles == 1
+
+
 @given(
     st.sampled_from([10, 30]),
     st.lists(st.tuples(st.one_of(st.floats(0, 0.4), st.floats(0, 1.2)), st.booleans()), max_size=200),
