@@ -1,5 +1,7 @@
 """What every test may ask for."""
 
+import signal
+
 from tests.support.counts import counted, pytest_terminal_summary
 from tests.support.postgres import (
     database_url,
@@ -22,3 +24,7 @@ __all__ = [
     "postgres_server",
     "pytest_terminal_summary",
 ]
+
+# What a shell script starts in the background ignores Ctrl-C, and so would all that is started here: tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

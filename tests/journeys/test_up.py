@@ -109,14 +109,6 @@ def up_and_ready(data_dir: Path) -> Iterator[Up]:
         yield running
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ctrl_c_is_heard() -> Iterator[None]:
-    """What a shell script starts in the background ignores Ctrl-C, and so would all that it starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     with open_folder() as folder:
