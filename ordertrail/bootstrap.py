@@ -187,6 +187,7 @@ class Service:
         """One look: metrics handed over, the database tried, the switch read, the spool replayed."""
         tally.flush()
         publish(self.gate.state())
+        self.journal.publish()
         await self.watch.run_once()
         await asyncio.to_thread(self.spool.probe)
         if self.watch.problem is not None:

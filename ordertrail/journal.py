@@ -7,7 +7,7 @@ DatabaseAnswered (it is not written) or DatabaseLost (it may be). What the datab
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ordertrail.clock import Clock
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
@@ -34,24 +34,25 @@ class Journal:
         self._rows = rows
         self._spool = spool
         self._spooled = SharedCommits("spool", spool.append, clock, limits)
-        self._initiated = SharedCommits("initiated", _surely_told(rows.insert_initiated), clock, limits)
-        self._completed = SharedCommits("completed", _surely_told(rows.insert_steps), clock, limits)
+        # Both rows of an order that is placed share one lane: half the commits of two lanes.
+        self._placing = SharedCommits("placing", _surely_told(self._write_placing), clock, limits)
         self._failed = SharedCommits("failed", _surely_told(rows.insert_steps), clock, limits)
         self._unsent = SharedCommits("unsent", _surely_told(rows.insert_unsent), clock, limits)
 
     @property
     def is_full(self) -> bool:
         """Whether a new order would have to be turned away."""
-        return self._initiated.is_full or self._completed.is_full or self._failed.is_full
+        return self._placing.is_full or self._failed.is_full
 
     def initiated(self, order: Order) -> "Awaitable[Recorded | KeyTaken]":
         """Claim the caller's key and append INITIATED."""
-        return cast("Awaitable[Recorded | KeyTaken]", self._initiated.submit(order))
+        return cast("Awaitable[Recorded | KeyTaken]", self._placing.submit(order))
 
     async def completed(self, order_id: str, exchange_order_id: str) -> None:
         """Append a plain COMPLETED."""
         row = StepRow(order_id, OrderStatus.COMPLETED, None, exchange_order_id)
-        _require(await self._completed.submit(row))
+        # The order is at the exchange: as many may wait as there are orders in flight.
+        _require(cast("bool", await self._placing.submit(row, even_if_full=True)))
 
     async def step(self, row: StepRow) -> None:
         """Append a row that says why."""
@@ -105,10 +106,28 @@ class Journal:
         """One order with its trail."""
         return await self._rows.read(order_id)
 
+    async def _write_placing(self, items: Sequence[Order | StepRow]) -> Sequence[Recorded | KeyTaken | bool]:
+        orders = [item for item in items if type(item) is Order]
+        completed = [item for item in items if type(item) is StepRow]
+        if not completed:
+            return await self._rows.insert_initiated(orders)
+        if not orders:
+            return await self._rows.insert_steps(completed)
+        recorded, are_there = await self._rows.insert_both(orders, completed)
+        next_recorded, next_is_there = iter(recorded), iter(are_there)
+        return [next(next_recorded) if type(item) is Order else next(next_is_there) for item in items]
+
     async def close(self) -> None:
         """Wait until everything submitted is written or failed."""
-        lanes = (self._initiated, self._completed, self._failed, self._unsent, self._spooled)
-        await asyncio.gather(*(lane.close() for lane in lanes))
+        await asyncio.gather(*(lane.close() for lane in self._lanes()))
+
+    def publish(self) -> None:
+        """Tell the metrics how many rows wait."""
+        for lane in self._lanes():
+            metrics.COMMIT_QUEUE.labels(lane.lane).set(lane.waiting)
+
+    def _lanes(self) -> Sequence[SharedCommits[Any, Any]]:
+        return self._placing, self._failed, self._unsent, self._spooled
 
 
 def _require(is_there: bool) -> None:

@@ -142,6 +142,12 @@ class Rows(Protocol):
         """Append one row to each order; False where the order has no INITIATED row to append to."""
         ...
 
+    async def insert_both(
+        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
+        """INITIATED for `orders` and plain COMPLETED for others, in one commit."""
+        ...
+
     async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
         """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays.
 

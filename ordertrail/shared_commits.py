@@ -50,6 +50,7 @@ class SharedCommits(Generic[Item, Result]):
         clock: Clock,
         limits: Limits,
     ) -> None:
+        self.lane = lane
         self._write = write
         self._clock = clock
         self._limits = limits
@@ -61,18 +62,23 @@ class SharedCommits(Generic[Item, Result]):
         self._lost = metrics.DATABASE_FAILURES.labels("lost")
 
     @property
+    def waiting(self) -> int:
+        """How many rows wait for the next batch."""
+        return len(self._waiting)
+
+    @property
     def is_full(self) -> bool:
         """Whether another row would have to be turned away."""
-        return len(self._waiting) >= self._limits.queue_max
+        return self.waiting >= self._limits.queue_max
 
-    def submit(self, item: Item) -> "asyncio.Future[Result]":
+    def submit(self, item: Item, *, even_if_full: bool = False) -> "asyncio.Future[Result]":
         """Write `item` with the next batch.
 
         The future raises DatabaseAnswered or DatabaseLost; cancelling it does not take the row back.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
-        if self.is_full:
+        if self.is_full and not even_if_full:
             done.set_exception(DatabaseLost("too many rows wait for a commit", may_have_happened=False))
             return done
         self._waiting.append(_Waiting(item, self._clock.monotonic(), done))

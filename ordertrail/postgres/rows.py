@@ -25,8 +25,40 @@ class PostgresRows:
         self._windows = windows
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        variant, arguments = self._initiated(orders)
+        records = await self._database.fetch(statements.INSERT_INITIATED[variant], *arguments)
+        if len(records) == len(orders):
+            recorded: Recorded | KeyTaken = Recorded(records[0]["at"])
+            return [recorded] * len(orders)
+        fresh = {record["id"]: Recorded(record["at"]) for record in records}
+        return await self._with_what_was_there(orders, fresh)
+
+    async def insert_both(
+        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
+        variant, arguments = self._initiated(orders)
+        [record] = await self._database.fetch(
+            statements.INSERT_BOTH[variant],
+            *arguments,
+            [row.order_id for row in completed],
+            [row.exchange_order_id for row in completed],
+        )
+        recorded: list[Recorded | KeyTaken] = [Recorded(record["at"])] * len(orders)
+        if record["initiated"] < len(orders):
+            recorded = await self._with_what_was_there(orders, {})
+        are_there = [True] * len(completed)
+        if record["completed"] < len(completed):
+            are_there = await self._are_there(completed)
+        return recorded, are_there
+
+    def _initiated(self, orders: Sequence[Order]) -> tuple[tuple[bool, bool], list[Any]]:
+        """Which of the statements, and its arguments."""
         windows = self._windows
-        columns: list[list[Any]] = [
+        arguments: list[Any] = [
+            windows.send_seconds,
+            windows.accept_seconds,
+            windows.review_seconds,
+            windows.retry_seconds or None,
             [order.id for order in orders],
             [order.type for order in orders],
             [order.side for order in orders],
@@ -37,24 +69,12 @@ class PostgresRows:
         keys = [order.client_order_id for order in orders]
         has_keys = any(keys)
         if has_keys:
-            columns.append(keys)
+            arguments.append(keys)
         place_by = [order.place_by for order in orders]
         has_place_by = any(place_by)
         if has_place_by:
-            columns.append(place_by)
-        records = await self._database.fetch(
-            statements.INSERT_INITIATED[has_keys, has_place_by],
-            windows.send_seconds,
-            windows.accept_seconds,
-            windows.review_seconds,
-            windows.retry_seconds or None,
-            *columns,
-        )
-        if len(records) == len(orders):
-            recorded: Recorded | KeyTaken = Recorded(records[0]["at"])
-            return [recorded] * len(orders)
-        fresh = {record["id"]: Recorded(record["at"]) for record in records}
-        return await self._with_what_was_there(orders, fresh)
+            arguments.append(place_by)
+        return (has_keys, has_place_by), arguments
 
     async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
         ids = [order.id for order in orders]
@@ -111,8 +131,13 @@ class PostgresRows:
             )
         if len(records) == len(rows):
             return [True] * len(rows)
-        # Inserted before, or no INITIATED row to append to.
-        records = await self._fetch_after_insert(statements.STEPS_THERE, ids, [row.status for row in rows])
+        return await self._are_there(rows)
+
+    async def _are_there(self, rows: Sequence[StepRow]) -> list[bool]:
+        """Results for rows of which some were not inserted just now: they were before, or there is no INITIATED."""
+        records = await self._fetch_after_insert(
+            statements.STEPS_THERE, [row.order_id for row in rows], [row.status for row in rows]
+        )
         there = {(record["id"], record["status"]) for record in records}
         return [(row.order_id, row.status.value) in there for row in rows]
 

@@ -4,6 +4,8 @@ The columns of an order come as arrays, one element an order. Times come from th
 statement, so that a row's deadlines and its own time agree.
 """
 
+import itertools
+
 _INPUT = """
 input AS MATERIALIZED (
     SELECT *
@@ -43,16 +45,34 @@ recorded AS (
     SELECT at + $3::float8 * interval '1 second', array_agg(id)
       FROM recorded CROSS JOIN instant
      GROUP BY at
-)
-SELECT id, at FROM recorded CROSS JOIN instant
-"""
+)"""
+
+# The first row of each x. Not a plain join: planned while the table is still empty, that reads all of the table's
+# index and compares each row with each x, and the plan is kept while the table grows.
+_INITIATED_OF_X = """
+ CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o"""
+
+# The happy path's second row, derived from the first: two arrays to send instead of eight.
+_COMPLETED = f"""
+INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, exchange_order_id)
+SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+       'COMPLETED', x.exchange_order_id
+  FROM unnest({{arrays}}) AS x(id, exchange_order_id){_INITIATED_OF_X}
+ ORDER BY o.id
+ON CONFLICT DO NOTHING
+RETURNING id
+"""  # noqa: S608  # nosec B608 - built from constants
+
+_COUNTS = """
+SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant"""
 
 
-def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> str:
-    """INITIATED for many orders; returns those that were inserted now.
+def _insert_initiated(*, has_keys: bool, has_place_by: bool, and_completed: bool = False) -> str:
+    """INITIATED for many orders, `and_completed` COMPLETED for others; returns what was inserted now.
 
     $1 to $4 are the windows in seconds (send, accept, review, retry), the rest the columns. Those that no order of
-    a batch has are left out: each array costs as much to encode whether its elements are null or not.
+    a batch has are left out: each array costs as much to encode whether its elements are null or not. COMPLETED's
+    ids and exchange ids come last.
     """
     columns = [
         ("id", "varchar"),
@@ -73,21 +93,27 @@ def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> str:
             absent.append(f", NULL::{kind} AS {name}")
     arrays = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(columns, start=5))
     names = ", ".join(name for name, _ in columns)
+    result = "SELECT id, at FROM recorded CROSS JOIN instant"
+    if and_completed:
+        first = 5 + len(columns)
+        completed = _COMPLETED.format(arrays=f"${first}::varchar[], ${first + 1}::varchar[]")
+        result = f", completed AS ({completed}){_COUNTS}"
     return f"""
 WITH input AS MATERIALIZED (
     SELECT t.*{"".join(absent)} FROM unnest({arrays}) AS t({names})
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), {_CLAIMED + "," if has_keys else ""} {_RECORDED.format(condition=_KEY_IS_OURS if has_keys else "")}
+{result}
 """  # noqa: S608  # nosec B608 - built from constants
 
 
 # By (has_keys, has_place_by).
-INSERT_INITIATED = {
-    (has_keys, has_place_by): _insert_initiated(has_keys=has_keys, has_place_by=has_place_by)
-    for has_keys in (False, True)
-    for has_place_by in (False, True)
-}
+_COLUMNS = tuple(itertools.product((False, True), repeat=2))
+INSERT_INITIATED = {(k, p): _insert_initiated(has_keys=k, has_place_by=p) for k, p in _COLUMNS}
+INSERT_COMPLETED = _COMPLETED.format(arrays="$1::varchar[], $2::varchar[]")
+# Rows of both kinds at once: half as many commits as for one kind after the other.
+INSERT_BOTH = {(k, p): _insert_initiated(has_keys=k, has_place_by=p, and_completed=True) for k, p in _COLUMNS}
 
 # Nobody sends these orders while they are held, nor later on the strength of what was read before. That a statement
 # sees all sends that were claimed, it must begin after this one.
@@ -157,22 +183,6 @@ ON CONFLICT (order_id) DO UPDATE
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
 
 INITIATED_TIMES = "SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'"
-
-# The first row of each x. Not a plain join: planned while the table is still empty, that reads all of the table's
-# index and compares each row with each x, and the plan is kept while the table grows.
-_INITIATED_OF_X = """
- CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o"""
-
-# The happy path's second row, derived from the first: two arrays to send instead of eight.
-INSERT_COMPLETED = f"""
-INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, exchange_order_id)
-SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
-       'COMPLETED', x.exchange_order_id
-  FROM unnest($1::varchar[], $2::varchar[]) AS x(id, exchange_order_id){_INITIATED_OF_X}
- ORDER BY o.id
-ON CONFLICT DO NOTHING
-RETURNING id
-"""  # noqa: S608  # nosec B608 - built from constants
 
 # A failure that is not final is looked after soon, without waiting for its batch.
 INSERT_STEPS = f"""

@@ -25,7 +25,7 @@ from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simul
 UNIT = 100.0
 WINDOWS = Windows(send_seconds=UNIT, accept_seconds=2 * UNIT, review_seconds=3 * UNIT, retry_seconds=10 * UNIT)
 WALKS = 10
-STEPS = 250
+STEPS = 300
 # Reading all tables takes longer than any operation.
 LOOK_EVERY = 5
 # The walk keeps to its newest orders, so that it comes to all that can become of one.
@@ -119,6 +119,10 @@ class Walk:
 WANTED = {
     ("insert_initiated", "Recorded"),
     ("insert_initiated", "KeyTaken"),
+    ("insert_both", "Recorded"),
+    ("insert_both", "KeyTaken"),
+    ("insert_both", "True"),
+    ("insert_both", "False"),
     ("insert_steps", "True"),
     ("insert_steps", "False"),
     ("insert_unsent", "Unsent"),
@@ -179,6 +183,19 @@ def insert_steps(walk: Walk) -> Operation:
         # A failure is due after a second: surely not before this, nor later.
         await database.let_pass(UNIT)
         return there
+
+    return run
+
+
+def insert_both(walk: Walk) -> Operation:
+    if walk.random.random() < 0.7:
+        walk.new_order()
+    orders = walk.some(3)
+    completed = [StepRow(order.id, OrderStatus.COMPLETED, None, walk.exchange_order_id()) for order in walk.distinct(2)]
+
+    async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
+        recorded, are_there = await rows.insert_both(await dated(walk, database, orders), completed)
+        return [*recorded, *are_there]
 
     return run
 
@@ -422,7 +439,8 @@ def let_pass(walk: Walk) -> Operation:
 
 
 OPERATIONS: dict[Callable[[Walk], Operation], int] = {
-    insert_initiated: 14,
+    insert_initiated: 12,
+    insert_both: 5,
     insert_steps: 6,
     insert_unsent: 3,
     replay: 3,

@@ -13,12 +13,15 @@ from tests.support.postgres import run
 NEVER = datetime(2999, 1, 1, tzinfo=UTC)
 BY_TIME = {"doubts_due", "order_batches_pkey", "switches_pkey"}  # the last by its name
 IDS = [f"order-{number}" for number in range(50)]
+NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] * 50)
 
 
 @pytest.mark.parametrize(
     ("statement", "arguments"),
     [
         (statements.INSERT_COMPLETED, (IDS, ["X-1"] * 50)),
+        (statements.INSERT_BOTH[False, False], (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, ["X-1"] * 50)),
+        (statements.INSERT_BOTH[True, True], (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, [NEVER] * 50, IDS, ["X-1"] * 50)),
         (statements.INSERT_STEPS, (IDS, ["EXCHANGE_OUTCOME_UNKNOWN"] * 50, ["unknown:timeout"] * 50, [None] * 50)),
         (statements.STEPS_THERE, (IDS, ["COMPLETED"] * 50)),
         (statements.INITIATED_TIMES, (IDS,)),

@@ -42,7 +42,15 @@ UNCOMMITTED: Ways = (("after", 1), ("silent", 1))
 END_TURN = "UPDATE sweep_positions SET leased_until = NULL"
 
 # In the order of an order's life.
-PLACING = ("insert initiated", "key owners", "initiated times", "insert completed", "insert steps", "read order")
+PLACING = (
+    "insert initiated",
+    "key owners",
+    "initiated times",
+    "insert completed",
+    "insert both",
+    "insert steps",
+    "read order",
+)
 UNSENT = {
     "hold before its commit": UNCOMMITTED,
     "insert unsent before its commit": UNCOMMITTED,

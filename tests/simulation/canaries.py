@@ -391,7 +391,7 @@ def unknown_recorded_as_not_sent() -> Iterator[None]:
         yield
 
 
-@canary(network={"silent_answer": 0.25}, events=("stop",) * 12, cancels=0.7)
+@canary(network={"silent_answer": 0.25}, database={"slow": 0.25}, events=(), no_answer=0.5, cancels=1.0)
 def no_fence() -> Iterator[None]:
     """Whoever held an order once concludes and claims, however long ago that was."""
     original = dict(STATEMENTS)

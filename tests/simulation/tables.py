@@ -352,6 +352,19 @@ def _insert_completed(tables: Tables, now: datetime, ids: Sequence[str], exchang
     return [{"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)]
 
 
+def _insert_both(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Record]]:
+    insert_initiated = _insert_initiated(has_keys=has_keys, has_place_by=has_place_by)
+
+    def insert(tables: Tables, now: datetime, *arguments: Any) -> list[Record]:
+        *initiated, ids, exchange_ids = arguments
+        # What one statement inserts, its other parts do not see.
+        completed = _insert_completed(tables, now, ids, exchange_ids)
+        recorded = insert_initiated(tables, now, *initiated)
+        return [{"initiated": len(recorded), "completed": len(completed), "at": now}]
+
+    return insert
+
+
 def _insert_steps(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     rows = sorted(zip(*columns, strict=True), key=lambda row: (row[0], _RANK[str(row[1])]))
     recorded = []
@@ -682,6 +695,10 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     **{
         sql: ("insert_initiated", _insert_initiated(has_keys=has_keys, has_place_by=has_place_by))
         for (has_keys, has_place_by), sql in statements.INSERT_INITIATED.items()
+    },
+    **{
+        sql: ("insert_both", _insert_both(has_keys=has_keys, has_place_by=has_place_by))
+        for (has_keys, has_place_by), sql in statements.INSERT_BOTH.items()
     },
     statements.HOLD: ("hold", _hold),
     statements.INSERT_UNSENT: ("insert_unsent", _insert_unsent),

@@ -38,6 +38,14 @@ async def insert_initiated(rows: PostgresRows) -> object:
     return await rows.insert_initiated(ORDERS)
 
 
+async def insert_both_without_an_order(rows: PostgresRows) -> object:
+    return await rows.insert_both(ORDERS, [StepRow("placed", OrderStatus.COMPLETED)])
+
+
+async def insert_both_without_a_step(rows: PostgresRows) -> object:
+    return await rows.insert_both([], [StepRow(order.id, OrderStatus.COMPLETED) for order in ORDERS])
+
+
 async def insert_unsent(rows: PostgresRows) -> object:
     return await rows.insert_unsent(ORDERS)
 
@@ -46,14 +54,17 @@ async def insert_steps(rows: PostgresRows) -> object:
     return await rows.insert_steps([StepRow(order.id, OrderStatus.COMPLETED) for order in ORDERS])
 
 
-@pytest.mark.parametrize("insert", [insert_initiated, insert_unsent, insert_steps])
+INSERTS = [insert_initiated, insert_both_without_an_order, insert_both_without_a_step, insert_unsent, insert_steps]
+
+
+@pytest.mark.parametrize("insert", INSERTS)
 @pytest.mark.parametrize(
     "error", [DatabaseLost("cannot connect", may_have_happened=False), DatabaseAnswered("53200", "out of memory")]
 )
 async def test_a_failure_after_the_insert_never_says_that_nothing_was_written(
     insert: Callable[[PostgresRows], Awaitable[object]], error: OrdertrailError
 ) -> None:
-    inserted_one = [{"id": ORDERS[0].id, "at": NOW}]
+    inserted_one = [{"id": ORDERS[0].id, "at": NOW, "initiated": 1, "completed": 1}]
     rows = PostgresRows(cast("Database", Script(inserted_one, error)), WINDOWS)
 
     with pytest.raises(DatabaseLost) as caught:
@@ -62,7 +73,7 @@ async def test_a_failure_after_the_insert_never_says_that_nothing_was_written(
     assert caught.value.may_have_happened
 
 
-@pytest.mark.parametrize("insert", [insert_initiated, insert_unsent, insert_steps])
+@pytest.mark.parametrize("insert", INSERTS)
 @pytest.mark.parametrize(
     "error", [DatabaseLost("cannot connect", may_have_happened=False), DatabaseAnswered("23514", "a bad row")]
 )

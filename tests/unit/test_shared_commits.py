@@ -214,6 +214,21 @@ async def test_a_row_beyond_the_queue_is_turned_away_at_once_and_not_written() -
     assert not commits.is_full
 
 
+async def test_a_row_that_must_not_be_turned_away_waits_beyond_the_queue() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=1, queue_max=1, timeout_seconds=2))
+    table.open.clear()
+    rows = [commits.submit(1)]
+    await asyncio.sleep(0)
+    rows += [commits.submit(2), commits.submit(3, even_if_full=True)]
+    assert commits.waiting == 2
+
+    table.open.set()
+
+    assert await settled(*rows) == [10, 20, 30]
+    assert commits.waiting == 0
+
+
 async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))

@@ -56,6 +56,11 @@ class FailingRows:
         _raise(self.initiated)
         return [Recorded(NOW) if self.key_of is None else KeyTaken(self.key_of) for _ in orders]
 
+    async def insert_both(
+        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
+        raise AssertionError("nothing is placed beside another order here")
+
     async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
         _raise(self.unsent)
         if self.key_of is not None:
