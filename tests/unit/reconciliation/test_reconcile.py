@@ -34,6 +34,7 @@ from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.settling import Rules
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.doubts import AnsweredSend, ClaimedSend, Taken, Unreadable, Verdict, WantedSend
+from ordertrail.reconciliation import reconcile
 from ordertrail.reconciliation.reconcile import Counts, Pace, Reconciler
 from ordertrail.rows import StepRow
 
@@ -65,6 +66,12 @@ def found(ord_status: str = "new", id: str = "order-1") -> Found:
             "x-1", id, ORDER.type, ORDER.side, ORDER.instrument, ORDER.limit_price, 10, ord_status, 0, 10, None, None
         )
     )
+
+
+class Least(random.Random):
+    @override
+    def random(self) -> float:
+        return 0.0
 
 
 class HandClock(SystemClock):
@@ -255,6 +262,19 @@ def house() -> House:
     return House()
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]]]:
+    """What goes to the log: level, event, fields."""
+    told: list[tuple[str, str, dict[str, Any]]] = []
+
+    class Log:
+        def __getattr__(self, level: str) -> Any:
+            return lambda event, **fields: told.append((level, event, fields))
+
+    monkeypatch.setattr(reconcile, "_log", Log())
+    return told
+
+
 def counted(counts: Counts) -> dict[str, int]:
     names = ("settled", "waiting", "completed", "not_placed", "unresolved", "resent", "canceled", "errors")
     return {name: value for name in names if (value := getattr(counts, name))}
@@ -305,10 +325,23 @@ async def test_unresolved_order_is_looked_after_further(house: House) -> None:
     assert counted(counts) == {"waiting": 1, "unresolved": 1}
 
 
-async def test_wait_until_a_moment_ends_at_that_moment(house: House) -> None:
-    verdict = await house.look(a_doubt(UNKNOWN, now=8))
+async def test_unresolved_order_is_told_as_an_error_and_no_other_is(
+    house: House, told: list[tuple[str, str, dict[str, Any]]]
+) -> None:
+    house.database.begun_at = at(20)
+    await house.look(a_doubt(UNKNOWN))
+    house.database.begun_at = None
+    house.exchange.verifications = [found("filled")]
+    await house.look(a_doubt(UNKNOWN))
 
-    assert (verdict.is_settled, verdict.rows, verdict.next_seconds) == (False, (), 3)
+    assert told == [("error", "an order is unresolved", {"order_id": "order-1", "reason": "exchange_forgot"})]
+
+
+@pytest.mark.parametrize(("now", "seconds"), [(8, 3), (10.5, 0.5)])
+async def test_wait_until_a_moment_ends_at_that_moment(house: House, now: float, seconds: float) -> None:
+    verdict = await house.look(a_doubt(UNKNOWN, now=now))
+
+    assert (verdict.is_settled, verdict.rows, verdict.next_seconds) == (False, (), seconds)
     assert verdict.seen == "absence does not count yet"
 
 
@@ -332,7 +365,8 @@ async def test_order_that_is_not_there_is_looked_after_no_more(house: House) -> 
 
     await house.run()
 
-    assert [(verdict.is_settled, verdict.rows) for verdict in house.database.verdicts] == [(True, ())]
+    missing = Verdict(Taken("order-1", 7, 0), (), is_settled=True, next_seconds=0, seen="no such order")
+    assert house.database.verdicts == [missing]
 
 
 async def test_unreadable_order_is_counted_and_left_for_later(house: House) -> None:
@@ -433,6 +467,13 @@ async def test_resend_that_is_not_accepted_is_recorded_and_looked_at_again(
     assert (verdict.is_settled, verdict.rows, verdict.seen) == (False, (), f"resent: {reason}")
     assert verdict.next_seconds <= 1
     assert counted(counts) == {"waiting": 1, "resent": 1}
+
+
+async def test_resend_that_was_not_accepted_pauses_as_any_other_look() -> None:
+    house = House(chance=Least())
+    house.exchange.answer = NotSent("closed")
+
+    assert (await house.look(a_doubt(NOT_SENT))).next_seconds == 0.5
 
 
 async def test_throttled_resend_waits_for_as_long_as_the_exchange_wants(house: House) -> None:
@@ -570,10 +611,14 @@ async def test_no_answer_after_a_cancel_settles_nothing(house: House) -> None:
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
 
 
-class Least(random.Random):
-    @override
-    def random(self) -> float:
-        return 0.0
+async def test_absence_after_a_cancel_settles_nothing_before_it_counts(house: House) -> None:
+    house.exchange.verifications = [found(), Absent()]
+
+    counts, verdict = await house.counted(a_doubt(UNKNOWN, now=8, is_cancel_wanted=True))
+
+    assert (verdict.is_settled, verdict.seen) == (False, "CancelAccepted")
+    assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
+    assert counts.errors == 0
 
 
 async def test_pause_is_shorter_by_chance_and_by_half_at_the_most() -> None:
@@ -696,6 +741,16 @@ async def test_pass_ends_when_its_time_is_up_and_says_that_there_is_more() -> No
     assert len(house.database.verdicts) == 4
 
 
+async def test_pass_that_ends_with_its_time_has_no_more_where_all_was_taken() -> None:
+    house = House(Pace(looks_at_once=4, pass_seconds=0))
+    house.many(3, REFUSED)
+
+    counts = await house.run()
+
+    assert not counts.has_more
+    assert len(house.database.verdicts) == 3
+
+
 async def test_silent_exchange_is_not_asked_about_everything() -> None:
     house = House(Pace(looks_at_once=4))
     house.exchange.verifications = [NoAnswer("timeout")]
@@ -754,7 +809,9 @@ async def test_what_a_stopped_pass_is_writing_is_written_before_it_ends(house: H
 # Waking
 
 
-async def test_exchange_that_answers_again_ends_every_pause_once(house: House) -> None:
+async def test_exchange_that_answers_again_ends_every_pause_once(
+    house: House, told: list[tuple[str, str, dict[str, Any]]]
+) -> None:
     house.exchange.verifications = [NoAnswer("timeout"), found()]
     await house.look(a_doubt(UNKNOWN))
     assert "wake" not in house.log
@@ -764,6 +821,7 @@ async def test_exchange_that_answers_again_ends_every_pause_once(house: House) -
     await house.look(a_doubt(UNKNOWN))
 
     assert house.log.count("wake") == 3
+    assert told == [("info", "the exchange answers again", {"doubts": 5010})]
 
 
 async def test_pass_with_some_answers_is_no_silence() -> None:
