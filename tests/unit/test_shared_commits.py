@@ -226,7 +226,7 @@ async def test_a_row_that_must_not_be_turned_away_waits_beyond_the_queue() -> No
     table.open.set()
 
     assert await settled(*rows) == [10, 20, 30]
-    assert commits.waiting == 0
+    assert (commits.lane, commits.waiting) == ("test", 0)
 
 
 async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
