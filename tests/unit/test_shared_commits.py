@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 from typing_extensions import override
 
 from ordertrail.clock import SystemClock
 from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.shared_commits import Limits, SharedCommits
+from ordertrail.shared_commits import REPEAT_AFTER_SECONDS, Limits, SharedCommits
 
 LIMITS = Limits(rows_max=256, queue_max=1000, timeout_seconds=2)
 BAD = -1
@@ -229,6 +230,20 @@ async def test_a_row_that_must_not_be_turned_away_waits_beyond_the_queue() -> No
     assert (commits.lane, commits.waiting) == ("test", 0)
 
 
+async def test_a_row_may_wait_for_its_turn_for_as_long_as_is_said() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))
+    table.open.clear()
+    rows = [commits.submit(1)]
+    await asyncio.sleep(0)
+    rows.append(commits.submit(2))
+
+    table.clock.seconds += 2
+    table.open.set()
+
+    assert await settled(*rows) == [10, 20]
+
+
 async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))
@@ -259,6 +274,34 @@ async def test_a_caller_who_leaves_does_not_take_its_row_back_nor_harm_the_other
 
     assert await settled(staying) == [20]
     assert table.batches == [[1, 2]]
+
+
+async def test_failures_of_the_database_are_counted_by_kind_and_a_repeat_waits_a_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    table = Table()
+    table.failures = [lost(may_have_happened=False), lost(may_have_happened=True)]
+    before = {kind: failures(kind) for kind in ("lost", "answered")}
+
+    results = await settled(*(commits.submit(each) for commits in [table.commits()] for each in (1, BAD)))
+
+    assert results[0] == 10
+    assert isinstance(results[1], DatabaseLost)
+    # The batch was refused, and then the bad row alone.
+    assert {kind: failures(kind) - before[kind] for kind in before} == {"lost": 2, "answered": 2}
+    assert pauses == [REPEAT_AFTER_SECONDS] * 2
+
+
+def failures(kind: str) -> float:
+    return REGISTRY.get_sample_value("ordertrail_database_failures_total", {"kind": kind}) or 0
 
 
 async def test_a_bug_is_told_to_every_waiter_and_stops_nothing() -> None:
