@@ -4,7 +4,6 @@ A reply is evidence only if all that we rely on can be read. So texts are bounde
 and a word that we do not know makes the whole reply prove nothing.
 """
 
-import math
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -316,5 +315,4 @@ def _retry_after_seconds(header: str | None, now: datetime) -> float | None:
     except ValueError:
         return None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    seconds = (at - now).total_seconds()
-    return min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX) if math.isfinite(seconds) else None
+    return min(max((at - now).total_seconds(), 0.0), RETRY_AFTER_SECONDS_MAX)

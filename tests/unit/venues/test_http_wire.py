@@ -181,6 +181,12 @@ def test_rejected_is_refused_with_a_word_that_fits_a_row(reason: str, code: str)
     assert answer.text.startswith("No funds.!!") and len(answer.text) <= wire.REFUSAL_TEXT_LENGTH_MAX
 
 
+def test_rejected_may_come_without_a_text() -> None:
+    body = {"error": "rejected", "reject_reason": "no_funds"}
+
+    assert wire.read_placed(reply(422, body), ORDER, now=NOW) == Refused("no_funds", "")
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
@@ -191,6 +197,9 @@ def test_rejected_is_refused_with_a_word_that_fits_a_row(reason: str, code: str)
         ("-1", None),
         ("1.5", None),
         ("soon", None),
+        ("²", None),
+        ("٣", None),
+        ("Thu, 01 Jan 2026 14:00:30 +0200", 30.0),
         ("", None),
         ("Thu, 01 Jan 2026 12:00:30 GMT", 30.0),
         ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
@@ -230,6 +239,24 @@ def test_order_is_found_with_all_its_fields() -> None:
     assert (found.order.cum_qty, found.order.leaves_qty, found.order.avg_px) == (4, 6, Decimal("10.12345678"))
 
 
+@pytest.mark.parametrize("ord_status", ["new", "partially_filled", "filled", "canceled", "expired", "rejected"])
+def test_every_status_of_the_protocol_is_readable(ord_status: str) -> None:
+    found = wire.read_order(reply(200, VIEW | {"ord_status": ord_status}), "order-1")
+
+    assert isinstance(found, Found)
+    assert found.order.ord_status == ord_status
+
+
+def test_market_order_is_found_without_a_price_and_a_large_one_whole() -> None:
+    body = VIEW | {"type": "market", "limit_price": None, "quantity": 2**31 - 1, "leaves_qty": 2**31 - 1}
+
+    found = wire.read_order(reply(200, body), "order-1")
+
+    assert isinstance(found, Found)
+    assert (found.order.type, found.order.limit_price) == (OrderType.MARKET, None)
+    assert (found.order.quantity, found.order.leaves_qty) == (2**31 - 1, 2**31 - 1)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "cause"),
     [
@@ -249,6 +276,7 @@ def test_order_is_found_with_all_its_fields() -> None:
         (404, b"", "http_404"),
         (404, b"<html>Not Found</html>", "http_404"),
         (404, {"error": "not_found"}, "http_404"),
+        (300, b"", "redirect"),
         (302, b"", "redirect"),
         (500, {"error": "unknown_order"}, "http_500"),
     ],
@@ -309,6 +337,20 @@ def test_executions_are_read_in_order() -> None:
     assert isinstance(answer, Executions)
     assert [execution.seq for execution in answer.executions] == [4, 5]
     assert (answer.epoch, answer.head) == ("e", 9)
+
+
+@pytest.mark.parametrize("exec_type", ["new", "trade", "canceled", "expired", "rejected"])
+def test_every_kind_of_execution_of_the_protocol_is_readable(exec_type: str) -> None:
+    body = {"epoch": "e", "executions": [EXECUTION | {"seq": 4, "exec_type": exec_type}], "head": 4}
+
+    answer = wire.read_executions(reply(200, body), after=3, limit=2)
+
+    assert isinstance(answer, Executions)
+    assert [execution.exec_type for execution in answer.executions] == [exec_type]
+
+
+def test_exchange_that_begins_anew_has_none_after_our_position() -> None:
+    assert wire.read_executions(reply(200, executions(head=1)), after=3, limit=2) == Executions("e", (), 1)
 
 
 @pytest.mark.parametrize(
