@@ -89,9 +89,11 @@ class TwoKinds:
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
+        self.begun = asyncio.Event()
         self.both: list[tuple[list[str], list[str]]] = []
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        self.begun.set()
         await self.open.wait()
         return [Recorded(NOW) for _ in orders]
 
@@ -111,13 +113,14 @@ async def test_rows_of_both_kinds_go_together_and_each_gets_its_own_result(tmp_p
     limits = Limits(rows_max=10, queue_max=2, timeout_seconds=1)
     journal = Journal(cast("Rows", rows), Spool(tmp_path, bytes_max=1), SystemClock(), limits)
     first = asyncio.ensure_future(journal.initiated(an_order()))
-    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await rows.begun.wait()
     waiting: list[Any] = [
         journal.initiated(an_order(id="a")),
         asyncio.ensure_future(journal.completed("placed", "x-1")),
         asyncio.ensure_future(journal.completed("gone", "x-2")),
     ]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # both tasks begin, and their rows are in the line
     waiting.append(journal.initiated(an_order(id="b", client_order_id="key")))
     journal.publish()
     assert REGISTRY.get_sample_value("ordertrail_commit_queue_rows", {"lane": "placing"}) == 3

@@ -45,10 +45,12 @@ class SlowVenue:
         self.raises: Exception | None = None
         self.called: list[tuple[str, dict[str, Any]]] = []
         self.gate: asyncio.Event | None = None
+        self.begun = asyncio.Event()
 
     def __getattr__(self, call: str) -> Callable[..., Awaitable[Any]]:
         async def answer(*of: object, **how: object) -> Any:
             self.called.append((call, how))
+            self.begun.set()
             if self.gate is not None:
                 await self.gate.wait()
             self.clock.move(0.25)
@@ -84,6 +86,19 @@ class House:
             case _:
                 return cast("Awaitable[Any]", getattr(self.sender, name)())
 
+    async def begun(self, name: str, *, and_waiting: int = 0) -> list[asyncio.Future[Any]]:
+        """A call that is held at the venue, and others that wait behind it."""
+        self.venue.gate = asyncio.Event()
+        calls: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.call(name)) for _ in range(1 + and_waiting)]
+        async with asyncio.timeout(5):
+            await self.venue.begun.wait()
+        assert sum(lane.waiting for lane in self.gate.state().lanes) == and_waiting
+        return calls
+
+    def let_go(self) -> None:
+        assert self.venue.gate is not None
+        self.venue.gate.set()
+
     def in_flight(self) -> int:
         return sum(lane.in_flight for lane in self.gate.state().lanes)
 
@@ -112,14 +127,11 @@ async def test_answer_comes_back_and_the_lane_is_left(house: House, call: str) -
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_call_waits_its_turn_and_has_the_rest_of_its_time(house: House, call: str) -> None:
-    house.venue.gate = asyncio.Event()
-    first, second = (asyncio.ensure_future(house.call(call)) for _ in range(2))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    first, second = await house.begun(call, and_waiting=1)
     assert [name for name, _ in house.venue.called] == [call]
 
     house.clock.move(2)
-    house.venue.gate.set()
+    house.let_go()
 
     assert (await first, await second) == (ANSWERS[call], ANSWERS[call])
     # Placing has a deadline of its own, and tells it to the venue.
@@ -130,15 +142,12 @@ async def test_call_waits_its_turn_and_has_the_rest_of_its_time(house: House, ca
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_call_whose_turn_does_not_come_in_time_is_not_made(house: House, call: str) -> None:
-    house.venue.gate = asyncio.Event()
-    first, second = (asyncio.ensure_future(house.call(call)) for _ in range(2))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    first, second = await house.begun(call, and_waiting=1)
 
     house.clock.move(TIMEOUT_SECONDS)
 
     assert await second == (NotSent("send_window_passed") if call == "place" else NoAnswer("send_window_passed"))
-    house.venue.gate.set()
+    house.let_go()
     await first
     assert [name for name, _ in house.venue.called] == [call]
 
@@ -170,10 +179,7 @@ async def test_adapter_that_raises_is_no_answer_and_counted(house: House, call: 
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_call_that_is_given_up_leaves_the_lane(house: House, call: str) -> None:
-    house.venue.gate = asyncio.Event()
-    under_way = asyncio.ensure_future(house.call(call))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    [under_way] = await house.begun(call)
     assert house.in_flight() == 1
 
     under_way.cancel()

@@ -35,17 +35,27 @@ class Table:
         self.batches: list[list[int]] = []
         self.open = asyncio.Event()
         self.open.set()
+        self.begun = asyncio.Event()
         self.failures: list[Exception] = []
         self.clock = HandClock()
 
     async def write(self, items: Sequence[int]) -> Sequence[int]:
         self.batches.append(list(items))
+        self.begun.set()
         await self.open.wait()
         if self.failures:
             raise self.failures.pop(0)
         if BAD in items:
             raise DatabaseAnswered("23514", "a bad row")
         return [item * 10 for item in items]
+
+    async def held(self, commits: SharedCommits[int, int]) -> "asyncio.Future[int]":
+        """The row 1, whose commit is under way until `open` is set."""
+        self.open.clear()
+        under_way = commits.submit(1)
+        async with asyncio.timeout(5):
+            await self.begun.wait()
+        return under_way
 
     def commits(self, limits: Limits = LIMITS) -> SharedCommits[int, int]:
         return SharedCommits("test", self.write, self.clock, limits)
@@ -197,9 +207,7 @@ async def test_a_lost_batch_that_is_then_split_remembers_that_it_may_be_written(
 async def test_a_row_beyond_the_queue_is_turned_away_at_once_and_not_written() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=2, timeout_seconds=2))
-    table.open.clear()
-    under_way = commits.submit(1)
-    await asyncio.sleep(0)
+    under_way = await table.held(commits)
     waiting = [commits.submit(2), commits.submit(3)]
     assert commits.is_full
 
@@ -218,9 +226,7 @@ async def test_a_row_beyond_the_queue_is_turned_away_at_once_and_not_written() -
 async def test_a_row_that_must_not_be_turned_away_waits_beyond_the_queue() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=1, timeout_seconds=2))
-    table.open.clear()
-    rows = [commits.submit(1)]
-    await asyncio.sleep(0)
+    rows = [await table.held(commits)]
     rows += [commits.submit(2), commits.submit(3, even_if_full=True)]
     assert commits.waiting == 2
 
@@ -233,9 +239,7 @@ async def test_a_row_that_must_not_be_turned_away_waits_beyond_the_queue() -> No
 async def test_a_row_may_wait_for_its_turn_for_as_long_as_is_said() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))
-    table.open.clear()
-    rows = [commits.submit(1)]
-    await asyncio.sleep(0)
+    rows = [await table.held(commits)]
     rows.append(commits.submit(2))
 
     table.clock.seconds += 2
@@ -247,9 +251,7 @@ async def test_a_row_may_wait_for_its_turn_for_as_long_as_is_said() -> None:
 async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))
-    table.open.clear()
-    under_way = commits.submit(1)
-    await asyncio.sleep(0)
+    under_way = await table.held(commits)
     late = commits.submit(2)
 
     table.clock.seconds += 2.1
@@ -284,7 +286,7 @@ async def test_failures_of_the_database_are_counted_by_kind_and_a_repeat_waits_a
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
-        await sleep(0)
+        await sleep(0)  # the others' turn, as a real pause would be
 
     monkeypatch.setattr(asyncio, "sleep", pause)
     table = Table()
