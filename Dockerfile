@@ -21,6 +21,6 @@ USER 10001
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=6 \
-    CMD ["python", "-m", "ordertrail.probe", "http://127.0.0.1:8000/readyz"]
+    CMD ["python", "-m", "ordertrail.up.health_probe", "http://127.0.0.1:8000/readyz"]
 ENTRYPOINT ["python", "-m"]
 CMD ["ordertrail", "api", "--host", "0.0.0.0", "--port", "8000"]

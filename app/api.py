@@ -1,5 +1,5 @@
 """The application under the name that `uvicorn app.api:app` expects; all of it lives in `ordertrail`."""
 
-from ordertrail.asgi import app
+from ordertrail.server.asgi import app
 
 __all__ = ["app"]

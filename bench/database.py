@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 
-from ordertrail.postgres.embedded import EmbeddedPostgres
-from ordertrail.postgres.home import find_home
+from ordertrail.up.embedded_postgres import EmbeddedPostgres
+from ordertrail.up.postgres_home import find_home
 
 MAJOR = 18
 _RIVALS = Path(__file__).parent / "rivals"

@@ -14,12 +14,12 @@ from datetime import datetime
 
 from bench.rivals.order import EXCHANGE_SECONDS
 from ordertrail.api.app import create_app
-from ordertrail.asgi import make_service
-from ordertrail.domain.answer import Absent, Accepted, Answer, CancelAnswer, Refused, Verification
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
-from ordertrail.server import serve
-from ordertrail.settings import load_settings
+from ordertrail.domain.venue_answer import Absent, Accepted, Answer, CancelAnswer, Refused, Verification
+from ordertrail.runtime.settings import load_settings
+from ordertrail.server.asgi import make_service
+from ordertrail.server.server import serve
 from ordertrail.venues.venue import Executions, OpenOrders
 
 SECONDS = "BENCH_EXCHANGE_SECONDS"

@@ -25,12 +25,12 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from bench.database import open_postgres
-from ordertrail.bootstrap import Service
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.postgres.database import Database
-from ordertrail.postgres.migrate import migrate
-from ordertrail.settings import Settings
-from ordertrail.telemetry.logs import configure_logs
+from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.telemetry.logs import configure_logs
+from ordertrail.server.service import Service
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.migrate import migrate
 
 CHUNK = 500_000
 DOUBTS = 100

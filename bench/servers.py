@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from ordertrail.children import end, spawn
+from ordertrail.up.child_processes import end, spawn
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS_MAX = 60.0

@@ -1,5 +1,5 @@
 """`python -m ordertrail`."""
 
-from ordertrail.cli import main
+from ordertrail.cli.main import main
 
 main()

@@ -17,11 +17,11 @@ from ordertrail import __version__
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.health import health_router
 from ordertrail.api.openapi import CANCEL_ORDER, DESCRIPTION, EVERYWHERE, PLACE_ORDER, correct
+from ordertrail.api.openapi_reads import LIST_ORDERS, READ_ORDER, READ_TRAIL
 from ordertrail.api.place import PlaceOrder, Respond
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
-from ordertrail.api.read_openapi import LIST_ORDERS, READ_ORDER, READ_TRAIL
 from ordertrail.api.read_orders import read_router
-from ordertrail.bootstrap import Service
+from ordertrail.server.service import Service
 
 
 class Ordertrail(FastAPI):

@@ -9,10 +9,11 @@ from fastapi.responses import Response
 from ordertrail.api.openapi import CANCEL_ORDER
 from ordertrail.api.order_json import order_json
 from ordertrail.api.problems import ProblemError
-from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import TERMINAL_AT_EXCHANGE, Outcome
-from ordertrail.doubts import DoubtRows
-from ordertrail.rows import Rows, StoredOrder
+from ordertrail.storage.doubt_rows import DoubtRows
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.order_rows import Rows
 
 
 def cancel_router(

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from ordertrail.api.openapi import EVERYWHERE, problem_response
 from ordertrail.api.problems import PROBLEMS, ProblemError
-from ordertrail.telemetry import metrics
+from ordertrail.runtime.telemetry import metrics
 
 _LIVE: dict[str, Any] = {
     "schema": {"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "const": "ok"}}}

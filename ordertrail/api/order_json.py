@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import TrailRow
-from ordertrail.rows import StoredOrder
 
 
 def order_json(stored: StoredOrder) -> dict[str, Any]:

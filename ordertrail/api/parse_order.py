@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from ordertrail.clock import Clock
 from ordertrail.domain.errors import FieldProblem, InvalidOrder
 from ordertrail.domain.order import (
     CLIENT_ORDER_ID_LENGTH_MAX,
@@ -22,6 +21,7 @@ from ordertrail.domain.order import (
     Side,
     price_problem,
 )
+from ordertrail.runtime.clock import Clock
 
 FIELDS = frozenset({"type", "side", "instrument", "limit_price", "quantity", "client_order_id", "place_by"})
 

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import uuid_utils
 
 from ordertrail.api.parse_order import parse_order
-from ordertrail.api.place_answers import RETRY_AFTER_SECONDS, Answer, PlaceAnswers, answer_to_problem
+from ordertrail.api.place_responses import RETRY_AFTER_SECONDS, Answer, PlaceAnswers, answer_to_problem
 from ordertrail.api.problems import ProblemError
-from ordertrail.clock import Clock
 from ordertrail.domain.errors import InvalidOrder
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import Outcome
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing
-from ordertrail.telemetry import metrics
-from ordertrail.telemetry.logs import get_logger, info
-from ordertrail.telemetry.tally import Count, Spread
+from ordertrail.runtime.clock import Clock
+from ordertrail.runtime.telemetry import metrics
+from ordertrail.runtime.telemetry.buffered import Count, Spread
+from ordertrail.runtime.telemetry.logs import get_logger, info
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

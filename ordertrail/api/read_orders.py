@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 
 from ordertrail.api.cursor import write_cursor
 from ordertrail.api.list_query import InvalidQuery, parse_list_query, refuse_parameters
+from ordertrail.api.openapi_reads import LIST_ORDERS, READ_ORDER, READ_TRAIL
 from ordertrail.api.order_json import order_json, single_order_json, trail_json
 from ordertrail.api.problems import ProblemError
-from ordertrail.api.read_openapi import LIST_ORDERS, READ_ORDER, READ_TRAIL
-from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.postgres.reads import OrderReads, TooSlow
-from ordertrail.rows import StoredOrder
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.postgres.reads import OrderReads, TooSlow
 
 RETRY_AFTER_SECONDS = 1
 

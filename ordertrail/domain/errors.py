@@ -2,9 +2,9 @@
 
 OrdertrailError
 ├── InvalidOrder        the caller's fault, with a pointer to each field
-├── DatabaseAnswered    the database said no: the step has failed
-├── DatabaseLost        no answer that proves anything: the step may have happened
-└── CannotStart         a sentence for the person who starts the process
+├── DatabaseAnswered    (storage/errors.py) the database said no: the step has failed
+├── DatabaseLost        (storage/errors.py) no answer that proves anything: the step may have happened
+└── CannotStart         (runtime/errors.py) a sentence for the person who starts the process
 """
 
 from dataclasses import dataclass
@@ -28,31 +28,3 @@ class InvalidOrder(OrdertrailError):
     def __init__(self, problems: list[FieldProblem]) -> None:
         super().__init__("; ".join(f"{p.pointer or '(body)'} {p.detail}" for p in problems))
         self.problems = problems
-
-
-class DatabaseAnswered(OrdertrailError):
-    """The database answered with an error; nothing of the statement remains. `code` is its SQLSTATE."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(f"{code}: {text}")
-        self.code = code
-
-    @property
-    def is_about_the_data(self) -> bool:
-        """Whether the same would be refused again: SQLSTATE classes 22 (data exception) and 23 (integrity).
-
-        All else may pass: a deadlock, a server short of memory, one that is read-only until it is promoted.
-        """
-        return self.code[:2] in {"22", "23"}
-
-
-class DatabaseLost(OrdertrailError):
-    """The database gave no answer. `may_have_happened` is False where the statement was provably never sent."""
-
-    def __init__(self, text: str, *, may_have_happened: bool) -> None:
-        super().__init__(text)
-        self.may_have_happened = may_have_happened
-
-
-class CannotStart(OrdertrailError):
-    """The process cannot start; the text says why and what to do."""

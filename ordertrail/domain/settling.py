@@ -7,9 +7,8 @@ arrived; a send after one that may have arrived needs a venue on which it cannot
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ordertrail.domain.answer import Absent, Found, NoAnswer, Verification
 from ordertrail.domain.capabilities import Capabilities
-from ordertrail.domain.doubt import Doubt
+from ordertrail.domain.order_in_doubt import Doubt
 from ordertrail.domain.trail import (
     ACCEPTED,
     NOT_SENT,
@@ -21,6 +20,7 @@ from ordertrail.domain.trail import (
     TrailRow,
     fold_outcome,
 )
+from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, Verification
 
 PROVED = "proved:"
 PRESUMED = "presumed:"

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from ordertrail import failpoints
-from ordertrail.clock import Clock
-from ordertrail.domain.answer import Accepted, Answer, NotSent, Refused, Unknown
-from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.domain.deadlines import Windows
 from ordertrail.domain.order import Order
+from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import (
     ACCEPTED,
     NOT_RECORDED,
@@ -26,11 +24,15 @@ from ordertrail.domain.trail import (
     fold_outcome,
     fold_status,
 )
-from ordertrail.journal import Journal
-from ordertrail.rows import KeyTaken, SentLater, StepRow, StoredOrder, Windows
-from ordertrail.sending import Sender
-from ordertrail.telemetry import metrics
-from ordertrail.telemetry.logs import get_logger
+from ordertrail.domain.venue_answer import Accepted, Answer, NotSent, Refused, Unknown
+from ordertrail.runtime import failpoints
+from ordertrail.runtime.clock import Clock
+from ordertrail.runtime.telemetry import metrics
+from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.journal import Journal
+from ordertrail.storage.order_rows import KeyTaken, SentLater, StepRow
+from ordertrail.venues.gateway import Sender
 
 _log = get_logger()
 

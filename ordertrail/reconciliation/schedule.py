@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 
-from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.doubts import DoubtRows
-from ordertrail.reconciliation.reconcile import Counts, Reconciler
+from ordertrail.reconciliation.reconciler import Counts, Reconciler
 from ordertrail.reconciliation.sweep import Sweep, Swept
-from ordertrail.telemetry import metrics
-from ordertrail.telemetry.logs import get_logger
+from ordertrail.runtime.telemetry import metrics
+from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.storage.doubt_rows import DoubtRows
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
 
 _log = get_logger()
 

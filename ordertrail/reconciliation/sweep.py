@@ -8,12 +8,12 @@ that nobody recorded here is kept as an orphan, counted and logged.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ordertrail.domain.answer import NoAnswer
 from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus
-from ordertrail.doubts import SweepRows
-from ordertrail.sending import Sender
-from ordertrail.telemetry import metrics
-from ordertrail.telemetry.logs import get_logger
+from ordertrail.domain.venue_answer import NoAnswer
+from ordertrail.runtime.telemetry import metrics
+from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.storage.doubt_rows import SweepRows
+from ordertrail.venues.gateway import Sender
 
 _log = get_logger()
 

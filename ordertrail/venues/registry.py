@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ordertrail.clock import Clock
-from ordertrail.domain.errors import CannotStart
+from ordertrail.runtime.clock import Clock
+from ordertrail.runtime.errors import CannotStart
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.simulated.client import SimulatedVenue
 from ordertrail.venues.simulated.opening import Durable, parse_forgetful

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ordertrail.domain.answer import Answer, CancelAnswer, NoAnswer, VenueOrder, Verification
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
+from ordertrail.domain.venue_answer import Answer, CancelAnswer, NoAnswer, VenueOrder, Verification
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,11 @@ def test_imports_keep_the_contracts() -> None:
     ("module", "line", "contract"),
     [
         ("ordertrail/domain/trail.py", "import asyncio", "The core is pure"),
-        ("ordertrail/domain/trail.py", "import ordertrail.settings", "Imports point down"),
+        ("ordertrail/domain/trail.py", "import ordertrail.runtime.settings", "Imports point down"),
         ("ordertrail/new_module.py", "", "Imports point down"),
-        ("ordertrail/journal.py", "import asyncpg", "Stations know no thread"),
-        ("simulated_exchange/log.py", "import ordertrail.clock", "a program of its own"),
-        ("ordertrail/journal.py", "import simulated_exchange.log", "Only the in-process venue"),
+        ("ordertrail/storage/journal.py", "import asyncpg", "Stations know no thread"),
+        ("simulated_exchange/log.py", "import ordertrail.runtime.clock", "a program of its own"),
+        ("ordertrail/storage/journal.py", "import simulated_exchange.log", "Only the in-process venue"),
     ],
 )
 def test_an_import_that_breaks_a_contract_is_noticed(tmp_path: Path, module: str, line: str, contract: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ordertrail.rows import Rows
+from ordertrail.storage.order_rows import Rows
 from simulated_exchange.capabilities import Profile
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
 from tests.conformance.subjects import Open, Subject, in_process, over_http, over_simulated_wire

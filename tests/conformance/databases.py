@@ -12,12 +12,13 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
-from ordertrail.doubts import DoubtRows, SweepRows
-from ordertrail.postgres.database import Database
-from ordertrail.postgres.doubts import PostgresDoubts
-from ordertrail.postgres.rows import PostgresRows
-from ordertrail.postgres.switch import is_halted, set_halted
-from ordertrail.rows import Rows, Windows
+from ordertrail.domain.deadlines import Windows
+from ordertrail.storage.doubt_rows import DoubtRows, SweepRows
+from ordertrail.storage.order_rows import Rows
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.halt_switch import is_halted, set_halted
+from ordertrail.storage.postgres.orders import PostgresRows
 from tests.simulation.database import SimulatedDatabase
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from ordertrail.clock import SystemClock
+from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.simulated.client import SimulatedVenue
 from ordertrail.venues.simulated.opening import Durable

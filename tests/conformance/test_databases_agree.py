@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from ordertrail.domain.doubt import SendAnswer
-from ordertrail.domain.errors import DatabaseAnswered
+from ordertrail.domain.deadlines import Windows
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
-from ordertrail.doubts import AnsweredSend, Taken, Verdict, WantedSend
-from ordertrail.rows import Rows, SpooledTrail, StepRow, Windows
+from ordertrail.storage.doubt_rows import AnsweredSend, Taken, Verdict, WantedSend
+from ordertrail.storage.errors import DatabaseAnswered
+from ordertrail.storage.order_rows import Rows, SpooledTrail, StepRow
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
 
 UNIT = 100.0

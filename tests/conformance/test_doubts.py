@@ -7,20 +7,12 @@ from typing import Any
 
 import pytest
 
-from ordertrail.domain.doubt import Doubt, Send, SendAnswer
-from ordertrail.domain.errors import DatabaseAnswered
 from ordertrail.domain.order import Order
+from ordertrail.domain.order_in_doubt import Doubt, Send, SendAnswer
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
-from ordertrail.doubts import (
-    AnsweredSend,
-    ClaimedSend,
-    DoubtCounts,
-    Taken,
-    Unreadable,
-    Verdict,
-    WantedSend,
-)
-from ordertrail.rows import Rows, SpooledTrail, StepRow
+from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, DoubtCounts, Taken, Unreadable, Verdict, WantedSend
+from ordertrail.storage.errors import DatabaseAnswered
+from ordertrail.storage.order_rows import Rows, SpooledTrail, StepRow
 from tests.conformance.databases import RACERS, UNSTORABLE, WINDOWS, DatabaseSubject, Doubts, Record
 from tests.support.orders import a_market_order, an_order, new_id
 

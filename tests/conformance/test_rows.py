@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from ordertrail.domain.doubt import Doubt, SendAnswer
-from ordertrail.domain.errors import DatabaseAnswered
 from ordertrail.domain.order import Order, Side
+from ordertrail.domain.order_in_doubt import Doubt, SendAnswer
+from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
-from ordertrail.doubts import AnsweredSend, Taken, Verdict, WantedSend
-from ordertrail.rows import KeyTaken, Recorded, Rows, SentLater, SpooledTrail, StepRow, StoredOrder, Unsent
+from ordertrail.storage.doubt_rows import AnsweredSend, Taken, Verdict, WantedSend
+from ordertrail.storage.errors import DatabaseAnswered
+from ordertrail.storage.order_rows import KeyTaken, Recorded, Rows, SentLater, SpooledTrail, StepRow, Unsent
 from tests.conformance.databases import RACERS, UNSTORABLE, WINDOWS, DatabaseSubject, Doubts
 from tests.support.orders import a_market_order, an_order, new_id
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from ordertrail.domain.doubt import Doubt
-from ordertrail.domain.errors import DatabaseAnswered
+from ordertrail.domain.order_in_doubt import Doubt
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.doubts import Taken, Verdict
-from ordertrail.rows import Rows, SpooledTrail, StepRow
+from ordertrail.storage.doubt_rows import Taken, Verdict
+from ordertrail.storage.errors import DatabaseAnswered
+from ordertrail.storage.order_rows import Rows, SpooledTrail, StepRow
 from tests.conformance.databases import WINDOWS, DatabaseSubject, Doubts
 from tests.support.orders import an_order, new_id
 

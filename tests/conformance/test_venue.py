@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ordertrail.domain.answer import (
+from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
     Answer,
@@ -23,8 +25,6 @@ from ordertrail.domain.answer import (
     VenueOrder,
     judge_found,
 )
-from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
-from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.venues.venue import Executions, OpenOrders
 from simulated_exchange.capabilities import PROFILES, Profile
 from tests.conformance.subjects import Open, Subject, Way

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ordertrail import failpoints
+from ordertrail.runtime import failpoints
 from tests.support.service import Running, ScriptedVenue, running
 
 

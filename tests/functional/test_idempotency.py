@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ordertrail.domain.answer import Absent, Accepted, NotSent, Refused, Unknown
 from ordertrail.domain.order import Order
+from ordertrail.domain.venue_answer import Absent, Accepted, NotSent, Refused, Unknown
 from simulated_exchange.entries import AcceptedLine
 from simulated_exchange.log import LOG_NAME
 from tests.support.checker import Answer, Evidence, check, read_evidence_async

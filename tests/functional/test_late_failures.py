@@ -7,8 +7,8 @@ import pytest
 
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.doubts import WantedSend
-from ordertrail.rows import SentLater, SpooledTrail, Unsent
+from ordertrail.storage.doubt_rows import WantedSend
+from ordertrail.storage.order_rows import SentLater, SpooledTrail, Unsent
 from tests.support.reconciling import REVIEW, Installation, installation, limit_order
 
 INITIATED = ("INITIATED", None)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ordertrail import failpoints
-from ordertrail.domain.answer import Absent, Accepted, Answer, Found, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.domain.order import Order
-from ordertrail.ports import free_port
+from ordertrail.domain.venue_answer import Absent, Accepted, Answer, Found, NoAnswer, NotSent, Refused, Unknown
+from ordertrail.runtime import failpoints
+from ordertrail.up.tcp_ports import free_port
 from tests.support.orders import LATER
 from tests.support.service import Reply, Row, Running, ScriptedVenue, found, running
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from ordertrail import failpoints
-from ordertrail.domain.answer import CancelAnswer, NoAnswer
-from ordertrail.domain.doubt import SendAnswer
 from ordertrail.domain.order import Order, Side
+from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.doubts import AnsweredSend, ClaimedSend, Taken, Verdict, WantedSend
+from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer
 from ordertrail.placement.place_order import Failed, Repeated
-from ordertrail.postgres.switch import set_halted
-from ordertrail.rows import SpooledTrail, StepRow
-from ordertrail.telemetry import metrics
+from ordertrail.runtime import failpoints
+from ordertrail.runtime.telemetry import metrics
+from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Taken, Verdict, WantedSend
+from ordertrail.storage.order_rows import SpooledTrail, StepRow
+from ordertrail.storage.postgres.halt_switch import set_halted
 from simulated_exchange.capabilities import PROFILES, Profile
 from tests.support.reconciling import (
     AFTER_PLACE_BY,

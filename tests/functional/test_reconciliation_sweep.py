@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ordertrail import failpoints
-from ordertrail.domain.answer import NoAnswer
 from ordertrail.domain.order import Side
+from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.reconciliation import sweep as module
 from ordertrail.reconciliation.sweep import Sweep, Swept
+from ordertrail.runtime import failpoints
 from tests.support.reconciling import Installation, installation, limit_order, market_order, replica
 
 

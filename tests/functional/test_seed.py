@@ -7,7 +7,7 @@ DATABASE_PERSISTENCE_FAILED for failing case 3: DESIGN.md, section 1, says how t
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from ordertrail.domain.answer import Refused
+from ordertrail.domain.venue_answer import Refused
 from tests.support.service import WAIT_SECONDS, Running, ScriptedVenue
 
 MESSAGE = "Internal server error while placing the order"

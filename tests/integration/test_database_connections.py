@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ordertrail.postgres.database import Database
+from ordertrail.storage.postgres.database import Database
 
 PID = "SELECT pg_backend_pid() AS pid"
 

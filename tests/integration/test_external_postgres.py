@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from ordertrail.postgres.migrate import migrate
+from ordertrail.storage.postgres.migrate import migrate
 from tests.integration.test_spool import fetch, place, trail
 from tests.support.postgres import run
 from tests.support.programs import api_program

@@ -12,9 +12,9 @@ from decimal import Decimal
 import pytest
 from typing_extensions import override
 
-from ordertrail.clock import SystemClock
-from ordertrail.domain.answer import Accepted, Answer, CancelAccepted, Found, NoAnswer, NotSent, Unknown
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.venue_answer import Accepted, Answer, CancelAccepted, Found, NoAnswer, NotSent, Unknown
+from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
 
 PATIENCE_SECONDS = 20.0

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ordertrail.postgres import doubt_statements, statements
-from ordertrail.postgres.database import Database
+from ordertrail.storage.postgres import doubt_statements, order_statements
+from ordertrail.storage.postgres.database import Database
 from tests.support.postgres import run
 
 # As many as share a commit under load; for one row even an empty table is read by its key.
@@ -19,13 +19,19 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
 @pytest.mark.parametrize(
     ("statement", "arguments"),
     [
-        (statements.INSERT_COMPLETED, (IDS, ["X-1"] * 50)),
-        (statements.INSERT_BOTH[False, False], (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, ["X-1"] * 50)),
-        (statements.INSERT_BOTH[True, True], (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, [NEVER] * 50, IDS, ["X-1"] * 50)),
-        (statements.INSERT_STEPS, (IDS, ["EXCHANGE_OUTCOME_UNKNOWN"] * 50, ["unknown:timeout"] * 50, [None] * 50)),
-        (statements.STEPS_THERE, (IDS, ["COMPLETED"] * 50)),
-        (statements.INITIATED_TIMES, (IDS,)),
-        (statements.HOLD, (IDS,)),
+        (order_statements.INSERT_COMPLETED, (IDS, ["X-1"] * 50)),
+        (order_statements.INSERT_BOTH[False, False], (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, ["X-1"] * 50)),
+        (
+            order_statements.INSERT_BOTH[True, True],
+            (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, [NEVER] * 50, IDS, ["X-1"] * 50),
+        ),
+        (
+            order_statements.INSERT_STEPS,
+            (IDS, ["EXCHANGE_OUTCOME_UNKNOWN"] * 50, ["unknown:timeout"] * 50, [None] * 50),
+        ),
+        (order_statements.STEPS_THERE, (IDS, ["COMPLETED"] * 50)),
+        (order_statements.INITIATED_TIMES, (IDS,)),
+        (order_statements.HOLD, (IDS,)),
         (doubt_statements.TAKE_IN, (10,)),
         (doubt_statements.TAKE, (50, 1.0)),
         (doubt_statements.LOAD, (IDS,)),

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ordertrail.domain.answer import Refused, Unknown
-from ordertrail.domain.errors import DatabaseLost
 from ordertrail.domain.trail import PRECEDENCE, OrderStatus
-from ordertrail.rows import StepRow
+from ordertrail.domain.venue_answer import Refused, Unknown
+from ordertrail.storage.errors import DatabaseLost
+from ordertrail.storage.order_rows import StepRow
 from tests.support.orders import MARKET_ORDER, an_order
 from tests.support.service import Running, ScriptedVenue, running
 

@@ -14,8 +14,8 @@ from ordertrail.api.openapi import OUTCOMES, STATUSES
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_orders import read_router
 from ordertrail.domain.trail import OrderStatus, Outcome
-from ordertrail.postgres.database import Database
-from ordertrail.postgres.reads import OrderReads
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.reads import OrderReads
 
 INSERT = """
 INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, exchange_order_id)

@@ -19,8 +19,8 @@ from ordertrail.domain.trail import (
     fold_outcome,
     fold_status,
 )
-from ordertrail.postgres.database import Database
-from ordertrail.postgres.reads import OrderFilter, OrderReads, TooSlow, list_statement
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.reads import OrderFilter, OrderReads, TooSlow, list_statement
 
 START = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 REASONS = {

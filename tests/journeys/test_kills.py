@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 import ordertrail
-from ordertrail.postgres.embedded import EmbeddedPostgres
+from ordertrail.up.embedded_postgres import EmbeddedPostgres
 from simulated_exchange.log import LOG_NAME
 from tests.support.checker import PLACED_SHARE_MIN, Answer, Report, check, read_evidence
 from tests.support.clients import is_final

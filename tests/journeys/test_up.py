@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ordertrail.up import MARK, _end_leftovers
+from ordertrail.up.up import MARK, _end_leftovers
 from tests.support.postgres import open_folder
 from tests.support.until import until
 

@@ -40,12 +40,12 @@ SEEDS = 60
 SINGLE_FAULTS_EACH = 1
 OURS = ("app", "ordertrail", "simulated_exchange", "tests")
 
-GATE = ("tests/unit/gate",)
+GATE = ("tests/unit/venues/gate",)
 # File, its fast tests, and the functions where not all of it decides. What has no tests of its own is simulated only.
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py",), None),
-    "ordertrail/domain/answer.py": (("tests/unit/domain/test_answer.py",), None),
-    "ordertrail/domain/doubt.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
+    "ordertrail/domain/venue_answer.py": (("tests/unit/domain/test_venue_answer.py",), None),
+    "ordertrail/domain/order_in_doubt.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/settling.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/capabilities.py": (("tests/unit/domain/test_settling.py",), None),
     "ordertrail/placement/place_order.py": (("tests/unit/placement",), None),
@@ -53,20 +53,23 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
         ("tests/unit/api/test_place.py",),
         ("drain", "in_flight", "_take", "_placed"),
     ),
-    "ordertrail/api/place_answers.py": (
+    "ordertrail/api/place_responses.py": (
         ("tests/unit/api/test_place.py",),
         ("to", "to_bug", "_repeated", "_failed", "_last_reason"),
     ),
-    "ordertrail/sending.py": (("tests/unit/test_sending.py", "tests/unit/test_sender_and_gate.py"), None),
+    "ordertrail/venues/gateway.py": (
+        ("tests/unit/venues/test_gateway.py", "tests/unit/venues/test_gateway_and_gate.py"),
+        None,
+    ),
     "ordertrail/venues/http/wire.py": (("tests/unit/venues/test_http_wire.py",), None),
-    "ordertrail/reconciliation/reconcile.py": (("tests/unit/reconciliation",), None),
-    "ordertrail/gate/breaker.py": (GATE, None),
-    "ordertrail/gate/lane.py": (GATE, None),
-    "ordertrail/gate/rate.py": (GATE, None),
-    "ordertrail/gate/signs.py": (GATE, None),
-    "ordertrail/gate/window.py": (GATE, None),
-    "ordertrail/gate/concurrency.py": (GATE, None),
-    "ordertrail/shared_commits.py": (("tests/unit/test_shared_commits.py",), None),
+    "ordertrail/reconciliation/reconciler.py": (("tests/unit/reconciliation",), None),
+    "ordertrail/venues/gate/breaker.py": (GATE, None),
+    "ordertrail/venues/gate/call_budget.py": (GATE, None),
+    "ordertrail/venues/gate/rate.py": (GATE, None),
+    "ordertrail/venues/gate/health_signals.py": (GATE, None),
+    "ordertrail/venues/gate/window.py": (GATE, None),
+    "ordertrail/venues/gate/concurrency.py": (GATE, None),
+    "ordertrail/storage/group_commit.py": (("tests/unit/storage/test_group_commit.py",), None),
 }
 # Words of one kind, each of which could be taken for the next.
 WORDS = (

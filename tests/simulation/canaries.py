@@ -13,21 +13,21 @@ from typing import Any
 from unittest.mock import patch
 
 from ordertrail.domain import settling
-from ordertrail.domain.answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
-from ordertrail.domain.doubt import SendAnswer
-from ordertrail.domain.errors import DatabaseLost
 from ordertrail.domain.order import Order
+from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.settling import Resend, Settle, Wait
 from ordertrail.domain.trail import NOT_RECORDED, NOT_SENT, REFUSED, OrderStatus, TrailRow
-from ordertrail.doubts import ClaimedSend
-from ordertrail.journal import Journal
+from ordertrail.domain.venue_answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.placement import place_order
 from ordertrail.placement.place_order import Failed, Placed, Placing
-from ordertrail.postgres import doubt_statements, statements
-from ordertrail.reconciliation import reconcile
-from ordertrail.reconciliation.reconcile import Reconciler
-from ordertrail.rows import KeyTaken
-from ordertrail.sending import Sender
+from ordertrail.reconciliation import reconciler
+from ordertrail.reconciliation.reconciler import Reconciler
+from ordertrail.storage.doubt_rows import ClaimedSend
+from ordertrail.storage.errors import DatabaseLost
+from ordertrail.storage.journal import Journal
+from ordertrail.storage.order_rows import KeyTaken
+from ordertrail.storage.postgres import doubt_statements, order_statements
+from ordertrail.venues.gateway import Sender
 from ordertrail.venues.simulated import translation
 from simulated_exchange import results
 from tests.simulation import tables as tables_module
@@ -235,9 +235,9 @@ def resend_after_not_placed() -> Iterator[None]:
         return not doubt.is_final
 
     with (
-        patch.object(reconcile, "after_asking", after_asking),
+        patch.object(reconciler, "after_asking", after_asking),
         patch.object(settling, "_may_send", may_send),
-        patch.object(reconcile, "before_asking", lambda doubt: None),
+        patch.object(reconciler, "before_asking", lambda doubt: None),
     ):
         yield
 
@@ -251,7 +251,7 @@ def no_answer_taken_for_absence() -> Iterator[None]:
             verification = Absent()
         return original(doubt, verification, *rest, **named)
 
-    with patch.object(reconcile, "after_asking", after_asking):
+    with patch.object(reconciler, "after_asking", after_asking):
         yield
 
 
@@ -262,7 +262,7 @@ def no_answer_given_up_after_some_tries() -> Iterator[None]:
     async def carry_out(self: Reconciler, taken: Any, doubt: Any, step: Any, *rest: Any) -> Any:
         if isinstance(step, Wait) and step.why.startswith("no answer") and taken.tries >= 2:
             rows = (TrailRow(OrderStatus.NOT_PLACED, "proved:gave_up"),)
-            return reconcile._settled(taken, rows, "gave up")
+            return reconciler._settled(taken, rows, "gave up")
         return await original(self, taken, doubt, step, *rest)
 
     with patch.object(Reconciler, "_carry_out", carry_out):
@@ -286,7 +286,7 @@ def found_is_not_compared() -> Iterator[None]:
         return True
 
     # A venue that answers with somebody else's order, and an adapter that believes it.
-    from ordertrail.domain.answer import VenueOrder  # noqa: PLC0415
+    from ordertrail.domain.venue_answer import VenueOrder  # noqa: PLC0415
 
     original = ExchangeWire.ask
 
@@ -295,7 +295,7 @@ def found_is_not_compared() -> Iterator[None]:
         if isinstance(answer, Absent) and self._clock.monotonic() % 1 < 0.5:
             others = await self._far_end.venue.open_orders(timeout_seconds=1)
             if not isinstance(others, NoAnswer) and others.orders:
-                from ordertrail.domain.answer import Found  # noqa: PLC0415
+                from ordertrail.domain.venue_answer import Found  # noqa: PLC0415
 
                 return Found(others.orders[0])
         return answer
@@ -380,14 +380,14 @@ def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
 
 @canary(network={"lost_answer": 0.25}, exchange={"closed": 0.25, "error_after": 0.25})
 def unknown_recorded_as_not_sent() -> Iterator[None]:
-    original = reconcile._recorded
+    original = reconciler._recorded
 
     def recorded(answer: Any) -> Any:
         if isinstance(answer, Unknown):
             return SendAnswer.NOT_SENT, NOT_SENT + answer.cause
         return original(answer)
 
-    with patch.object(reconcile, "_recorded", recorded):
+    with patch.object(reconciler, "_recorded", recorded):
         yield
 
 
@@ -412,7 +412,7 @@ def no_fence() -> Iterator[None]:
 
 @canary()
 def spooled_orders_replayed_as_sendable() -> Iterator[None]:
-    name, run = STATEMENTS[statements.REPLAY]
+    name, run = STATEMENTS[order_statements.REPLAY]
 
     def replay(tables: Any, now: datetime, *columns: Any) -> Any:
         columns = (*columns[:9], [None for _ in columns[9]], *columns[10:])
@@ -424,13 +424,13 @@ def spooled_orders_replayed_as_sendable() -> Iterator[None]:
                 row["place_by"] = row["place_by"] or now + timedelta(seconds=20)
         return result
 
-    with patch.dict(STATEMENTS, {statements.REPLAY: (name, replay)}):
+    with patch.dict(STATEMENTS, {order_statements.REPLAY: (name, replay)}):
         yield
 
 
 @canary()
 def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
-    name, run = STATEMENTS[statements.INSERT_STEPS]
+    name, run = STATEMENTS[order_statements.INSERT_STEPS]
 
     def insert_steps(tables: Any, now: datetime, ids: Any, statuses: Any, *rest: Any) -> Any:
         result = run(tables, now, ids, statuses, *rest)
@@ -439,7 +439,7 @@ def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
             del tables.keys[key]
         return result
 
-    with patch.dict(STATEMENTS, {statements.INSERT_STEPS: (name, insert_steps)}):
+    with patch.dict(STATEMENTS, {order_statements.INSERT_STEPS: (name, insert_steps)}):
         yield
 
 
@@ -480,7 +480,7 @@ def an_answer_taken_for_its_successor() -> Iterator[None]:
     original = Journal.step
 
     async def step(self: Journal, row: Any) -> None:
-        if row.status is OrderStatus.COMPLETED and row.reason == reconcile.RESENT:
+        if row.status is OrderStatus.COMPLETED and row.reason == reconciler.RESENT:
             return
         await original(self, row)
 

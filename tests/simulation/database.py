@@ -9,11 +9,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar, cast
 
-from ordertrail.postgres.database import Database
-from ordertrail.postgres.doubts import PostgresDoubts
-from ordertrail.postgres.rows import PostgresRows
-from ordertrail.postgres.switch import is_halted
-from ordertrail.rows import Windows
+from ordertrail.domain.deadlines import Windows
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.halt_switch import is_halted
+from ordertrail.storage.postgres.orders import PostgresRows
 from tests.simulation import tables
 from tests.simulation.tables import Connection, Tables
 

@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 
-from ordertrail.clock import Clock
+from ordertrail.runtime.clock import Clock
 from ordertrail.venues.simulated.client import SimulatedVenue
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.entries import AcceptedLine, Line, RejectedLine, accepted_line, canceled_line, rejected_line

@@ -12,7 +12,7 @@ from itertools import product
 from random import Random
 from typing import Any
 
-from ordertrail.telemetry import metrics
+from ordertrail.runtime.telemetry import metrics
 from simulated_exchange.faults import Faults, PlaceWeights
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, may_hold_long
 from tests.simulation.clients import Clients

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from ordertrail.clock import Clock
-from ordertrail.domain.answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
 from ordertrail.domain.capabilities import Capabilities
-from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.order import Order
+from ordertrail.domain.venue_answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
+from ordertrail.runtime.clock import Clock
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.venues.venue import Executions, OpenOrders, Venue
 
 T = TypeVar("T")

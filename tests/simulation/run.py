@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from ordertrail.reconciliation.sweep import LEASE_SECONDS
-from ordertrail.telemetry import metrics
+from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
 from tests.simulation.clients import Clients
 from tests.simulation.evidence import evidence_of, is_settled, unfounded_claims

@@ -20,29 +20,30 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from ordertrail import failpoints, spool
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import ProblemError
-from ordertrail.bootstrap import gate_limits_of, windows_of
-from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost
 from ordertrail.domain.settling import Rules
-from ordertrail.gate.breaker import State
-from ordertrail.gate.closed import Budget, Cause
-from ordertrail.gate.gate import Gate
-from ordertrail.gate.rules import BreakerRules, GateRules
-from ordertrail.journal import Journal
 from ordertrail.placement.place_order import Placing
-from ordertrail.postgres.doubts import PostgresDoubts
-from ordertrail.postgres.rows import PostgresRows
-from ordertrail.postgres.switch import is_halted
-from ordertrail.reconciliation.reconcile import Reconciler
+from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
 from ordertrail.reconciliation.sweep import Sweep
-from ordertrail.sending import Sender
-from ordertrail.settings import Settings
-from ordertrail.shared_commits import Limits
-from ordertrail.telemetry import tally
+from ordertrail.runtime import failpoints
+from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.telemetry import buffered
+from ordertrail.server.service import gate_limits_of, windows_of
+from ordertrail.storage import spool
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.group_commit import Limits
+from ordertrail.storage.journal import Journal
+from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.halt_switch import is_halted
+from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.venues.gate.breaker import State
+from ordertrail.venues.gate.denial import Budget, Cause
+from ordertrail.venues.gate.gate import Gate
+from ordertrail.venues.gate.rules import BreakerRules, GateRules
+from ordertrail.venues.gateway import Sender
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults
 from tests.simulation.exchange import ExchangeHost
@@ -184,7 +185,7 @@ class Site:
             failpoints.arm(name, lambda name=name: self.reach(name))  # type: ignore[misc]
         asyncio.set_event_loop(self.loop)
         # What is collected runs its `finally`s: not in the middle of a run, nor of the next one.
-        collects, tallies = gc.isenabled(), len(tally._all)
+        collects, tallies = gc.isenabled(), len(buffered._all)
         gc.disable()
         gc.freeze()  # what is there already need not be looked through at the end of each run
         try:
@@ -196,7 +197,7 @@ class Site:
             self.members.clear()
             self.loop.bury()
             self.loop.close()
-            del tally._all[tallies:]
+            del buffered._all[tallies:]
             gc.unfreeze()
             if collects:
                 gc.enable()

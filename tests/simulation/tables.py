@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
-from ordertrail.domain.errors import DatabaseAnswered
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus
-from ordertrail.postgres import doubt_statements, statements, switch
+from ordertrail.storage.errors import DatabaseAnswered
+from ordertrail.storage.postgres import doubt_statements, halt_switch, order_statements
 
 T = TypeVar("T")
 Record = dict[str, Any]
@@ -694,21 +694,21 @@ def _is_halted(tables: Tables, _now: datetime) -> list[Record]:
 STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     **{
         sql: ("insert_initiated", _insert_initiated(has_keys=has_keys, has_place_by=has_place_by))
-        for (has_keys, has_place_by), sql in statements.INSERT_INITIATED.items()
+        for (has_keys, has_place_by), sql in order_statements.INSERT_INITIATED.items()
     },
     **{
         sql: ("insert_both", _insert_both(has_keys=has_keys, has_place_by=has_place_by))
-        for (has_keys, has_place_by), sql in statements.INSERT_BOTH.items()
+        for (has_keys, has_place_by), sql in order_statements.INSERT_BOTH.items()
     },
-    statements.HOLD: ("hold", _hold),
-    statements.INSERT_UNSENT: ("insert_unsent", _insert_unsent),
-    statements.REPLAY: ("replay", _replay),
-    statements.KEY_OWNERS: ("key_owners", _key_owners),
-    statements.INITIATED_TIMES: ("initiated_times", _initiated_times),
-    statements.INSERT_COMPLETED: ("insert_completed", _insert_completed),
-    statements.INSERT_STEPS: ("insert_steps", _insert_steps),
-    statements.STEPS_THERE: ("steps_there", _steps_there),
-    statements.READ_ORDER: ("read_order", _read_order),
+    order_statements.HOLD: ("hold", _hold),
+    order_statements.INSERT_UNSENT: ("insert_unsent", _insert_unsent),
+    order_statements.REPLAY: ("replay", _replay),
+    order_statements.KEY_OWNERS: ("key_owners", _key_owners),
+    order_statements.INITIATED_TIMES: ("initiated_times", _initiated_times),
+    order_statements.INSERT_COMPLETED: ("insert_completed", _insert_completed),
+    order_statements.INSERT_STEPS: ("insert_steps", _insert_steps),
+    order_statements.STEPS_THERE: ("steps_there", _steps_there),
+    order_statements.READ_ORDER: ("read_order", _read_order),
     doubt_statements.TAKE_IN: ("take_in", _take_in),
     doubt_statements.TAKE: ("take", _take),
     doubt_statements.LOAD: ("load", _load),
@@ -728,7 +728,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     doubt_statements.KEEP_SIGHTINGS: ("keep_sightings", _keep_sightings),
     doubt_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
     doubt_statements.RESOLVE: ("resolve", _resolve),
-    switch._READ: ("is_halted", _is_halted),
+    halt_switch._READ: ("is_halted", _is_halted),
 }
 
 __all__ = ["NOT_RECORDED", "STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables"]

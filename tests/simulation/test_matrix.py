@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ordertrail import failpoints
+import ordertrail
 from tests.simulation.chaos import ALL_PROFILES
 from tests.simulation.matrix import STORIES, Case, pairs, singles, tell
 from tests.simulation.site import FAILPOINTS
@@ -73,7 +73,7 @@ def test_a_fault_that_is_told_makes_a_difference() -> None:
 def test_all_failpoints_are_known_here() -> None:
     reached = {
         name
-        for path in Path(failpoints.__file__).parent.rglob("*.py")
+        for path in Path(ordertrail.__file__).parent.rglob("*.py")
         for name in re.findall(r'failpoints\.reach\("(\w+)"\)', path.read_text())
     }
 

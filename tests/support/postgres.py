@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from ordertrail.postgres.embedded import STOP_QUICKLY, EmbeddedPostgres
-from ordertrail.postgres.migrate import migrate
+from ordertrail.storage.postgres.migrate import migrate
+from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 
 T = TypeVar("T")
 

@@ -17,15 +17,15 @@ import asyncpg
 import uuid_utils
 from pydantic import SecretStr
 
-from ordertrail.bootstrap import Service, gate_limits_of
-from ordertrail.clock import SystemClock
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.gate.gate import Gate
-from ordertrail.gate.report import GateReport
-from ordertrail.gate.rules import GateRules
 from ordertrail.placement.place_order import Placement
-from ordertrail.reconciliation.reconcile import Counts
-from ordertrail.settings import Settings
+from ordertrail.reconciliation.reconciler import Counts
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.settings import Settings
+from ordertrail.server.service import Service, gate_limits_of
+from ordertrail.venues.gate.gate import Gate
+from ordertrail.venues.gate.report import GateReport
+from ordertrail.venues.gate.rules import GateRules
 from ordertrail.venues.simulated.client import SimulatedVenue
 from ordertrail.venues.simulated.opening import Durable
 from ordertrail.venues.simulated.translation import new_order

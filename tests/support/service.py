@@ -19,9 +19,9 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from ordertrail.api.app import create_app
-from ordertrail.bootstrap import Service
-from ordertrail.clock import SystemClock
-from ordertrail.domain.answer import (
+from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.order import Order
+from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
     Answer,
@@ -33,10 +33,10 @@ from ordertrail.domain.answer import (
     VenueOrder,
     Verification,
 )
-from ordertrail.domain.capabilities import Capabilities
-from ordertrail.domain.order import Order
-from ordertrail.server import Server
-from ordertrail.settings import Settings
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.settings import Settings
+from ordertrail.server.server import Server
+from ordertrail.server.service import Service
 from ordertrail.venues.venue import Executions, OpenOrders, Venue
 from tests.support.orders import SEED_ORDER
 from tests.support.postgres import execute

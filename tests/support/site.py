@@ -15,8 +15,8 @@ from typing import Any
 import asyncpg
 import psutil
 
-from ordertrail.postgres.embedded import EmbeddedPostgres
-from ordertrail.postgres.migrate import migrate
+from ordertrail.storage.postgres.migrate import migrate
+from ordertrail.up.embedded_postgres import EmbeddedPostgres
 from simulated_exchange.log import LOG_NAME
 from tests.support.checker import Answer, Evidence, Report, check_settled, read_evidence_async, unreplayed
 from tests.support.clients import Door, until

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from ordertrail.domain.errors import CannotStart
+from ordertrail.runtime.errors import CannotStart
 
 _SETTING = "ORDERTRAIL_EXCHANGE_URL"
 

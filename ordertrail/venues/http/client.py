@@ -7,10 +7,10 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from ordertrail.clock import Clock
-from ordertrail.domain.answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
+from ordertrail.domain.venue_answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
+from ordertrail.runtime.clock import Clock
 from ordertrail.venues.http import wire
 from ordertrail.venues.http.address import base_of
 from ordertrail.venues.http.send import SendOnce

@@ -10,7 +10,7 @@ from aiohttp.http_writer import StreamWriter
 from aiohttp.payload import BytesPayload
 from typing_extensions import override
 
-from ordertrail.clock import Clock
+from ordertrail.runtime.clock import Clock
 
 
 class NotWrittenError(Exception):

@@ -12,7 +12,9 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from ordertrail.domain.answer import (
+from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
     Answer,
@@ -28,8 +30,6 @@ from ordertrail.domain.answer import (
     Verification,
     judge_found,
 )
-from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
-from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.venues.venue import Execution, Executions, OpenOrders
 
 RETRY_AFTER_SECONDS_MAX = 3600.0

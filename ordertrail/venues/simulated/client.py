@@ -3,8 +3,9 @@
 import asyncio
 from datetime import UTC, datetime
 
-from ordertrail.clock import Clock
-from ordertrail.domain.answer import (
+from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.order import Order
+from ordertrail.domain.venue_answer import (
     Absent,
     Answer,
     CancelAccepted,
@@ -16,9 +17,8 @@ from ordertrail.domain.answer import (
     Unknown,
     Verification,
 )
-from ordertrail.domain.capabilities import Capabilities
-from ordertrail.domain.order import Order
-from ordertrail.telemetry.logs import get_logger
+from ordertrail.runtime.clock import Clock
+from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.venues.simulated import translation
 from ordertrail.venues.simulated.opening import Opening
 from ordertrail.venues.venue import Execution, Executions, OpenOrders

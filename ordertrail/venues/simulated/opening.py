@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl
 
-from ordertrail.domain.errors import CannotStart
+from ordertrail.runtime.errors import CannotStart
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults, PlaceFault, PlaceWeights
 from simulated_exchange.log import LogError

@@ -4,9 +4,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
-from ordertrail.domain.answer import Accepted, Answer, NotSent, Refused, Unknown, VenueOrder, judge_found
 from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.venue_answer import Accepted, Answer, NotSent, Refused, Unknown, VenueOrder, judge_found
 from simulated_exchange import results
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.orders import NewOrder

@@ -18,8 +18,8 @@ from typing_extensions import override
 from ordertrail.api.app import create_app
 from ordertrail.api.openapi import PLACE_ORDER
 from ordertrail.api.parse_order import _parse_plain, _parse_thoroughly, parse_order
-from ordertrail.clock import SystemClock
 from ordertrail.domain.errors import InvalidOrder
+from ordertrail.runtime.clock import SystemClock
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 

@@ -16,10 +16,10 @@ from typing_extensions import override
 
 from ordertrail.api.parse_order import FIELDS, parse_order
 from ordertrail.api.problems import problem_body
-from ordertrail.clock import SystemClock
 from ordertrail.domain.errors import FieldProblem, InvalidOrder
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.postgres.rows import price_from_column
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.storage.postgres.orders import price_from_column
 from tests.support.invalid_orders import INVALID, Invalid
 from tests.support.orders import MARKET_ORDER, SEED_ORDER, body_with, request_body
 

@@ -13,13 +13,14 @@ from prometheus_client import REGISTRY
 from typing_extensions import override
 
 from ordertrail.api.place import PlaceOrder
-from ordertrail.api.place_answers import Answer as PlaceAnswer
-from ordertrail.clock import SystemClock
+from ordertrail.api.place_responses import Answer as PlaceAnswer
+from ordertrail.domain.deadlines import Windows
 from ordertrail.domain.order import Order, OrderType
+from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
-from ordertrail.rows import StoredOrder, Windows
-from ordertrail.telemetry import tally
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.telemetry import buffered
 from tests.support.orders import an_order, request_body
 
 S = OrderStatus
@@ -46,7 +47,7 @@ class HandClock(SystemClock):
 
 
 def placement_seconds() -> float:
-    tally.flush()
+    buffered.flush()
     return REGISTRY.get_sample_value("ordertrail_placement_seconds_sum", {"outcome": "placed"}) or 0
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordertrail.api.parse_order import _parse_plain, _parse_thoroughly
-from ordertrail.clock import SystemClock
+from ordertrail.runtime.clock import SystemClock
 
 CLOCK = SystemClock()
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ordertrail.domain.order import price_problem
-from ordertrail.postgres.rows import price_from_column
+from ordertrail.storage.postgres.orders import price_from_column
 
 DECIMALS = "must have at most 2 decimals"
 DIGITS = "must have at most 15 digits"

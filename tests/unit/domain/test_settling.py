@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordertrail.domain.answer import Absent, Found, NoAnswer, VenueOrder, Verification
 from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
-from ordertrail.domain.doubt import Doubt, Send, SendAnswer, first_send
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.order_in_doubt import Doubt, Send, SendAnswer, first_send
 from ordertrail.domain.settling import (
     Append,
     Cancel,
@@ -27,6 +26,7 @@ from ordertrail.domain.settling import (
     before_asking,
 )
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome
+from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, VenueOrder, Verification
 
 S = OrderStatus
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)

@@ -10,22 +10,25 @@ import pytest
 from prometheus_client import REGISTRY
 from typing_extensions import override
 
-from ordertrail.bootstrap import gate_limits_of
-from ordertrail.clock import SystemClock
-from ordertrail.domain.answer import Answer, NotSent, Refused, Unknown
-from ordertrail.domain.errors import DatabaseAnswered, DatabaseLost, OrdertrailError
+from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.errors import OrdertrailError
 from ordertrail.domain.order import Order
+from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
-from ordertrail.gate.gate import Gate
-from ordertrail.gate.report import GateReport
-from ordertrail.gate.rules import GateRules
-from ordertrail.journal import Journal
+from ordertrail.domain.venue_answer import Answer, NotSent, Refused, Unknown
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
-from ordertrail.rows import KeyTaken, Recorded, SentLater, SpooledTrail, StepRow, StoredOrder, Unsent, Windows
-from ordertrail.sending import Sender
-from ordertrail.settings import Settings
-from ordertrail.shared_commits import Limits
-from ordertrail.spool import Spool
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.settings import Settings
+from ordertrail.server.service import gate_limits_of
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.group_commit import Limits
+from ordertrail.storage.journal import Journal
+from ordertrail.storage.order_rows import KeyTaken, Recorded, SentLater, SpooledTrail, StepRow, Unsent
+from ordertrail.storage.spool import Spool
+from ordertrail.venues.gate.gate import Gate
+from ordertrail.venues.gate.report import GateReport
+from ordertrail.venues.gate.rules import GateRules
+from ordertrail.venues.gateway import Sender
 from tests.support.orders import a_market_order, an_order
 from tests.support.service import PatientClock, ScriptedVenue
 

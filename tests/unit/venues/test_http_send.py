@@ -10,9 +10,9 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_writer import StreamWriter
 from typing_extensions import override
 
-from ordertrail.clock import SystemClock
-from ordertrail.domain.answer import NotSent
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.venue_answer import NotSent
+from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.http.send import NotWrittenError, SendOnce
 

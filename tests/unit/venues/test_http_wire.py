@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordertrail.domain.answer import (
+from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
     CancelAccepted,
@@ -20,8 +22,6 @@ from ordertrail.domain.answer import (
     Refused,
     Unknown,
 )
-from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
-from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.venues.http import wire
 from ordertrail.venues.http.wire import Reply
 from ordertrail.venues.venue import Executions, OpenOrders

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ordertrail.clock import SystemClock
-from ordertrail.domain.errors import CannotStart
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.errors import CannotStart
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.registry import make_venue
 from ordertrail.venues.simulated.client import SimulatedVenue

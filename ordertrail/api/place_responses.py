@@ -1,0 +1,216 @@
+"""What the caller of `POST /orders` is told: an answer to each end that placing can have."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from ordertrail.api.order_json import order_json, rfc_3339
+from ordertrail.api.problems import (
+    CONTENT_TYPE,
+    ORDER_FAILED,
+    PROBLEMS,
+    ProblemError,
+    problem_body,
+    problem_type_of,
+)
+from ordertrail.domain.order import Order
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, Outcome, TrailRow, fold_exchange_order_id
+from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
+
+RETRY_AFTER_SECONDS = 1
+
+Headers = list[tuple[bytes, bytes]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(NamedTuple):
+    """A whole answer; names of headers in lower case."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class _PlacedBody(msgspec.Struct):
+    """The body of a 201, in the order the fields are documented."""
+
+    id: str
+    created_at: str
+    type: str
+    side: str
+    instrument: str
+    limit_price: float | None
+    quantity: int
+    status: str
+    outcome: str
+    client_order_id: str | None
+    exchange_order_id: str
+    place_by: str | None
+
+
+class PlaceAnswers:
+    """`seconds_after_send_by`: how long after its `send_by` an order may still be on its way."""
+
+    def __init__(
+        self, *, seconds_after_send_by: float, place_by_of: Callable[[Order, datetime], datetime | None]
+    ) -> None:
+        self._seconds_after_send_by = seconds_after_send_by
+        self._place_by_of = place_by_of
+
+    def to(self, order: Order, placement: Placement, trace_id: str) -> Answer:
+        """The answer to the request that brought `order`; ProblemError where its key belongs to another."""
+        if type(placement) is Placed:
+            return self._created(placement)
+        if isinstance(placement, Failed):
+            return self._failed(
+                problem_type_of(placement.rows),
+                order,
+                placement.status,
+                placement.outcome,
+                place_by=placement.place_by,
+                detail=placement.rows[-1].reason,
+                trace_id=trace_id,
+                exchange_order_id=fold_exchange_order_id(placement.rows),
+                retry_after_seconds=placement.retry_after_seconds,
+            )
+        assert isinstance(placement, Repeated)
+        return self._repeated(order, placement, trace_id)
+
+    def to_bug(self, order: Order, trace_id: str) -> Answer:
+        """The answer where placing raised: nothing is known of the order."""
+        return self._failed(
+            "internal-error",
+            order,
+            OrderStatus.INITIATED,
+            Outcome.UNKNOWN,
+            place_by=order.place_by,
+            detail=None,
+            trace_id=trace_id,
+        )
+
+    def _created(self, placed: Placed) -> Answer:
+        order = placed.order
+        place_by = self._place_by_of(order, placed.created_at)
+        body = _encode(
+            _PlacedBody(
+                order.id,
+                rfc_3339(placed.created_at),
+                order.type,
+                order.side,
+                order.instrument,
+                None if order.limit_price is None else float(order.limit_price),
+                order.quantity,
+                "COMPLETED",
+                "placed",
+                order.client_order_id,
+                placed.exchange_order_id,
+                None if place_by is None else rfc_3339(place_by),
+            )
+        )
+        return Answer(201, _headers(body, "application/json", order.id), body)
+
+    def _repeated(self, order: Order, repeated: Repeated, trace_id: str) -> Answer:
+        """The present truth about the order that has the key."""
+        stored = repeated.stored
+        if stored is None:
+            # The key is taken and its order cannot be read: nothing can be said of it, and nothing was sent.
+            owner = replace(order, id=repeated.order_id)
+            return self._failed(
+                "not-recorded",
+                owner,
+                OrderStatus.INITIATED,
+                Outcome.UNKNOWN,
+                place_by=None,
+                detail="The order that has this key cannot be read just now.",
+                trace_id=trace_id,
+            )
+        if not stored.order.is_same_request(order):
+            raise ProblemError(
+                "key-reused", order_id=repeated.order_id, headers={"Location": f"/orders/{repeated.order_id}"}
+            )
+        # Placed by the exchange's word alone is not enough: 201 needs both rows.
+        if stored.status in PLACED_STATUSES:
+            body = _encode(order_json(stored))
+            return Answer(201, _headers(body, "application/json", repeated.order_id), body)
+        if stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by):
+            raise ProblemError(
+                "request-in-progress",
+                order_id=repeated.order_id,
+                headers={
+                    "Location": f"/orders/{repeated.order_id}",
+                    "Retry-After": str(RETRY_AFTER_SECONDS),
+                },
+            )
+        return self._failed(
+            problem_type_of(stored.rows),
+            stored.order,
+            stored.status,
+            stored.outcome,
+            place_by=stored.order.place_by,
+            detail=_last_reason(stored),
+            trace_id=trace_id,
+            exchange_order_id=stored.exchange_order_id,
+        )
+
+    def _failed(
+        self,
+        type: str,
+        order: Order,
+        status: OrderStatus,
+        outcome: Outcome,
+        *,
+        place_by: datetime | None,
+        detail: str | None,
+        trace_id: str,
+        exchange_order_id: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> Answer:
+        retryable = outcome is not Outcome.NOT_PLACED
+        sentence = PROBLEMS[type].title + (f" ({detail})." if detail else ".")
+        if retryable and order.client_order_id is None:
+            sentence += " It has no key, so a repeat would be another order: read Location instead."
+        body = problem_body(
+            type,
+            detail=sentence,
+            message=ORDER_FAILED,
+            instance=f"/orders/{order.id}",
+            order_id=order.id,
+            order_status=status,
+            outcome=outcome,
+            retryable=retryable,
+            place_by=None if place_by is None else rfc_3339(place_by),
+            client_order_id=order.client_order_id,
+            exchange_order_id=exchange_order_id,
+            trace_id=trace_id,
+        )
+        headers = _headers(body, CONTENT_TYPE, order.id)
+        if retryable:
+            seconds = max(RETRY_AFTER_SECONDS, math.ceil(retry_after_seconds or 0))
+            headers.append((b"retry-after", str(seconds).encode()))
+        return Answer(500, headers, body)
+
+
+def answer_to_problem(problem: ProblemError) -> Answer:
+    """The answer to a request that ends as a problem without an order."""
+    body = problem.body()
+    named = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    return Answer(problem.status, _headers(body, CONTENT_TYPE) + named, body)
+
+
+def _headers(body: bytes, content_type: str, order_id: str | None = None) -> Headers:
+    """The headers that every answer has, and where to find its order."""
+    headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+    if order_id is not None:
+        headers.append((b"location", b"/orders/" + order_id.encode()))
+    return headers
+
+
+def _last_reason(stored: StoredOrder) -> str | None:
+    failing: list[TrailRow] = [row for row in stored.rows if row.reason]
+    return failing[-1].reason if failing else None

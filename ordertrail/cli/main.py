@@ -1,0 +1,125 @@
+"""The command line: every role of Ordertrail, and what a person asks of it."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import SecretStr, ValidationError
+
+from ordertrail import __version__
+from ordertrail.runtime.errors import CannotStart
+from ordertrail.runtime.settings import Settings, load_settings
+
+USAGE_ERROR = 2
+
+app = App(name="ordertrail", version=__version__, help="Places orders at an exchange; never loses or doubles one.")
+app.command("ordertrail.cli.orders:app", name="order")
+app.command(
+    "ordertrail.cli.operator:reconcile",
+    name="reconcile",
+    help="Look after orders in doubt until SIGTERM; --once: one pass, and what it did.",
+)
+app.command("ordertrail.cli.operator:doubts", name="doubts", help="List orders in doubt, oldest first.")
+app.command("ordertrail.cli.operator:halt", name="halt", help="Place nothing any more, resends included.")
+app.command("ordertrail.cli.operator:resume", name="resume", help="Place orders again.")
+
+
+@app.command
+def up(*, postgres_port: int = 0, exchange_port: int = 0, host: str | None = None, port: int | None = None) -> int:
+    """Run everything here: PostgreSQL, the simulated exchange and the API; Ctrl-C stops all of it in order."""
+    from ordertrail.up.up import up as run
+
+    settings = load_settings()
+    if port is not None:
+        settings = settings.model_copy(update={"port": port})
+    return run(settings, postgres_port=postgres_port, exchange_port=exchange_port, host=host or settings.host)
+
+
+@app.command
+def api(*, host: str | None = None, port: int | None = None, workers: int | None = None) -> int:
+    """Serve the HTTP API."""
+    from ordertrail.server.server import serve
+
+    settings = load_settings()
+    return serve(
+        settings,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        workers=workers or settings.workers,
+    )
+
+
+@app.command
+def exchange(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """Run the simulated exchange; `ordertrail exchange --help` lists its options."""
+    from simulated_exchange.__main__ import main as run
+
+    return run(list(arguments))
+
+
+@app.command
+def migrate() -> int:
+    """Bring the database's schema up to date; safe to run anywhere, at any time, by many at once."""
+    from ordertrail.storage.postgres.migrate import migrate as run
+
+    asyncio.run(run(load_settings().database_url.get_secret_value()))
+    print("The database is up to date.")
+    return 0
+
+
+@app.command
+def settings(*, json: bool = False) -> int:
+    """List every setting with its meaning, default and present value; secrets are masked."""
+    import msgspec
+
+    present = load_settings()
+    rows = [
+        {
+            "name": f"ORDERTRAIL_{name.upper()}",
+            "value": _shown(getattr(present, name)),
+            "default": _shown(field.default),
+            "meaning": field.description,
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+    if json:
+        print(msgspec.json.encode(rows).decode())
+        return 0
+    for row in rows:
+        print(f"{row['name']}={row['value'] if row['value'] is not None else ''}")
+        print(f"    {row['meaning']}; default {row['default'] if row['default'] is not None else 'unset'}")
+    return 0
+
+
+def _shown(value: Any) -> Any:
+    """A setting as it may be shown: passwords inside URLs are masked."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, str) and "://" in value:
+        scheme, _, rest = value.partition("://")
+        credentials, at, place = rest.rpartition("@")
+        user = credentials.partition(":")[0]
+        return f"{scheme}://{user}:***@{place}" if at else value
+    return value if isinstance(value, int | float | None) else str(value)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; its result is the exit code: 2 for a usage error or a process that cannot start."""
+    try:
+        result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"ordertrail: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    except CannotStart as error:
+        print(f"ordertrail: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    except ValidationError as error:
+        for item in error.errors():
+            name = "ORDERTRAIL_" + "_".join(str(part) for part in item["loc"]).upper()
+            print(f"ordertrail: {name}: {item['msg']}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    except OSError as error:
+        print(f"ordertrail: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,244 @@
+"""For a person on call: what is in doubt, reconciling by hand, an operator's word, and the switch.
+
+Exit codes: 0 done, 1 refused, 2 usage or connection error.
+"""
+
+# ruff: noqa: T201 - it talks to a person
+
+import asyncio
+import contextlib
+import getpass
+import json as json_text
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from ordertrail.domain.trail import OrderStatus
+from ordertrail.reconciliation.reconciler import Counts
+from ordertrail.reconciliation.sweep import Swept
+from ordertrail.runtime import failpoints
+from ordertrail.runtime.settings import load_settings
+from ordertrail.runtime.telemetry.logs import configure_logs
+from ordertrail.server.service import Service
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.halt_switch import set_halted
+
+DONE, REFUSED, USAGE_OR_CONNECTION = 0, 1, 2
+EVIDENCE_LENGTH_MAX = 1000
+
+Json = Annotated[bool, Parameter(negative="")]
+
+
+def reconcile(*, once: bool = False, json: Json = False) -> int:
+    """Look after orders in doubt until SIGTERM.
+
+    Parameters
+    ----------
+    once
+        One pass and one sweep; prints what they did.
+    json
+        For programs: print one JSON document.
+    """
+    settings = load_settings()
+    failpoints.arm_from(settings.failpoints)
+    configure_logs(level="error" if once else settings.log_level, log_format=settings.log_format)
+    service = Service(settings.model_copy(update={"reconcile_in_api": False}))
+    if once:
+        return _run(_reconcile_once(service, as_json=json))
+    return _run(_reconcile_until_told(service))
+
+
+def doubts(*, limit: int = 100, json: Json = False) -> int:
+    """List orders in doubt, oldest first: how long, what they are, how often they were looked at, what was seen last.
+
+    Parameters
+    ----------
+    limit
+        How many at the most.
+    json
+        For programs: print one JSON document.
+    """
+
+    async def show(rows: PostgresDoubts, _database: Database) -> int:
+        counts = await rows.counts()
+        found = await rows.oldest(limit=limit)
+        if json:
+            _print_json(
+                {
+                    "count": counts.count,
+                    "unresolved": counts.unresolved,
+                    "doubts": [{name: _plain(getattr(each, name)) for name in each.__slots__} for each in found],
+                }
+            )
+            return DONE
+        for each in found:
+            tries = f"{each.tries} {'try' if each.tries == 1 else 'tries'}"
+            print(f"{each.order_id}  {each.age_seconds:9.1f} s  {each.status}  {tries}  {each.last_seen or 'not seen'}")
+        print(f"{counts.count} in doubt, {counts.unresolved} of them unresolved.")
+        return DONE
+
+    return _with_database(show)
+
+
+def resolve(order_id: str, outcome: Literal["placed", "not-placed"], /, *, evidence: str) -> int:
+    """Settle an UNRESOLVED order by your word; refused for any other.
+
+    Parameters
+    ----------
+    order_id
+        The order's id.
+    outcome
+        What is true at the exchange.
+    evidence
+        How you know; it becomes a row of the trail, with your name.
+    """
+    evidence = evidence.strip()
+    if not evidence or len(evidence) > EVIDENCE_LENGTH_MAX or not evidence.isprintable():
+        return _say(f"--evidence must be a line of 1 to {EVIDENCE_LENGTH_MAX} characters.", USAGE_OR_CONNECTION)
+
+    async def settle(rows: PostgresDoubts, _database: Database) -> int:
+        status = OrderStatus.COMPLETED if outcome == "placed" else OrderStatus.NOT_PLACED
+        if not await rows.resolve(order_id, status, f"operator:{_user()}: {evidence}"):
+            return _say(
+                f"Order {order_id} is not UNRESOLVED, or is being sent just now: nothing was changed. "
+                "`ordertrail doubts` lists what is in doubt.",
+                REFUSED,
+            )
+        print(f"Order {order_id} is {status}.")
+        return DONE
+
+    return _with_database(settle)
+
+
+def halt(*, reason: str | None = None) -> int:
+    """Place nothing any more, resends included; cancelling and asking go on.
+
+    Parameters
+    ----------
+    reason
+        Why, for whoever looks later.
+    """
+    return _switch(halted=True, reason=reason)
+
+
+def resume() -> int:
+    """Place orders again."""
+    return _switch(halted=False, reason=None)
+
+
+def _switch(*, halted: bool, reason: str | None) -> int:
+    async def turn(_rows: PostgresDoubts, database: Database) -> int:
+        await set_halted(database, halted=halted, changed_by=_user(), reason=reason)
+        print("Placing is halted; every process obeys within seconds." if halted else "Placing is resumed.")
+        return DONE
+
+    return _with_database(turn)
+
+
+async def _reconcile_once(service: Service, *, as_json: bool) -> int:
+    async with _opened(service):
+        counts = await service.schedule.run_once()
+        left = await service.doubts.counts()
+    swept = service.schedule.swept
+    if as_json:
+        names = [name for name in counts.__slots__ if name != "seen"]
+        _print_json(
+            {
+                **{name: getattr(counts, name) for name in names},
+                "seen": [{"order_id": order_id, "seen": seen} for order_id, seen in counts.seen],
+                "sweep": {name: getattr(swept, name) for name in swept.__slots__},
+                "left": {"count": left.count, "unresolved": left.unresolved, "oldest_seconds": left.oldest_seconds},
+            }
+        )
+    else:
+        _tell(counts, swept)
+        print(f"{left.count} in doubt are left, {left.unresolved} of them unresolved.")
+    return DONE if not counts.errors else REFUSED
+
+
+def _tell(counts: Counts, swept: Swept) -> None:
+    for order_id, seen in counts.seen:
+        print(f"{order_id}  {seen}")
+    print(
+        f"Looked at {counts.looked_at}: {counts.settled} settled ({counts.completed} placed, {counts.not_placed} not "
+        f"placed), {counts.waiting} wait, {counts.unresolved} became unresolved; {counts.resent} were sent again, "
+        f"{counts.canceled} canceled, {counts.unanswered} questions had no answer, {counts.errors} looks failed."
+    )
+    print(
+        f"Swept {swept.seen} orders at the exchange: {swept.sighted} were doubted here, {swept.late} came after they "
+        f"were settled as not placed, {swept.orphans} are new and unknown here."
+    )
+
+
+async def _reconcile_until_told(service: Service) -> int:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    async with _opened(service):
+        service.start_reconciling()
+        print("ordertrail reconcile started", flush=True)
+        await told.wait()
+    return DONE
+
+
+@contextlib.asynccontextmanager
+async def _opened(service: Service) -> AsyncIterator[None]:
+    await service.open()
+    try:
+        yield
+    finally:
+        service.begin_to_stop()
+        await service.close()
+
+
+def _with_database(act: Callable[[PostgresDoubts, Database], Awaitable[int]]) -> int:
+    settings = load_settings()
+    database = Database(
+        settings.database_url.get_secret_value(),
+        timeout_seconds=settings.database_timeout_seconds,
+        connections_max=1,
+    )
+
+    async def connect_and_act() -> int:
+        await database.open()
+        try:
+            return await act(PostgresDoubts(database), database)
+        finally:
+            await database.close()
+
+    return _run(connect_and_act())
+
+
+def _run(work: Any) -> int:
+    try:
+        code: int = asyncio.run(work)
+    except (DatabaseAnswered, DatabaseLost) as error:
+        return _say(f"The database could not be used: {error}", USAGE_OR_CONNECTION)
+    return code
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json_text.dumps(document))
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"ordertrail: {sentence}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,1 @@
+"""What runs: settings, clock, failpoints, telemetry."""

@@ -1,0 +1,92 @@
+"""Every metric, its unit and its meaning. Labels are few and bounded; never an order id.
+
+`/metrics` answers for all workers of a process group: where they are several, each writes to files of its own in
+`PROMETHEUS_MULTIPROC_DIR`, and whoever is asked adds them up.
+"""
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from ordertrail.runtime.telemetry import buffered
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+REQUESTS = Counter("ordertrail_requests", "Answers to POST /orders, by HTTP status.", ["status"])
+PLACEMENT_SECONDS = Histogram(
+    "ordertrail_placement_seconds", "From a valid order to its answer.", ["outcome"], buckets=_SECONDS
+)
+ANSWERS = Counter("ordertrail_exchange_answers", "The exchange's answers to sent orders.", ["answer"])
+EXCHANGE_SECONDS = Histogram(
+    "ordertrail_exchange_seconds", "How long the exchange took for one answer.", ["call"], buckets=_SECONDS
+)
+VERIFICATIONS = Counter("ordertrail_verifications", "Questions by order id, by result.", ["result"])
+COMMIT_ROWS = Histogram(
+    "ordertrail_commit_rows",
+    "Rows that shared one commit.",
+    ["lane"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+)
+COMMIT_SECONDS = Histogram("ordertrail_commit_seconds", "How long one commit took.", ["lane"], buckets=_SECONDS)
+COMMIT_QUEUE = Gauge(
+    "ordertrail_commit_queue_rows", "Rows that wait for a commit.", ["lane"], multiprocess_mode="livesum"
+)
+DATABASE_FAILURES = Counter(
+    "ordertrail_database_failures", "Statements that failed: answered with an error, or lost.", ["kind"]
+)
+SPOOLED = Counter("ordertrail_spooled", "Trails that went to the spool on disk.")
+REPLAYED = Counter("ordertrail_replayed", "Trails from the spool that the database has taken.")
+SPOOL_BYTES = Gauge("ordertrail_spool_bytes", "Bytes in the spool's folder.", multiprocess_mode="livemax")
+UNRECORDED = Counter("ordertrail_unrecorded", "Trails that could not be written at all.")
+CONNECTIONS_ENDED = Counter(
+    "ordertrail_connections_ended", "Connections that were ended by one of their limits.", ["limit"]
+)
+RECONCILED = Counter("ordertrail_reconciled", "Rows that reconciliation appended, by status.", ["status"])
+DOUBTS = Gauge("ordertrail_doubts", "Orders in doubt.", multiprocess_mode="livemax")
+DOUBTS_UNRESOLVED = Gauge(
+    "ordertrail_doubts_unresolved", "Orders in doubt that a person must look at.", multiprocess_mode="livemax"
+)
+DOUBTS_OLDEST_SECONDS = Gauge(
+    "ordertrail_doubts_oldest_seconds", "Age of the oldest order in doubt.", multiprocess_mode="livemax"
+)
+LATE_ARRIVALS = Counter(
+    "ordertrail_late_arrivals", "Orders found at the exchange after they were settled as not placed."
+)
+ORPHANS = Counter("ordertrail_orphans", "Orders found at the exchange that were never recorded here.")
+INVARIANTS_BROKEN = Counter(
+    "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
+)
+GATE_BREAKER = Gauge(
+    "ordertrail_gate_breaker",
+    "The breaker before the exchange, the worst of all processes: 0 closed, 1 half open, 2 held, 3 open.",
+    ["budget"],
+    multiprocess_mode="livemax",
+)
+GATE_STOPS = Counter(
+    "ordertrail_gate_stops", "Times a breaker opened, or held because the exchange throttled.", ["budget", "state"]
+)
+GATE_REFUSED = Counter("ordertrail_gate_refused", "Calls that the gate did not let through.", ["budget", "cause"])
+GATE_IN_FLIGHT = Gauge(
+    "ordertrail_gate_in_flight", "Calls under way to the exchange.", ["budget"], multiprocess_mode="livesum"
+)
+GATE_WAITING = Gauge("ordertrail_gate_waiting", "Calls that wait at the gate.", ["budget"], multiprocess_mode="livesum")
+GATE_HALTED = Gauge("ordertrail_gate_halted", "1 while the operator's halt stands.", multiprocess_mode="livemax")
+
+
+def render() -> tuple[bytes, str]:
+    """The exposition text of all workers, and its content type."""
+    buffered.flush()
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped in the library
+    return generate_latest(registry), CONTENT_TYPE_LATEST

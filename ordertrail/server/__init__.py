@@ -1,0 +1,1 @@
+"""The API as processes: how they are put together, serve, drain and are replaced."""

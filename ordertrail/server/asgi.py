@@ -1,0 +1,32 @@
+"""The web process: the application with real parts, from the environment's settings."""
+
+import gc
+
+from ordertrail.runtime.telemetry.processes import share_metrics
+
+# Before anything imports the metrics: the library decides on import how their values are kept.
+share_metrics()
+
+from ordertrail.api.app import create_app  # noqa: E402
+from ordertrail.runtime import failpoints  # noqa: E402
+from ordertrail.runtime.settings import load_settings  # noqa: E402
+from ordertrail.runtime.telemetry.logs import configure_logs  # noqa: E402
+from ordertrail.server.service import Service  # noqa: E402
+from ordertrail.venues.venue import Venue  # noqa: E402
+
+# An order's objects are freed by their reference counts; the collector would walk them in vain, every 700 objects.
+GC_THRESHOLDS = (20_000, 50, 100)
+
+
+def make_service(venue: Venue | None = None) -> Service:
+    """The service, with the settings as they are when the server starts; `venue`: instead of the one they name."""
+    settings = load_settings()
+    failpoints.arm_from(settings.failpoints)
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return Service(settings, venue=venue)
+
+
+app = create_app(make_service)

@@ -1,0 +1,259 @@
+"""Serving the API: uvicorn, on a socket that is bound before anything else starts, with limits and a drain of ours.
+
+What a drain promises: every request that was read is answered and every order that was begun has its rows, unless
+that takes longer than its bound; then the process says what is left and ends as if it had been killed, which
+reconciliation is made for.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from typing_extensions import override
+from uvicorn.lifespan.on import LifespanOn, LifespanSendMessage
+
+from ordertrail.runtime.errors import CannotStart
+from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.telemetry.logs import configure_logs, get_logger
+from ordertrail.server.connections import ConnectionLimits, Connections, LimitedHttpProtocol
+
+_log = get_logger()
+
+APPLICATION = "ordertrail.server.asgi:app"
+# Requests that are on their way when we are told to stop still get their answer; then idle connections are closed.
+QUIET_SECONDS = 0.5
+POLL_SECONDS = 0.02
+
+
+def serve(settings: Settings, *, host: str, port: int, workers: int, application: str = APPLICATION) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight. `port` 0: the kernel chooses."""
+    if workers > 1 and settings.exchange_url is None:
+        raise CannotStart(
+            "Several workers need one exchange that all of them can reach: start it with `ordertrail exchange` and "
+            "set ORDERTRAIL_EXCHANGE_URL, or use one worker."
+        )
+    configure_logs(level=settings.log_level, log_format=settings.log_format)
+    raise_open_files_limit()
+    listening = _bind(host, port)
+
+    def announce() -> None:
+        bound_host, bound_port = listening.getsockname()[:2]
+        shown_host = f"[{bound_host}]" if ":" in bound_host else bound_host
+        print(f"ordertrail api listening on http://{shown_host}:{bound_port}", flush=True)
+
+    if workers == 1:
+        Server(settings, on_ready=announce, application=application).run(sockets=[listening])
+        return 0
+    from ordertrail.server.workers import Workers  # noqa: PLC0415 - it builds on this module
+
+    return Workers(settings, listening, count=workers, on_ready=announce, application=application).run()
+
+
+def raise_open_files_limit() -> None:
+    """Take what this account may have: the usual 1,024 files are fewer than the connections we allow."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server: it says when it is ready, ends what takes too long, and drains."""
+
+    server_state: Connections
+
+    def __init__(self, settings: Settings, *, on_ready: Callable[[], None], application: str = APPLICATION) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                loop="uvloop",
+                http=LimitedHttpProtocol,
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                backlog=settings.connections_backlog,
+            )
+        )
+        self.server_state = Connections(ConnectionLimits.of(settings))
+        self._settings = settings
+        self._on_ready = on_ready
+        self._signals: set[int] = set()
+        self._is_hurried = False
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @override
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.load()
+        self.config.lifespan_class = _Lifespan
+        await super().serve(sockets)
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            failure = self.lifespan.failure if isinstance(self.lifespan, _Lifespan) else None
+            if failure is None or isinstance(failure, CannotStart):
+                raise CannotStart(str(failure or "The server cannot listen.")) from failure
+            _log.error("the service cannot start", exc_info=failure)
+            raise CannotStart(f"The service cannot start: {type(failure).__name__}: {failure}") from failure
+        self._sweeping = asyncio.create_task(self._sweep())
+        self._on_ready()
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.server_state.limits.sweep_seconds)
+            self.server_state.sweep(loop.time())
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Ctrl-C reaches every process of the terminal, and the parent of workers then sends its own signal: only
+        # the same signal a second time means that somebody is in a hurry.
+        self._is_hurried = self._is_hurried or sig in self._signals
+        self._signals.add(sig)
+        self.should_exit = True
+
+    def stop(self) -> None:
+        """Begin to drain."""
+        self.should_exit = True
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        notice, bound = self._settings.drain_notice_seconds, self._settings.drain_bound_seconds
+        async with _last_resort(self._is_in_a_hurry, notice + bound, self._give_up):
+            self.lifespan.state["begin_to_stop"]()
+            await self._wait(notice, until=self._is_in_a_hurry)
+            for server in self.servers:
+                server.close()
+            for listening in sockets or []:
+                listening.close()
+            self.server_state.is_draining = True
+            for connection in self.server_state.all():
+                connection.shutdown()
+            await self._wait(QUIET_SECONDS, until=self._is_quiet)
+            for connection in self.server_state.all():
+                connection.stop()
+            await self._wait(bound, until=self._is_quiet)
+            await self.lifespan.shutdown()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait({self._sweeping})
+        if self.lifespan.should_exit:
+            raise SystemExit(1)
+
+    def _is_in_a_hurry(self) -> bool:
+        return self._is_hurried
+
+    def _is_quiet(self) -> bool:
+        return not self.server_state.connections and not self.server_state.tasks
+
+    async def _wait(self, seconds: float, *, until: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while not until() and loop.time() < deadline:  # noqa: ASYNC110 - neither signals nor uvicorn's sets tell
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _give_up(self) -> None:
+        """End at once, as a kill would: cancelling what is under way could only make us believe something wrong."""
+        orders: list[str] = self.lifespan.state["in_flight"]()
+        _log.error(
+            "the drain was cut short",
+            orders_in_flight=len(orders),
+            order_ids=orders[:100],
+            connections=len(self.server_state.connections),
+            is_hurried=self._is_hurried,
+        )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+@contextlib.asynccontextmanager
+async def _last_resort(
+    is_hurried: Callable[[], bool], bound_seconds: float, give_up: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Call `give_up` if the block takes longer than the bound, or somebody is in a hurry."""
+
+    async def watch() -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + bound_seconds
+        while not is_hurried() and loop.time() < deadline:  # noqa: ASYNC110 - a signal sets no event of asyncio's
+            await asyncio.sleep(POLL_SECONDS)
+        give_up()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+
+
+class _Lifespan(LifespanOn):
+    """uvicorn's, which would log a traceback for a sentence that is meant for a person."""
+
+    failure: BaseException | None = None
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.logger = logging.getLogger("ordertrail.lifespan")
+        self.logger.setLevel(logging.CRITICAL)
+
+    @override
+    async def main(self) -> None:
+        scope: Any = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        try:
+            await self.config.loaded_app(scope, self.receive, self.send)
+        except BaseException as error:  # noqa: BLE001 - `Server.startup` raises it again in its own words
+            self.failure = error
+            self.error_occurred = True
+            if self.startup_event.is_set() and not self.startup_failed:
+                _log.error("the service could not be closed", exc_info=error)
+                self.should_exit = True
+        finally:
+            self.startup_event.set()
+            self.shutdown_event.set()
+
+    @override
+    async def send(self, message: LifespanSendMessage) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            self.startup_failed = True
+            self.startup_event.set()
+        else:
+            await super().send(message)
+
+
+@contextlib.contextmanager
+def sentences_for_failures() -> Iterator[None]:
+    """For a process whose parent cannot catch what it raises: its sentence is printed and the exit code is 2."""
+    try:
+        yield
+    except (CannotStart, OSError) as error:
+        print(f"ordertrail: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port or ORDERTRAIL_PORT."
+        ) from error
+    return listening

@@ -1,0 +1,201 @@
+"""The composition root: settings → the parts of a process, real by default, others by argument."""
+
+import asyncio
+import os
+import random
+import socket
+
+from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.settling import Rules
+from ordertrail.placement.place_order import Placing
+from ordertrail.reconciliation.reconciler import Reconciler
+from ordertrail.reconciliation.schedule import Schedule
+from ordertrail.reconciliation.sweep import Sweep
+from ordertrail.runtime.clock import Clock, SystemClock
+from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.telemetry import buffered, metrics
+from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.group_commit import Limits
+from ordertrail.storage.journal import Journal
+from ordertrail.storage.order_rows import Rows
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.halt_switch import is_halted
+from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.reads import OrderReads
+from ordertrail.storage.postgres.watch import DatabaseWatch
+from ordertrail.storage.spool import Spool
+from ordertrail.venues.gate.gate import Gate
+from ordertrail.venues.gate.limits import GateLimits, LaneLimits
+from ordertrail.venues.gate.report import GateReport, publish
+from ordertrail.venues.gate.rules import BreakerRules, GateRules
+from ordertrail.venues.gateway import Sender
+from ordertrail.venues.registry import make_venue
+from ordertrail.venues.venue import Venue
+
+_log = get_logger()
+
+WATCH_INTERVAL_SECONDS = 1
+
+
+def windows_of(settings: Settings) -> Windows:
+    """An order's deadlines."""
+    return Windows(
+        send_seconds=settings.send_window_seconds,
+        accept_seconds=settings.send_window_seconds + settings.exchange_timeout_seconds,
+        review_seconds=settings.review_seconds,
+        retry_seconds=settings.retry_window_seconds,
+    )
+
+
+def gate_limits_of(settings: Settings) -> GateLimits:
+    """This process's share of what the installation may do to its exchange."""
+    return GateLimits(
+        placing=LaneLimits(settings.place_in_flight_max, settings.place_per_second),
+        cancelling=LaneLimits(settings.cancel_in_flight_max, settings.cancel_per_second),
+        asking=LaneLimits(settings.ask_in_flight_max, settings.ask_per_second),
+    ).for_share(processes=settings.gate_processes or settings.workers)
+
+
+class Service:
+    """Everything that a process needs to place orders; `open` and `close` in its event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        venue: Venue | None = None,
+        rows: Rows | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.windows = windows_of(settings)
+        url = settings.database_url.get_secret_value()
+        self.database = Database(
+            url,
+            timeout_seconds=settings.database_timeout_seconds,
+            connections_max=settings.database_connections_max,
+        )
+        self.watch = DatabaseWatch(self.database, url)
+        self.reads = OrderReads(self.database, list_timeout_seconds=0.75 * settings.database_timeout_seconds)
+        self.venue = venue or make_venue(
+            settings.exchange_url,
+            data_dir=settings.data_dir,
+            clock=self.clock,
+            connections_max=settings.exchange_connections_max,
+        )
+        self.spool = Spool(settings.data_dir / "spool", bytes_max=settings.spool_bytes_max)
+        self.rows = rows or PostgresRows(self.database, self.windows)
+        self.journal = Journal(
+            self.rows,
+            self.spool,
+            self.clock,
+            Limits(
+                rows_max=settings.commit_rows_max,
+                queue_max=settings.commit_queue_max,
+                timeout_seconds=settings.database_timeout_seconds,
+            ),
+        )
+        self.gate = Gate(
+            gate_limits_of(settings),
+            GateRules(placing=BreakerRules(throttles_to_hold=3)),
+            clock=self.clock,
+            chance=random.random,
+            metrics=GateReport(venue=self.venue.name),
+        )
+        self.sender = Sender(self.venue, self.gate, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
+        self.placing = Placing(self.journal, self.sender, self.clock, self.windows)
+        self.doubts = PostgresDoubts(self.database)
+        self.schedule = self._schedule()
+        self._reconciling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    def _schedule(self) -> Schedule:
+        settings = self.settings
+        reconciler = Reconciler(
+            self.doubts,
+            self.journal,
+            self.sender,
+            self.clock,
+            Rules(
+                answer_seconds=settings.exchange_timeout_seconds,
+                clock_margin_seconds=settings.clock_margin_seconds,
+            ),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            send_seconds=settings.send_window_seconds,
+        )
+        sweep = Sweep(self.doubts, self.sender, venue=self.venue.name, rest_seconds=settings.sweep_interval_seconds)
+        return Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
+
+    async def open(self) -> None:
+        """Start; neither an absent database nor an absent exchange stops it."""
+        await self.venue.open()
+        await self.database.open()
+        await self.spool.open()
+        await self.watch.run_once()
+        self._watching = asyncio.create_task(self._watch())
+        if self.settings.reconcile_in_api:
+            self.start_reconciling()
+
+    def start_reconciling(self) -> None:
+        """Reconcile on the schedule, until `close`."""
+        self._reconciling = asyncio.create_task(self.schedule.run())
+
+    async def close(self) -> None:
+        """Stop, once nothing is being placed any more."""
+        for task in (self._reconciling, self._watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        await self.journal.close()
+        await self.spool.close()
+        await self.venue.close()
+        await self.database.close()
+
+    def turn_away(self, orders_in_flight: int) -> str | None:
+        """Why a new order is turned away before its first step, as a problem type; None: it is taken."""
+        if self.journal.is_full or orders_in_flight >= self.settings.orders_in_flight_max:
+            return "overloaded"
+        if not self.spool.has_room(orders_in_flight=orders_in_flight):
+            return "spool-full"
+        return "halted" if self.gate.is_halted else None
+
+    def problems(self) -> list[str]:
+        """Why orders cannot be taken now, in sentences."""
+        stopping = "This process is stopping." if self._is_stopping else None
+        return [problem for problem in (stopping, self.watch.problem, self.spool.problem) if problem is not None]
+
+    def begin_to_stop(self) -> None:
+        """Say that no more requests should come; those that come are served until `close`."""
+        self._is_stopping = True
+
+    async def _watch(self) -> None:
+        """Keep an eye on the database, the spool and the operator's switch."""
+        while True:
+            await self.clock.sleep(WATCH_INTERVAL_SECONDS)
+            try:
+                await self.watch_once()
+            except (DatabaseAnswered, DatabaseLost) as error:
+                _log.warning("the watch could not use the database", error=str(error))
+            except Exception:  # noqa: BLE001 - counted, and the next look tries again
+                metrics.INVARIANTS_BROKEN.labels("watch_raised").inc()
+                _log.exception("the watch failed")
+
+    async def watch_once(self) -> None:
+        """One look: metrics handed over, the database tried, the switch read, the spool replayed."""
+        buffered.flush()
+        publish(self.gate.state())
+        self.journal.publish()
+        await self.watch.run_once()
+        await asyncio.to_thread(self.spool.probe)
+        if self.watch.problem is not None:
+            return
+        if await is_halted(self.database):
+            self.gate.halt()
+        else:
+            self.gate.resume()
+        if self.spool.has_trails:
+            await self.journal.replay()

@@ -1,0 +1,186 @@
+"""The operations on orders in doubt, each one transaction, below reconciliation; PostgreSQL implements them.
+
+An order in doubt has one row on which claims, cancels and settling serialise. Taking it raises its fence; whoever
+holds an older fence changes nothing any more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ordertrail.domain.order_in_doubt import Doubt, SendAnswer
+from ordertrail.domain.trail import OrderStatus, TrailRow
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An order in doubt, taken for a while; `tries` counts the looks before this one."""
+
+    order_id: str
+    fence: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Rows that no order of ours has; `why` is for a person."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look came to: rows to append, whether the order is settled, else when to look again."""
+
+    taken: Taken
+    rows: tuple[TrailRow, ...]
+    is_settled: bool
+    next_seconds: float
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSend:
+    """A send that its holder wants to make; it must start before `send_by_max`, where there is one."""
+
+    taken: Taken
+    send_by_max: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredSend:
+    """What came of a claimed send."""
+
+    order_id: str
+    number: int
+    answer: SendAnswer
+    reason: str | None
+    exchange_order_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedSend:
+    """A send that nobody else may make; `send_by` and `accept_by` by the database's clock."""
+
+    number: int
+    send_by: datetime
+    accept_by: datetime
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtView:
+    """An order in doubt, for a person."""
+
+    order_id: str
+    since: datetime
+    age_seconds: float
+    tries: int
+    last_seen: str | None
+    next_at: datetime
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtCounts:
+    """How many orders are in doubt, and for how long the oldest has been."""
+
+    count: int
+    unresolved: int
+    oldest_seconds: float
+
+
+class DoubtRows(Protocol):
+    """What reconciliation needs of a database."""
+
+    async def take_in(self, *, batches_max: int) -> int:
+        """Look at batches that are due, and make doubts of their orders that are not settled; returns batches."""
+        ...
+
+    async def take(self, *, doubts_max: int, lease_seconds: float) -> list[Taken]:
+        """Take orders in doubt that are due and that nobody holds."""
+        ...
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt | Unreadable]:
+        """The orders with their rows and sends."""
+        ...
+
+    async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
+        """Carry out the verdicts whose fence is still the newest; returns for each whether it was."""
+        ...
+
+    async def claim_sends(
+        self, wanted: Sequence[WantedSend], *, claimed_by: str, send_seconds: float, answer_seconds: float
+    ) -> list[ClaimedSend | None]:
+        """Commit the claims to send once more.
+
+        None where another holds the order, or it is canceled, halted, final, too late, or claimed by us already.
+        """
+        ...
+
+    async def record_answers(self, answers: Sequence[AnsweredSend]) -> list[None]:
+        """Record what came of claimed sends."""
+        ...
+
+    async def wake(self, *, doubts_max: int) -> int:
+        """Make so many waiting doubts due now, as if never looked at: the venue answers again."""
+        ...
+
+    async def reopen(self, order_ids: Sequence[str]) -> int:
+        """Make doubts of these orders, settled or not, due now."""
+        ...
+
+    async def request_cancel(self, order_id: str) -> bool:
+        """Commit the wish to cancel and forbid further sends; False: there is no such order."""
+        ...
+
+    async def resolve(self, order_id: str, status: OrderStatus, reason: str) -> bool:
+        """Settle an unresolved order by an operator's word; False: it is not unresolved."""
+        ...
+
+    async def note_epoch(self, venue: str, epoch: str) -> datetime | None:
+        """Keep that the venue is in this epoch; since when, if another was known before it."""
+        ...
+
+    async def counts(self) -> DoubtCounts:
+        """Orders in doubt now."""
+        ...
+
+    async def oldest(self, *, limit: int) -> list[DoubtView]:
+        """Orders in doubt, oldest first."""
+        ...
+
+
+class SweepRows(Protocol):
+    """What the reverse sweep needs of a database."""
+
+    async def take_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
+        """Take the turn: the epoch and the position up to which executions were compared, ("", 0) at first.
+
+        None: another has the turn, or has just had it.
+        """
+        ...
+
+    async def move_sweep(self, venue: str, epoch: str, seq: int) -> None:
+        """Move the position forward, or to another epoch."""
+        ...
+
+    async def end_sweep(self, venue: str, *, rest_seconds: float) -> None:
+        """Give the turn to whoever comes after `rest_seconds`."""
+        ...
+
+    async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:
+        """The statuses of those orders that have a trail."""
+        ...
+
+    async def keep_sightings(self, sightings: Mapping[str, str]) -> list[str]:
+        """Keep that the exchange has shown these orders (id: exchange order id); returns those not kept before.
+
+        They become doubts that are due now, unless the request that brought them may still be placing them.
+        """
+        ...
+
+    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, str]) -> list[str]:
+        """Keep orders (client order id: exchange order id) that have none; returns those not kept before."""
+        ...

@@ -1,0 +1,94 @@
+"""The operations on the rows of orders, each one transaction; PostgreSQL implements them, a simulation may too.
+
+Every insert is harmless twice: repeated after a lost answer it changes nothing and returns the same result.
+Errors are `DatabaseAnswered` (nothing of the call remains) and `DatabaseLost` (it may have happened).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ordertrail.domain.order import Order
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import OrderStatus, TrailRow
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """INITIATED is committed; `created_at` is its own time (aware, UTC)."""
+
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTaken:
+    """The caller's key belongs to this order already; nothing was written."""
+
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """INITIATED and the row that says it was never sent are both there."""
+
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SentLater:
+    """INITIATED was there all the time, and reconciliation has sent the order since: its rows tell what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A row to append to an order that has its INITIATED row."""
+
+    order_id: str
+    status: OrderStatus
+    reason: str | None = None
+    exchange_order_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledTrail:
+    """A trail that the database could not take when it happened; `order.place_by` is only the caller's own."""
+
+    order: Order
+    rows: tuple[TrailRow, ...]
+
+
+class Rows(Protocol):
+    """What the journal needs of a database."""
+
+    async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        """Claim the callers' keys and append INITIATED, for each order whose key is free."""
+        ...
+
+    async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
+        """Append one row to each order; False where the order has no INITIATED row to append to."""
+        ...
+
+    async def insert_both(
+        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
+        """INITIATED for `orders` and plain COMPLETED for others, in one commit."""
+        ...
+
+    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
+        """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays.
+
+        Nobody sends such an order from then on; where somebody may have, the second row is left out.
+        """
+        ...
+
+    async def replay(self, trails: Sequence[SpooledTrail]) -> None:
+        """Append what a spool kept; what is there already stays, and a key that another order has stays its own.
+
+        `not_sent:not_recorded` is left out where reconciliation has sent the order since.
+        """
+        ...
+
+    async def read(self, order_id: str) -> StoredOrder | None:
+        """One order with its trail."""
+        ...

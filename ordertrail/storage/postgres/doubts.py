@@ -1,0 +1,183 @@
+"""The operations on orders in doubt and of the reverse sweep, in SQL."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from ordertrail.domain.order_in_doubt import Doubt, Send, SendAnswer, first_send
+from ordertrail.domain.trail import OrderStatus
+from ordertrail.storage.doubt_rows import (
+    AnsweredSend,
+    ClaimedSend,
+    DoubtCounts,
+    DoubtView,
+    Taken,
+    Unreadable,
+    Verdict,
+    WantedSend,
+)
+from ordertrail.storage.postgres import doubt_statements as statements
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.orders import stored_order
+
+
+class PostgresDoubts:
+    """`DoubtRows` and `SweepRows` of `ordertrail.storage.doubt_rows`, on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take_in(self, *, batches_max: int) -> int:
+        records = await self._database.fetch(statements.TAKE_IN, batches_max)
+        return int(records[0]["batches"])
+
+    async def take(self, *, doubts_max: int, lease_seconds: float) -> list[Taken]:
+        records = await self._database.fetch(statements.TAKE, doubts_max, lease_seconds)
+        return [Taken(r["order_id"], r["fence"], r["tries"]) for r in records]
+
+    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt | Unreadable]:
+        records = await self._database.fetch(statements.LOAD, list(order_ids))
+        return {
+            order_id: _doubt_of(list(rows)) for order_id, rows in groupby(records, key=lambda record: str(record["id"]))
+        }
+
+    async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
+        newest = _newest(verdict.taken for verdict in verdicts)
+        current = [verdict for verdict in verdicts if verdict.taken == newest[verdict.taken.order_id]]
+        rows = [(verdict.taken.order_id, row) for verdict in current for row in verdict.rows]
+        records = await self._database.fetch(
+            statements.CONCLUDE,
+            [verdict.taken.order_id for verdict in current],
+            [verdict.taken.fence for verdict in current],
+            [verdict.is_settled for verdict in current],
+            [verdict.next_seconds for verdict in current],
+            [verdict.seen for verdict in current],
+            [order_id for order_id, _ in rows],
+            [row.status for _, row in rows],
+            [row.reason for _, row in rows],
+            [row.exchange_order_id for _, row in rows],
+        )
+        concluded = {record["order_id"] for record in records}
+        return [
+            verdict.taken.order_id in concluded and verdict.taken == newest[verdict.taken.order_id]
+            for verdict in verdicts
+        ]
+
+    async def claim_sends(
+        self, wanted: Sequence[WantedSend], *, claimed_by: str, send_seconds: float, answer_seconds: float
+    ) -> list[ClaimedSend | None]:
+        newest = _newest(each.taken for each in wanted)
+        current = [each for each in wanted if each.taken == newest[each.taken.order_id]]
+        records = await self._database.fetch(
+            statements.CLAIM_SENDS,
+            [each.taken.order_id for each in current],
+            [each.taken.fence for each in current],
+            [each.send_by_max for each in current],
+            claimed_by,
+            send_seconds,
+            answer_seconds,
+        )
+        claimed = {
+            r["order_id"]: ClaimedSend(r["number"], r["send_by"], r["accept_by"], r["seconds_left"]) for r in records
+        }
+        return [
+            claimed.get(each.taken.order_id) if each.taken == newest[each.taken.order_id] else None for each in wanted
+        ]
+
+    async def record_answers(self, answers: Sequence[AnsweredSend]) -> list[None]:
+        await self._database.fetch(
+            statements.RECORD_ANSWERS,
+            [each.order_id for each in answers],
+            [each.number for each in answers],
+            [each.answer for each in answers],
+            [each.reason for each in answers],
+            [each.exchange_order_id for each in answers],
+        )
+        return [None] * len(answers)
+
+    async def wake(self, *, doubts_max: int) -> int:
+        return len(await self._database.fetch(statements.WAKE, doubts_max))
+
+    async def reopen(self, order_ids: Sequence[str]) -> int:
+        return len(await self._database.fetch(statements.REOPEN, list(dict.fromkeys(order_ids))))
+
+    async def request_cancel(self, order_id: str) -> bool:
+        return bool(await self._database.fetch(statements.REQUEST_CANCEL, order_id))
+
+    async def resolve(self, order_id: str, status: OrderStatus, reason: str) -> bool:
+        return bool(await self._database.fetch(statements.RESOLVE, order_id, status, reason))
+
+    async def counts(self) -> DoubtCounts:
+        record = (await self._database.fetch(statements.COUNTS))[0]
+        return DoubtCounts(record["count"], record["unresolved"], record["oldest_seconds"])
+
+    async def oldest(self, *, limit: int) -> list[DoubtView]:
+        records = await self._database.fetch(statements.OLDEST, limit)
+        return [DoubtView(**dict(record)) for record in records]
+
+    async def take_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
+        records = await self._database.fetch(statements.TAKE_SWEEP, venue, lease_seconds)
+        return (records[0]["epoch"], records[0]["seq"]) if records else None
+
+    async def move_sweep(self, venue: str, epoch: str, seq: int) -> None:
+        await self._database.fetch(statements.MOVE_SWEEP, venue, epoch, seq)
+
+    async def end_sweep(self, venue: str, *, rest_seconds: float) -> None:
+        await self._database.fetch(statements.END_SWEEP, venue, rest_seconds)
+
+    async def note_epoch(self, venue: str, epoch: str) -> datetime | None:
+        records = await self._database.fetch(statements.NOTE_EPOCH, venue, epoch)
+        return records[0]["begun_at"] if records else None
+
+    async def keep_sightings(self, sightings: Mapping[str, str]) -> list[str]:
+        records = await self._database.fetch(
+            statements.KEEP_SIGHTINGS, list(sightings.keys()), list(sightings.values())
+        )
+        return [record["order_id"] for record in records]
+
+    async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:
+        records = await self._database.fetch(statements.STATUSES_OF, list(order_ids))
+        return {r["id"]: frozenset(OrderStatus(status) for status in r["statuses"]) for r in records}
+
+    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, str]) -> list[str]:
+        records = await self._database.fetch(
+            statements.KEEP_ORPHANS, venue, epoch, list(orphans.keys()), list(orphans.values())
+        )
+        return [record["client_order_id"] for record in records]
+
+
+def _newest(taken: Iterable[Taken]) -> dict[str, Taken]:
+    """By order, whoever holds it by the newest fence: a process that was stopped for long may come with two."""
+    return {each.order_id: each for each in sorted(taken, key=lambda each: each.fence)}
+
+
+def _doubt_of(records: Sequence[Any]) -> Doubt | Unreadable:
+    """An order in doubt from its rows, or why they cannot be read: one such order must not stop the others."""
+    try:
+        return doubt_of(records)
+    except (ValueError, AssertionError, LookupError, StopIteration) as error:
+        return Unreadable(f"{type(error).__name__}: {error}")
+
+
+def doubt_of(records: Sequence[Any]) -> Doubt:
+    """An order in doubt from its rows."""
+    stored = stored_order(records)
+    assert stored is not None
+    first = next(record for record in records if record["status"] == "INITIATED")
+    # An order whose INITIATED has no deadline was written by somebody else; its own time is the best there is.
+    send_by = first["send_by"] or stored.created_at
+    sends = [first_send(stored.rows, send_by=send_by, accept_by=first["accept_by"])]
+    sends += [
+        Send(claim_send_by, accept_by, None if answer is None else SendAnswer(answer), reason or "", exchange_order_id)
+        for claim_send_by, accept_by, answer, reason, exchange_order_id in first["attempts"] or ()
+    ]
+    return Doubt(
+        order=stored.order,
+        created_at=stored.created_at,
+        rows=stored.rows,
+        sends=tuple(sends),
+        now=stored.read_at,
+        is_cancel_wanted=first["is_cancel_wanted"],
+        sighted_as=first["sighted_as"],
+    )

@@ -1,0 +1,232 @@
+"""The operations on the rows of orders, in SQL: one statement, one commit, many orders.
+
+Rows and keys are inserted in sorted order, so that two processes that share some of them wait for each other
+instead of deadlocking.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.order_rows import KeyTaken, Recorded, SentLater, SpooledTrail, StepRow, Unsent
+from ordertrail.storage.postgres import order_statements
+from ordertrail.storage.postgres.database import Database
+
+
+class PostgresRows:
+    """`ordertrail.storage.order_rows.Rows` on PostgreSQL."""
+
+    def __init__(self, database: Database, windows: Windows) -> None:
+        self._database = database
+        self._windows = windows
+
+    async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        variant, arguments = self._initiated(orders)
+        records = await self._database.fetch(order_statements.INSERT_INITIATED[variant], *arguments)
+        if len(records) == len(orders):
+            recorded: Recorded | KeyTaken = Recorded(records[0]["at"])
+            return [recorded] * len(orders)
+        fresh = {record["id"]: Recorded(record["at"]) for record in records}
+        return await self._with_what_was_there(orders, fresh)
+
+    async def insert_both(
+        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
+        variant, arguments = self._initiated(orders)
+        [record] = await self._database.fetch(
+            order_statements.INSERT_BOTH[variant],
+            *arguments,
+            [row.order_id for row in completed],
+            [row.exchange_order_id for row in completed],
+        )
+        recorded: list[Recorded | KeyTaken] = [Recorded(record["at"])] * len(orders)
+        if record["initiated"] < len(orders):
+            recorded = await self._with_what_was_there(orders, {})
+        are_there = [True] * len(completed)
+        if record["completed"] < len(completed):
+            are_there = await self._are_there(completed)
+        return recorded, are_there
+
+    def _initiated(self, orders: Sequence[Order]) -> tuple[tuple[bool, bool], list[Any]]:
+        """Which of the statements, and its arguments."""
+        windows = self._windows
+        arguments: list[Any] = [
+            windows.send_seconds,
+            windows.accept_seconds,
+            windows.review_seconds,
+            windows.retry_seconds or None,
+            [order.id for order in orders],
+            [order.type for order in orders],
+            [order.side for order in orders],
+            [order.instrument for order in orders],
+            [None if order.limit_price is None else float(order.limit_price) for order in orders],
+            [order.quantity for order in orders],
+        ]
+        keys = [order.client_order_id for order in orders]
+        has_keys = any(keys)
+        if has_keys:
+            arguments.append(keys)
+        place_by = [order.place_by for order in orders]
+        has_place_by = any(place_by)
+        if has_place_by:
+            arguments.append(place_by)
+        return (has_keys, has_place_by), arguments
+
+    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
+        ids = [order.id for order in orders]
+        await self._database.fetch_in_order(
+            (order_statements.HOLD, [list(dict.fromkeys(ids))]),
+            (order_statements.INSERT_UNSENT, [*_columns(orders, self._windows), NOT_RECORDED]),
+        )
+        there = await self._with_what_was_there(orders, {})
+        status = OrderStatus.DATABASE_PERSISTENCE_FAILED
+        records = await self._fetch_after_insert(order_statements.STEPS_THERE, ids, [status] * len(ids))
+        unsent = {record["id"] for record in records}
+        return [
+            result if isinstance(result, KeyTaken) else Unsent(result.created_at) if order.id in unsent else SentLater()
+            for order, result in zip(orders, there, strict=True)
+        ]
+
+    async def _with_what_was_there(
+        self, orders: Sequence[Order], fresh: dict[str, Recorded]
+    ) -> list[Recorded | KeyTaken]:
+        """Results for orders of which some were not inserted just now: repeated by us, or their key was taken."""
+        missing = [order for order in orders if order.id not in fresh]
+        keys = [order.client_order_id for order in missing if order.client_order_id is not None]
+        owners: dict[str, str] = {}
+        if keys:
+            records = await self._fetch_after_insert(order_statements.KEY_OWNERS, keys)
+            owners = {record["client_order_id"]: record["order_id"] for record in records}
+        ours = [order.id for order in missing]
+        records = await self._fetch_after_insert(order_statements.INITIATED_TIMES, ours)
+        times = {record["id"]: Recorded(_utc(record["created_at"])) for record in records}
+        results: list[Recorded | KeyTaken] = []
+        for order in orders:
+            owner = owners.get(order.client_order_id) if order.client_order_id is not None else None
+            if order.id in fresh:
+                results.append(fresh[order.id])
+            elif owner is not None and owner != order.id:
+                results.append(KeyTaken(owner))
+            else:
+                results.append(times[order.id])
+        return results
+
+    async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
+        ids = [row.order_id for row in rows]
+        if all(row.status is OrderStatus.COMPLETED and row.reason is None for row in rows):
+            records = await self._database.fetch(
+                order_statements.INSERT_COMPLETED, ids, [row.exchange_order_id for row in rows]
+            )
+        else:
+            records = await self._database.fetch(
+                order_statements.INSERT_STEPS,
+                ids,
+                [row.status for row in rows],
+                [row.reason for row in rows],
+                [row.exchange_order_id for row in rows],
+            )
+        if len(records) == len(rows):
+            return [True] * len(rows)
+        return await self._are_there(rows)
+
+    async def _are_there(self, rows: Sequence[StepRow]) -> list[bool]:
+        """Results for rows of which some were not inserted just now: they were before, or there is no INITIATED."""
+        records = await self._fetch_after_insert(
+            order_statements.STEPS_THERE, [row.order_id for row in rows], [row.status for row in rows]
+        )
+        there = {(record["id"], record["status"]) for record in records}
+        return [(row.order_id, row.status.value) in there for row in rows]
+
+    async def _fetch_after_insert(self, sql: str, *arguments: object) -> list[Any]:
+        """Read what an insert has left; that this fails does not say that the insert did."""
+        try:
+            return await self._database.fetch(sql, *arguments)
+        except (DatabaseAnswered, DatabaseLost) as error:
+            raise DatabaseLost(str(error), may_have_happened=True) from error
+
+    async def replay(self, trails: Sequence[SpooledTrail]) -> None:
+        rows = [(trail.order, row) for trail in trails for row in trail.rows]
+        replay = [
+            *_columns([order for order, _ in rows], self._windows)[:-1],
+            [row.status for _, row in rows],
+            [row.reason for _, row in rows],
+            [row.exchange_order_id for _, row in rows],
+            NOT_RECORDED,
+        ]
+        ids = list(dict.fromkeys(trail.order.id for trail in trails))
+        await self._database.fetch_in_order((order_statements.HOLD, [ids]), (order_statements.REPLAY, replay))
+
+    async def read(self, order_id: str) -> StoredOrder | None:
+        records = await self._database.fetch(order_statements.READ_ORDER, order_id)
+        return stored_order(records)
+
+
+def _columns(orders: Sequence[Order], windows: Windows) -> tuple[list[Any], ...]:
+    """An order's columns as arrays, one element an order."""
+    return (
+        [order.id for order in orders],
+        [order.type for order in orders],
+        [order.side for order in orders],
+        [order.instrument for order in orders],
+        [None if order.limit_price is None else float(order.limit_price) for order in orders],
+        [order.quantity for order in orders],
+        [order.client_order_id for order in orders],
+        [order.place_by for order in orders],
+        [windows.retry_seconds_of(order) for order in orders],
+    )
+
+
+def stored_order(records: Sequence[Any]) -> StoredOrder | None:
+    """An order from its rows, oldest first; None where there is none.
+
+    The row to read the order itself from is INITIATED; every row carries the same fields, so any will do where a
+    trail lacks it. Claims and cancels come along where the statement asked for them; reconciliation, which decides
+    by the claims themselves, does not.
+    """
+    if not records:
+        return None
+    first = next((r for r in records if r["status"] == OrderStatus.INITIATED), records[0])
+    price = first["limit_price"]
+    return StoredOrder(
+        order=Order(
+            id=first["id"],
+            type=OrderType(first["type"]),
+            side=Side(first["side"]),
+            instrument=first["instrument"],
+            limit_price=None if price is None else price_from_column(price),
+            quantity=first["quantity"],
+            client_order_id=first["client_order_id"],
+            place_by=first["place_by"],
+        ),
+        created_at=_utc(first["created_at"]),
+        send_by=first["send_by"],
+        rows=tuple(trail_row(record) for record in records),
+        read_at=first["read_at"],
+        has_open_claim=bool(first.get("has_open_claim")),
+        is_forbidden=bool(first.get("is_forbidden")),
+    )
+
+
+def trail_row(record: Any) -> TrailRow:
+    """One row of the trail."""
+    return TrailRow(
+        status=OrderStatus(record["status"]),
+        reason=record["reason"],
+        exchange_order_id=record["exchange_order_id"],
+        created_at=_utc(record["created_at"]),
+    )
+
+
+def price_from_column(price: float) -> Decimal:
+    """The decimal that went into the column: exact within the bounds that `price_problem` keeps."""
+    return Decimal(repr(price))
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)

@@ -1,0 +1,118 @@
+"""Orders as their readers ask for them: one by its id, many by filters, newest first. It never writes."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+import asyncpg
+
+from ordertrail.domain.errors import OrdertrailError
+from ordertrail.domain.order import Side
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.storage.postgres import order_statements
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.orders import stored_order
+from ordertrail.storage.postgres.read_statements import HAS_KEY, list_orders
+
+# Below the default DATABASE_TIMEOUT_SECONDS, so that the server says that it took too long before we stop listening:
+# only its word tells a slow question from a database that is away.
+LIST_TIMEOUT_SECONDS = 1.5
+
+
+class TooSlow(OrdertrailError):
+    """The database gave up: too many orders had to be looked at for those that the filters leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """Which orders: all that is not None must hold. `status` and `outcome` are the folds, not what some row says.
+
+    `created_after` and `created_before` (both aware) are on INITIATED, and neither includes its own moment.
+    """
+
+    status: OrderStatus | None = None
+    outcome: Outcome | None = None
+    instrument: str | None = None
+    side: Side | None = None
+    client_order_id: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class OrderReads:
+    """The reads of orders; each sees one moment of the database. Errors are `DatabaseAnswered` and `DatabaseLost`."""
+
+    def __init__(self, database: Database, *, list_timeout_seconds: float = LIST_TIMEOUT_SECONDS) -> None:
+        self._database = database
+        self._list_timeout_ms = max(1, int(list_timeout_seconds * 1000))
+
+    async def one(self, order_id: str) -> StoredOrder | None:
+        """One order with its trail; None where there is none, whatever the text is."""
+        if not is_storable(order_id):
+            return None
+        return stored_order(await self._database.fetch(order_statements.READ_ORDER, order_id))
+
+    async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> list[StoredOrder]:
+        """Up to `limit` orders with an id less than `before_id`, by falling id. Raises TooSlow.
+
+        Our ids begin with the time, so falling ids are newest first.
+        """
+        statement, arguments = list_statement(wanted, limit=limit, before_id=before_id)
+        records: list[asyncpg.Record] | None = None
+        async with self._database.connection() as connection:
+            try:
+                async with connection.transaction(readonly=True):
+                    await connection.execute(f"SET LOCAL statement_timeout = {self._list_timeout_ms}")
+                    records = await connection.fetch(statement, *arguments)
+            except asyncpg.QueryCanceledError:
+                # Caught in here, where the connection is known to be whole: it has answered, and is kept.
+                records = None
+        if records is None:
+            raise TooSlow(f"no answer within {self._list_timeout_ms} ms")
+        orders = (stored_order(list(trail)) for _, trail in groupby(records, key=lambda record: str(record["id"])))
+        return [order for order in orders if order is not None]
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL could have this text at all: no NUL, and nothing that UTF-8 cannot say."""
+    try:
+        return b"\x00" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def list_statement(wanted: OrderFilter, *, limit: int, before_id: str | None) -> tuple[str, list[object]]:
+    """The statement of a list and its arguments."""
+    arguments: list[object] = [limit]
+
+    def bind(value: object) -> str:
+        arguments.append(value)
+        return f"${len(arguments)}"
+
+    before = None if before_id is None else bind(before_id)
+    conditions = ""
+    if wanted.instrument is not None:
+        conditions += f" AND o.instrument = {bind(wanted.instrument)}"
+    if wanted.side is not None:
+        conditions += f" AND o.side = {bind(wanted.side.value)}"
+    if wanted.client_order_id is not None:
+        key = bind(wanted.client_order_id)
+        conditions += " AND " + HAS_KEY.format(key=key)
+    if wanted.created_after is not None:
+        conditions += f" AND o.created_at > {bind(_column_time(wanted.created_after))}"
+    if wanted.created_before is not None:
+        conditions += f" AND o.created_at < {bind(_column_time(wanted.created_before))}"
+    statement = list_orders(
+        status=wanted.status,
+        outcome=wanted.outcome,
+        has_key=wanted.client_order_id is not None,
+        before=before,
+        conditions=conditions,
+    )
+    return statement, arguments
+
+
+def _column_time(moment: datetime) -> datetime:
+    """As the column has it: UTC, without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None)

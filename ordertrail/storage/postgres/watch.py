@@ -1,0 +1,46 @@
+"""Watches the database: migrates it as soon as it is there, and says so when it comes and goes."""
+
+import asyncpg
+
+from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.migrate import migrate
+
+_log = get_logger()
+
+_UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class DatabaseWatch:
+    """`problem` is a sentence while the database cannot be used, None while it can."""
+
+    def __init__(self, database: Database, url: str) -> None:
+        self._database = database
+        self._url = url
+        self._is_migrated = False
+        self.problem: str | None = "The database has not been reached yet."
+
+    async def run_once(self) -> None:
+        """One look: migrate if that has not been done, then ask for a sign of life."""
+        try:
+            if not self._is_migrated:
+                await migrate(self._url)
+                self._is_migrated = True
+            await self._database.fetch("SELECT 1")
+        except (DatabaseAnswered, DatabaseLost, *_UNREACHABLE) as error:
+            self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
+        except Exception as error:  # noqa: BLE001
+            # A failed migration: nothing works without it, and the next look tries again.
+            self._set(f"The database cannot be migrated: {error}.")
+        else:
+            self._set(None)
+
+    def _set(self, problem: str | None) -> None:
+        if problem is not None and self.problem is None:
+            _log.error("the database is away", problem=problem)
+        elif problem is not None and problem != self.problem:
+            _log.warning("the database is not there yet", problem=problem)
+        elif problem is None and self.problem is not None:
+            _log.info("the database is there")
+        self.problem = problem

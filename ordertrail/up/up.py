@@ -1,0 +1,249 @@
+"""`ordertrail up`: PostgreSQL, the simulated exchange and the API on this machine, from one command."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ordertrail.runtime.errors import CannotStart
+from ordertrail.runtime.settings import Settings
+from ordertrail.up.child_processes import Patience, end, end_leftovers, find_leftovers, open_log, spawn
+from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
+from ordertrail.up.health_probe import answers_ok
+from ordertrail.up.supervisor import Service, Supervisor
+from ordertrail.up.tcp_ports import free_port, is_free
+
+HOST = "127.0.0.1"
+
+# In the environment of every program we start: the proof, after a kill -9 of us, that a process is ours to end.
+MARK = "ORDERTRAIL_STARTED_BY_UP_IN"
+
+EXIT_CANNOT_START = 2
+_LEFTOVER_PATIENCE: Patience = ((signal.SIGTERM, 20.0),)
+
+_CURL = """\
+curl --location '{url}/orders' \\
+--header 'Content-Type: application/json' \\
+--data '{{
+    "type": "limit",
+    "side": "buy",
+    "instrument": "AAPL12345678",
+    "limit_price": 150.00,
+    "quantity": 10
+}}'"""
+
+
+@dataclass
+class Program:
+    """A program that serves HTTP, in a session of its own; it is ready when `ready_path` answers 200."""
+
+    name: str
+    command: Sequence[str]
+    environment: Callable[[], Mapping[str, str]]
+    log: Path
+    host: str
+    port: int
+    ready_path: str
+    stop_seconds: float
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
+    def start(self) -> None:
+        with open_log(self.log) as log:
+            self.process = spawn(self.command, environment=self.environment(), output=log)
+
+    def is_ready(self) -> bool:
+        return answers_ok(f"{self.url}{self.ready_path}")
+
+    def ending(self) -> str | None:
+        if self.process is None:
+            return "it was not started."
+        code = self.process.poll()
+        return None if code is None else f"{_last_line(self.log)} ({_exit_words(code)}; log: {self.log})"
+
+    def cannot_start(self) -> bool:
+        return self.process is not None and self.process.poll() == EXIT_CANNOT_START
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def stop_now(self) -> None:
+        if self.process is not None:
+            end(self.process, ())
+
+
+@dataclass
+class Database:
+    """The embedded PostgreSQL; its start returns when it takes connections."""
+
+    server: EmbeddedPostgres
+    name: str = "The database"
+    stop_seconds: float = 60.0
+
+    def start(self) -> None:
+        self.server.start()
+
+    def is_ready(self) -> bool:
+        return self.server.is_running()
+
+    def ending(self) -> str | None:
+        return None if self.server.is_running() else f"its log is {self.server.log}."
+
+    def cannot_start(self) -> bool:
+        return False
+
+    def ask_to_stop(self) -> None:
+        self.server.ask_to_stop()
+
+    def stop_now(self) -> None:
+        self.server.stop(STOP_QUICKLY)
+
+
+def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, host: str = HOST) -> int:
+    """Run all until Ctrl-C, SIGTERM or SIGHUP; raises CannotStart. A port of 0 lets the kernel choose."""
+    data_dir = settings.data_dir.absolute()
+    with _held(data_dir):
+        _end_leftovers(data_dir)
+        if settings.port and not is_free(host, settings.port):
+            raise CannotStart(_taken(settings.port))
+        database = EmbeddedPostgres(data_dir / "postgres", port=postgres_port, say=say)
+        exchange = _exchange(data_dir, exchange_port or free_port())
+        api = _api(data_dir, host, settings.port or free_port(host), database, exchange)
+        if settings.model_fields_set & {"database_url", "exchange_url"}:
+            say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
+        say("Starting PostgreSQL, the simulated exchange and the API ...")
+        services: list[Service] = [Database(database), exchange, api]
+        Supervisor(services, say).run(on_ready=lambda: say(_welcome(data_dir, database, exchange, api)))
+    return 0
+
+
+def say(sentence: str) -> None:
+    """Tell the person at the terminal; the terminal may be gone, and stopping in order goes on."""
+    with contextlib.suppress(OSError):
+        print(sentence, flush=True)
+
+
+@contextlib.contextmanager
+def _held(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder for this run; the kernel lets go of it however we end."""
+    try:
+        (data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "up.lock").open("a+")
+    except OSError as error:
+        raise CannotStart(
+            f"The data folder {data_dir} cannot be used: {error.strerror} ({error.filename}). "
+            "Make it writable, or choose another with ORDERTRAIL_DATA_DIR."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise CannotStart(
+                f"Another `ordertrail up` (process {lock.read().strip()}) runs on the data folder {data_dir}. "
+                "Stop that one, or choose another folder with ORDERTRAIL_DATA_DIR (and another ORDERTRAIL_PORT)."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _end_leftovers(data_dir: Path) -> None:
+    """End what a run that was killed left behind; PostgreSQL's launcher sees to its own."""
+    mark = os.path.realpath(data_dir)
+    above_us = {process.pid for process in psutil.Process().parents()}
+
+    def is_marked(process: psutil.Process) -> bool:
+        return process.environ().get(MARK) == mark and process.pid not in above_us
+
+    leftovers = find_leftovers(is_marked)
+    if leftovers:
+        say(f"Ending {len(leftovers)} process(es) that an earlier run left behind.")
+        end_leftovers(leftovers, _LEFTOVER_PATIENCE)
+
+
+def _exchange(data_dir: Path, port: int) -> Program:
+    return Program(
+        name="The simulated exchange",
+        command=_python("simulated_exchange", "--host", HOST, "--port", port, "--data-dir", data_dir / "exchange"),
+        environment=lambda: _environment(data_dir),
+        log=data_dir / "logs" / "exchange.log",
+        host=HOST,
+        port=port,
+        ready_path="/v1/capabilities",
+        stop_seconds=15.0,
+    )
+
+
+def _api(data_dir: Path, host: str, port: int, database: EmbeddedPostgres, exchange: Program) -> Program:
+    return Program(
+        name="The API",
+        command=_python("ordertrail", "api", "--host", host, "--port", port),
+        # Asked for at the start, for the database has its port only then.
+        environment=lambda: {
+            **_environment(data_dir),
+            "ORDERTRAIL_DATABASE_URL": database.url,
+            "ORDERTRAIL_EXCHANGE_URL": exchange.url,
+            "ORDERTRAIL_DATA_DIR": str(data_dir),
+        },
+        log=data_dir / "logs" / "api.log",
+        host={"0.0.0.0": HOST, "::": "::1"}.get(host, host),  # noqa: S104 - compared, not listened on # nosec B104
+        port=port,
+        ready_path="/readyz",
+        stop_seconds=60.0,
+    )
+
+
+def _python(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def _environment(data_dir: Path) -> dict[str, str]:
+    return {**os.environ, MARK: os.path.realpath(data_dir), "PYTHONUNBUFFERED": "1"}
+
+
+def _taken(port: int) -> str:
+    return (
+        f"Port {port} is taken by another program. Stop that one, or choose another port: "
+        f"PORT={port + 1} make up, or ORDERTRAIL_PORT={port + 1} ordertrail up."
+    )
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return lines[-1].removeprefix("ordertrail: ") if lines else "it said nothing"
+
+
+def _exit_words(code: int) -> str:
+    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _welcome(data_dir: Path, database: EmbeddedPostgres, exchange: Program, api: Program) -> str:
+    elsewhere = "" if database.folder.is_relative_to(data_dir) else f" (the database's own: {database.folder})"
+    return f"""
+Ordertrail is up.
+
+  API        {api.url}   (/docs, /readyz, /metrics)
+  exchange   {exchange.url}
+  database   {database.url}
+  data       {data_dir}{elsewhere}
+  logs       {api.log.parent}, {database.log}
+
+Place an order:
+
+{_CURL.format(url=api.url)}
+
+Ctrl-C stops all of it.
+"""

@@ -1,0 +1,196 @@
+"""The circuit breaker: no calls to an exchange that does not answer, and few to one that asks for fewer.
+
+Pure: time and chance are passed in, and nothing waits. Every call that is let through gets a number, and every
+turn of the breaker begins a new one. So an answer counts only in the turn in which its call began: what was sent
+before the breaker opened neither ends a probe nor opens it again once it has recovered.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from ordertrail.venues.gate.health_signals import Sign
+from ordertrail.venues.gate.rules import BreakerRules
+from ordertrail.venues.gate.window import Window
+
+_HEALTHY = Sign.HEALTHY
+_GROWTH_MAX = 16
+
+
+class State(StrEnum):
+    """What the breaker does with a call."""
+
+    CLOSED = "closed"
+    """Lets all through."""
+    HALF_OPEN = "half_open"
+    """Lets one through at a time, to learn from it."""
+    HELD = "held"
+    """Lets none through: the exchange said when it wants the next."""
+    OPEN = "open"
+    """Lets none through: the exchange is in trouble."""
+
+
+class Breaker:
+    """One breaker; all times are monotonic seconds."""
+
+    __slots__ = (
+        "_chance",
+        "_closed_at",
+        "_holds",
+        "_on_change",
+        "_pauses",
+        "_probe_lost_at",
+        "_rules",
+        "_silences",
+        "_successes",
+        "_successes_needed",
+        "_throttles",
+        "_turn",
+        "_until",
+        "_window",
+        "is_closed",
+        "is_throttled",
+        "state",
+    )
+
+    def __init__(self, rules: BreakerRules, *, chance: Callable[[], float], on_change: Callable[[State], None]) -> None:
+        """`chance` gives numbers from 0 to 1."""
+        self._rules = rules
+        self._chance = chance
+        self._on_change = on_change
+        self._window = Window(rules.window_seconds)
+        self.state = State.CLOSED
+        self.is_closed = True
+        self.is_throttled = False
+        self._turn = 0
+        self._closed_at = float("-inf")
+        self._silences = 0
+        self._until = 0.0
+        self._pauses = 0
+        self._holds = 0
+        self._throttles = 0
+        self._probe_lost_at: float | None = None
+        self._successes = 0
+        self._successes_needed = rules.successes_to_close
+
+    def wait_seconds(self, now: float) -> float:
+        """How long until a call may be let through, by what is known now; 0: at once."""
+        if self.is_closed:
+            return 0
+        if self.state is State.HALF_OPEN:
+            # How long the probe takes nobody knows; a pause is a fair guess.
+            is_out = self._probe_lost_at is not None and now < self._probe_lost_at
+            return self._rules.pause_seconds if is_out else 0
+        return max(self._until - now, 0)
+
+    def enter(self, now: float) -> int:
+        """Let a call through, for which `wait_seconds` must be 0; gives the number to `leave` with."""
+        if not self.is_closed:
+            self._turn += 1
+            self._probe_lost_at = now + self._rules.probe_seconds_max
+            self._become(State.HALF_OPEN)
+        return self._turn
+
+    def leave(self, turn: int, sign: Sign, *, now: float, took_seconds: float) -> None:
+        """Learn from the call that was let through as `turn`; what was throttled is for `hold`."""
+        if turn != self._turn:
+            return
+        slow_seconds = self._rules.slow_seconds
+        if sign is _HEALTHY and slow_seconds is not None and took_seconds >= slow_seconds:
+            sign = Sign.TROUBLE
+        if not self.is_closed:
+            self._learn_from_probe(sign, now)
+        elif sign is _HEALTHY:
+            self._silences = 0
+            self._throttles = 0
+            self._window.add(now, is_trouble=False)
+        elif sign is not Sign.NOTHING:
+            self._count_trouble(sign, now)
+
+    def hold(self, now: float, retry_after_seconds: float | None) -> None:
+        """No call until the exchange wants one; then one must be answered before all may pass.
+
+        The turn of the call that was throttled does not matter: the exchange's wish holds from when it is heard.
+        """
+        rules = self._rules
+        if self.is_closed:
+            self._throttles += 1
+            if self._throttles < rules.throttles_to_hold:
+                return
+        is_stopped = self.state in {State.HELD, State.OPEN}
+        if retry_after_seconds is None:
+            growth = 0 if is_stopped else min(self._holds, _GROWTH_MAX)
+            retry_after_seconds = rules.throttle_seconds * 2.0**growth
+        until = now + min(max(retry_after_seconds, 0), rules.throttle_seconds_max)
+        if is_stopped:
+            # Many calls were under way: their answers are one wish, the longest of them.
+            self._until = max(self._until, until)
+            return
+        self._forgive(now)
+        if self.is_closed:
+            self._successes_needed = 1
+        self._holds += 1
+        self._until = until
+        self.is_throttled = True
+        self._stop(State.HELD)
+
+    def counts(self, now: float) -> tuple[int, int]:
+        """Calls in the window, and how many of them were troubles."""
+        self._window.move_to(now)
+        return self._window.calls, self._window.troubles
+
+    def _learn_from_probe(self, sign: Sign, now: float) -> None:
+        self._probe_lost_at = None
+        if sign is _HEALTHY:
+            self._successes += 1
+            if self._successes >= self._successes_needed:
+                self._close(now)
+        elif sign is not Sign.NOTHING:
+            self._open(now)
+
+    def _count_trouble(self, sign: Sign, now: float) -> None:
+        self._window.add(now, is_trouble=True)
+        self._silences = self._silences + 1 if sign is Sign.SILENCE else 0
+        calls, troubles, rules = self._window.calls, self._window.troubles, self._rules
+        # At high rates a run of silences is only chance: there the share decides.
+        if calls >= rules.calls_min:
+            if troubles >= rules.trouble_share * calls:
+                self._open(now)
+        elif self._silences >= rules.silences_in_a_row:
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        """Open, each time for longer, until it has stayed closed for as long as the longest pause."""
+        rules = self._rules
+        self._forgive(now)
+        pause = min(rules.pause_seconds * 2.0 ** min(self._pauses, _GROWTH_MAX), rules.pause_seconds_max)
+        self._pauses += 1
+        self._until = now + pause * (1 - rules.jitter * self._chance())
+        self._successes_needed = rules.successes_to_close
+        self.is_throttled = False
+        self._stop(State.OPEN)
+
+    def _forgive(self, now: float) -> None:
+        if self.is_closed and now - self._closed_at >= self._rules.pause_seconds_max:
+            self._pauses = 0
+
+    def _stop(self, state: State) -> None:
+        self._turn += 1
+        self._silences = 0
+        self._throttles = 0
+        self._successes = 0
+        self.is_closed = False
+        self._become(state)
+
+    def _close(self, now: float) -> None:
+        self._closed_at = now
+        self._holds = 0
+        if not self.is_throttled:  # a throttling exchange may be in trouble too, and that must still add up
+            self._window.clear()
+        self.is_closed = True
+        self.is_throttled = False
+        self._become(State.CLOSED)
+
+    def _become(self, state: State) -> None:
+        if state is not self.state:
+            self.state = state
+            self._on_change(state)

@@ -1,0 +1,213 @@
+"""One budget's way through the gate: pass at once, wait one's turn, or be told why not.
+
+All callers are in one event loop, so nothing here is locked. Those that wait are served in the order in which they
+came. Between a permit and its caller nothing can get lost: a caller that was cancelled gives it back.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from ordertrail.runtime.clock import Clock
+from ordertrail.venues.gate.breaker import Breaker, State
+from ordertrail.venues.gate.concurrency import Slots
+from ordertrail.venues.gate.denial import Budget, Cause, Closed, LaneState
+from ordertrail.venues.gate.health_signals import Sign, retry_after_of, sign_of
+from ordertrail.venues.gate.limits import LaneLimits
+from ordertrail.venues.gate.rate import Bucket
+
+# Event loops count milliseconds; waiting for less would only turn the loop.
+TIMER_SECONDS_MIN = 0.001
+_THROTTLED = Sign.THROTTLED
+
+
+class GateMetrics(Protocol):
+    """Who is told what the gate does."""
+
+    def refused(self, budget: Budget, cause: Cause) -> None:
+        """A call was not let through."""
+        ...
+
+    def changed(self, budget: Budget, state: State) -> None:
+        """The breaker of `budget` is now in `state`."""
+        ...
+
+
+class Timer(Protocol):
+    """Something that will be called, unless it is cancelled."""
+
+    def cancel(self) -> None:
+        """Don't."""
+        ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+
+
+def later_in_loop(seconds: float, call: Callable[[], None]) -> Timer:
+    """Call back by the running event loop."""
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
+class Permit:
+    """One call on its way; whoever holds it must leave exactly once, whatever happens."""
+
+    __slots__ = ("_entered_at", "_lane", "_turn")
+
+    def __init__(self, lane: "Lane", turn: int, entered_at: float) -> None:
+        self._lane: Lane | None = lane
+        self._turn = turn
+        self._entered_at = entered_at
+
+    def leave(self, answer: object, now: float) -> None:
+        """The call is over with any answer of a `Venue`; None: cancelled, which says nothing of the exchange."""
+        lane, self._lane = self._lane, None
+        assert lane is not None, "a permit was left twice"
+        lane.leave(self._turn, answer, now=now, took_seconds=now - self._entered_at)
+
+
+class Lane:
+    """One budget; all times are monotonic seconds of `clock`."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        limits: LaneLimits,
+        breaker: Breaker,
+        *,
+        clock: Clock,
+        metrics: GateMetrics,
+        later: Later = later_in_loop,
+    ) -> None:
+        self.budget = budget
+        self._breaker = breaker
+        self._slots = Slots(limits.in_flight_max)
+        self._bucket = Bucket(per_second=limits.per_second, burst=limits.burst) if limits.per_second else None
+        self._waiting_max = limits.waiting_max
+        self._clock = clock
+        self._metrics = metrics
+        self._later = later
+        self._line: OrderedDict[asyncio.Future[Permit | Closed], float] = OrderedDict()
+        self._timer: Timer | None = None
+        self._is_halted = False
+
+    def try_enter(self, now: float) -> Permit | Closed | None:
+        """Pass, or learn why not, without waiting; None: `enter` would wait."""
+        if not self._breaker.is_closed or self._is_halted:
+            closed = self.closed(now)
+            if closed is not None:
+                return self._refuse(closed)
+        return None if self._line else self._take(now)
+
+    async def enter(self, *, deadline: float) -> Permit | Closed:
+        """Pass in turn and before `deadline`; what cannot be in time, as far as one can tell, is told at once."""
+        now = self._clock.monotonic()
+        if now >= deadline:
+            return self._refuse(Closed(Cause.WINDOW_PASSED))
+        passed = self.try_enter(now)
+        return await self._wait(now, deadline) if passed is None else passed
+
+    def closed(self, now: float) -> Closed | None:
+        """Why no call may pass now, limits aside; takes nothing and counts nothing."""
+        if self._is_halted:
+            return Closed(Cause.HALTED)
+        wait_seconds = self._breaker.wait_seconds(now)
+        if wait_seconds > 0:
+            return Closed(
+                Cause.THROTTLED if self._breaker.is_throttled else Cause.CIRCUIT_OPEN,
+                retry_after_seconds=wait_seconds,
+            )
+        return None
+
+    def leave(self, turn: int, answer: object, *, now: float, took_seconds: float) -> None:
+        """For `Permit` alone."""
+        self._slots.give_back()
+        sign = sign_of(answer)
+        if sign is _THROTTLED:
+            self._breaker.hold(now, retry_after_of(answer))
+        else:
+            self._breaker.leave(turn, sign, now=now, took_seconds=took_seconds)
+        if self._line:
+            self._advance(now)
+
+    def halt(self, *, is_halted: bool) -> None:
+        """Refuse all, also those that wait; or let them pass again."""
+        self._is_halted = is_halted
+        self._advance(self._clock.monotonic())
+
+    def state(self, now: float) -> LaneState:
+        """What this lane looks like."""
+        calls, troubles = self._breaker.counts(now)
+        return LaneState(
+            budget=self.budget,
+            breaker=self._breaker.state,
+            closed_seconds=self._breaker.wait_seconds(now),
+            calls=calls,
+            troubles=troubles,
+            in_flight=self._slots.taken,
+            waiting=len(self._line),
+        )
+
+    def _take(self, now: float) -> Permit | None:
+        if not self._slots.take():
+            return None
+        if self._bucket is not None and not self._bucket.take(now):
+            self._slots.give_back()
+            return None
+        return Permit(self, self._breaker.enter(now), now)
+
+    async def _wait(self, now: float, deadline: float) -> Permit | Closed:
+        free_at = now if self._bucket is None else self._bucket.free_at(now, ahead=len(self._line))
+        if free_at >= deadline:
+            return self._refuse(Closed(Cause.RATE_LIMITED, free_at - now))
+        if len(self._line) >= self._waiting_max:
+            return self._refuse(Closed(Cause.QUEUE_FULL, free_at - now or None))
+        turn: asyncio.Future[Permit | Closed] = asyncio.get_running_loop().create_future()
+        self._line[turn] = deadline
+        timer = self._later(deadline - now, partial(self._expire, turn))
+        self._arm(now)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self._line.pop(turn, None)
+            if not turn.cancelled() and isinstance(passed := turn.result(), Permit):
+                passed.leave(None, self._clock.monotonic())
+            raise
+        finally:
+            timer.cancel()
+
+    def _advance(self, now: float) -> None:
+        """Serve those that wait, from the first, as far as can be."""
+        while self._line:
+            turn, deadline = next(iter(self._line.items()))
+            passed: Permit | Closed | None = None
+            if not turn.done():
+                passed = Closed(Cause.WINDOW_PASSED) if now >= deadline else self.closed(now) or self._take(now)
+                if passed is None:
+                    break
+            del self._line[turn]
+            if passed is not None:
+                turn.set_result(self._refuse(passed) if isinstance(passed, Closed) else passed)
+        self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        """Come back when there is a token; where a slot is missing, whoever leaves comes back."""
+        if self._line and self._timer is None and self._bucket is not None:
+            seconds = max(self._bucket.free_at(now) - now, TIMER_SECONDS_MIN)
+            self._timer = self._later(seconds, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        if self._slots.taken < self._slots.number:
+            self._advance(now)
+
+    def _expire(self, turn: "asyncio.Future[Permit | Closed]") -> None:
+        if self._line.pop(turn, None) is not None and not turn.done():
+            turn.set_result(self._refuse(Closed(Cause.WINDOW_PASSED)))
+
+    def _refuse(self, closed: Closed) -> Closed:
+        self._metrics.refused(self.budget, closed.cause)
+        return closed

@@ -1,0 +1,56 @@
+"""The gate's own answers: why a call may not pass, and what the gate looks like."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ordertrail.venues.gate.breaker import State
+
+
+class Budget(StrEnum):
+    """What is kept apart, so that trouble with one never starves the others."""
+
+    PLACE = "place"
+    CANCEL = "cancel"
+    ASK = "ask"
+
+
+class Cause(StrEnum):
+    """Why a call may not pass: as it stands in the trail, after `not_sent:`."""
+
+    CIRCUIT_OPEN = "circuit_open"
+    THROTTLED = "throttled"
+    RATE_LIMITED = "rate_limited"
+    QUEUE_FULL = "queue_full"
+    WINDOW_PASSED = "send_window_passed"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """No: nothing is sent. `retry_after_seconds` is an estimate; None: nobody knows."""
+
+    cause: Cause
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """One budget at one moment, in this process."""
+
+    budget: Budget
+    breaker: State
+    closed_seconds: float
+    """Until the next call may be tried; 0 where calls pass."""
+    calls: int
+    """In the breaker's window, like `troubles`."""
+    troubles: int
+    in_flight: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class GateState:
+    """All budgets at one moment, in this process."""
+
+    is_halted: bool
+    lanes: tuple[LaneState, ...]

@@ -1,0 +1,49 @@
+"""What an answer says about the exchange's health, whatever it says about the order."""
+
+from enum import Enum, auto
+
+from ordertrail.domain.venue_answer import NoAnswer, NotSent, Unknown
+
+
+class Sign(Enum):
+    """How the exchange does, by one answer."""
+
+    HEALTHY = auto()
+    """It answered; a no is an answer."""
+    TROUBLE = auto()
+    """It answered with nothing of use: an error, garbage, closed."""
+    SILENCE = auto()
+    """It could not be reached, or did not answer."""
+    THROTTLED = auto()
+    """It answered, and wants fewer calls."""
+    NOTHING = auto()
+    """The call was given up on our side, which says nothing about the exchange."""
+
+
+# Whatever else an adapter returns is the exchange's own answer.
+_MAY_BE_TROUBLE = frozenset({NotSent, Unknown, NoAnswer, type(None)})
+_BY_CAUSE = {
+    "throttled": Sign.THROTTLED,
+    "http_429": Sign.THROTTLED,
+    "send_window_passed": Sign.NOTHING,
+    "differs_at_exchange": Sign.HEALTHY,
+    "timeout": Sign.SILENCE,
+    "connect_failed": Sign.SILENCE,
+    "connect_timeout": Sign.SILENCE,
+    "connection_lost": Sign.SILENCE,
+}
+_HEALTHY = Sign.HEALTHY  # looked up once: an attribute of an enum costs a search through its metaclass
+
+
+def sign_of(answer: object) -> Sign:
+    """The sign of any answer of a `Venue`; None: cancelled before there was one."""
+    if type(answer) not in _MAY_BE_TROUBLE:
+        return _HEALTHY
+    if isinstance(answer, NotSent | Unknown | NoAnswer):
+        return _BY_CAUSE.get(answer.cause, Sign.TROUBLE)
+    return Sign.NOTHING
+
+
+def retry_after_of(answer: object) -> float | None:
+    """How long the exchange wants no more, where it said so."""
+    return answer.retry_after_seconds if isinstance(answer, NotSent) else None

@@ -1,0 +1,85 @@
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ordertrail.api.order_json import order_json, rfc_3339, single_order_json, trail_json
+from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import OrderStatus, TrailRow
+
+CREATED_AT = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+LATER = CREATED_AT + timedelta(microseconds=8)
+
+
+def stored(price: Decimal | None = Decimal("150.00"), *rows: TrailRow) -> StoredOrder:
+    kind = OrderType.MARKET if price is None else OrderType.LIMIT
+    order = Order("an-id", kind, Side.BUY, "AAPL12345678", price, 10, "key", None)
+    initiated = TrailRow(OrderStatus.INITIATED, created_at=CREATED_AT)
+    return StoredOrder(order, CREATED_AT, None, (initiated, *rows), LATER)
+
+
+def test_an_order_has_its_fields_its_folds_and_its_ids() -> None:
+    order = order_json(stored(Decimal(150), TrailRow(OrderStatus.COMPLETED, None, "X-1", LATER)))
+
+    assert order == {
+        "id": "an-id",
+        "created_at": "2026-11-22T09:30:00.000000Z",
+        "type": "limit",
+        "side": "buy",
+        "instrument": "AAPL12345678",
+        "limit_price": 150.0,
+        "quantity": 10,
+        "status": "COMPLETED",
+        "outcome": "placed",
+        "client_order_id": "key",
+        "exchange_order_id": "X-1",
+        "place_by": None,
+    }
+
+
+def test_a_market_order_has_no_price() -> None:
+    assert order_json(stored(None))["limit_price"] is None
+
+
+def test_the_single_order_adds_trail_and_executions() -> None:
+    single = single_order_json(stored(Decimal(150), TrailRow(OrderStatus.COMPLETED, None, "X-1", LATER)))
+
+    assert single["executions"] == []
+    assert single["trail"] == [
+        {
+            "status": "INITIATED",
+            "created_at": "2026-11-22T09:30:00.000000Z",
+            "reason": None,
+            "exchange_order_id": None,
+        },
+        {
+            "status": "COMPLETED",
+            "created_at": "2026-11-22T09:30:00.000008Z",
+            "reason": None,
+            "exchange_order_id": "X-1",
+        },
+    ]
+
+
+def test_the_trail_keeps_the_order_of_its_rows() -> None:
+    rows = [TrailRow(OrderStatus.COMPLETED, created_at=LATER), TrailRow(OrderStatus.UNRESOLVED, created_at=LATER)]
+
+    assert [row["status"] for row in trail_json(stored(None, *rows))] == ["INITIATED", "COMPLETED", "UNRESOLVED"]
+
+
+@given(st.integers(1, 10**15 - 1))
+def test_a_price_within_the_bounds_keeps_its_value_as_a_json_number(cents: int) -> None:
+    price = Decimal(cents) / 100
+
+    text = msgspec.json.encode(order_json(stored(price))["limit_price"])
+
+    assert Decimal(text.decode()) == price
+
+
+def test_times_are_told_in_utc_with_six_digits() -> None:
+    elsewhere = CREATED_AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
+
+    assert rfc_3339(elsewhere) == "2026-11-22T09:30:00.000000Z"

@@ -1,0 +1,351 @@
+"""Shared commits against a database that is a function: what shares a batch, and what a failure does to whom."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from prometheus_client import REGISTRY
+from typing_extensions import override
+
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.group_commit import REPEAT_AFTER_SECONDS, Limits, SharedCommits
+
+LIMITS = Limits(rows_max=256, queue_max=1000, timeout_seconds=2)
+BAD = -1
+
+Write = Callable[[Sequence[int]], Awaitable[Sequence[int]]]
+
+
+class HandClock(SystemClock):
+    """Monotonic time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @override
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class Table:
+    """Takes numbers, ten times as large for an answer; refuses a batch that has a bad one."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.begun = asyncio.Event()
+        self.failures: list[Exception] = []
+        self.clock = HandClock()
+
+    async def write(self, items: Sequence[int]) -> Sequence[int]:
+        self.batches.append(list(items))
+        self.begun.set()
+        await self.open.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        if BAD in items:
+            raise DatabaseAnswered("23514", "a bad row")
+        return [item * 10 for item in items]
+
+    async def held(self, commits: SharedCommits[int, int]) -> "asyncio.Future[int]":
+        """The row 1, whose commit is under way until `open` is set."""
+        self.open.clear()
+        under_way = commits.submit(1)
+        async with asyncio.timeout(5):
+            await self.begun.wait()
+        return under_way
+
+    def commits(self, limits: Limits = LIMITS) -> SharedCommits[int, int]:
+        return SharedCommits("test", self.write, self.clock, limits)
+
+
+async def settled(*futures: "asyncio.Future[int]") -> list[int | BaseException]:
+    async with asyncio.timeout(10):
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+
+def lost(*, may_have_happened: bool) -> DatabaseLost:
+    return DatabaseLost("connection lost", may_have_happened=may_have_happened)
+
+
+async def test_each_gets_its_own_result() -> None:
+    commits = Table().commits()
+
+    assert await settled(*[commits.submit(number) for number in range(100)]) == [n * 10 for n in range(100)]
+
+
+async def test_what_comes_while_a_commit_is_under_way_shares_the_next_one() -> None:
+    table = Table()
+    commits = table.commits()
+    table.open.clear()
+    first = commits.submit(0)
+    await asyncio.sleep(0)
+    later = [commits.submit(number) for number in range(1, 200)]
+
+    table.open.set()
+    await settled(first, *later)
+
+    assert table.batches == [[0], list(range(1, 200))]
+
+
+async def test_rows_are_written_first_come_first_served_in_batches_of_at_most_rows_max() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=3, queue_max=100, timeout_seconds=2))
+
+    await settled(*[commits.submit(number) for number in range(8)])
+
+    assert table.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+async def test_one_bad_row_harms_no_other_in_its_batch() -> None:
+    table = Table()
+    commits = table.commits()
+
+    *good, bad = await settled(*[commits.submit(number) for number in (1, 2, 3, 4)], commits.submit(BAD))
+
+    assert good == [10, 20, 30, 40]
+    assert isinstance(bad, DatabaseAnswered)
+    assert table.batches == [[1, 2, 3, 4, BAD], [1], [2], [3], [4], [BAD]]
+
+
+async def test_a_single_row_that_is_refused_is_not_tried_again() -> None:
+    table = Table()
+
+    [error] = await settled(table.commits().submit(BAD))
+
+    assert isinstance(error, DatabaseAnswered)
+    assert error.code == "23514"
+    assert table.batches == [[BAD]]
+
+
+async def test_rows_go_on_after_a_failure() -> None:
+    table = Table()
+    commits = table.commits()
+    await settled(commits.submit(BAD))
+
+    assert await settled(commits.submit(7)) == [70]
+
+
+async def test_a_lost_answer_is_repeated() -> None:
+    table = Table()
+    table.failures = [lost(may_have_happened=True), lost(may_have_happened=False)]
+    commits = table.commits()
+
+    assert await settled(commits.submit(1), commits.submit(2)) == [10, 20]
+    assert table.batches == [[1, 2]] * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "may_have_happened"),
+    [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
+)
+async def test_an_answer_that_stays_lost_tells_whether_any_try_may_have_been_written(
+    first: bool, last: bool, may_have_happened: bool
+) -> None:
+    table = Table()
+
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        table.batches.append(list(items))
+        if len(table.batches) == 1:
+            raise lost(may_have_happened=first)
+        table.clock.seconds += LIMITS.timeout_seconds
+        raise lost(may_have_happened=last)
+
+    commits = SharedCommits("test", write, table.clock, LIMITS)
+
+    errors = await settled(commits.submit(1), commits.submit(2))
+
+    assert table.batches == [[1, 2]] * 2
+    assert [type(error) for error in errors] == [DatabaseLost] * 2
+    assert [error.may_have_happened for error in errors if isinstance(error, DatabaseLost)] == [may_have_happened] * 2
+
+
+@pytest.mark.parametrize("items", [[BAD], [BAD, BAD]])
+async def test_a_refusal_after_a_lost_answer_does_not_prove_that_nothing_was_written(items: list[int]) -> None:
+    table = Table()
+    table.failures = [lost(may_have_happened=True)]
+    commits = table.commits()
+
+    errors = await settled(*[commits.submit(item) for item in items])
+
+    assert [type(error) for error in errors] == [DatabaseLost] * len(items)
+    assert all(isinstance(error, DatabaseLost) and error.may_have_happened for error in errors)
+
+
+async def test_a_refusal_after_a_try_that_was_never_sent_is_a_refusal() -> None:
+    table = Table()
+    table.failures = [lost(may_have_happened=False)]
+
+    [error] = await settled(table.commits().submit(BAD))
+
+    assert isinstance(error, DatabaseAnswered)
+
+
+async def test_a_lost_batch_that_is_then_split_remembers_that_it_may_be_written() -> None:
+    table = Table()
+
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        table.batches.append(list(items))
+        match len(table.batches):
+            case 1:
+                raise lost(may_have_happened=True)
+            case 2:
+                raise DatabaseAnswered("40P01", "deadlock detected")
+            case _:
+                table.clock.seconds += LIMITS.timeout_seconds
+                raise lost(may_have_happened=False)
+
+    commits = SharedCommits("test", write, table.clock, LIMITS)
+
+    errors = await settled(commits.submit(1), commits.submit(2))
+
+    assert all(isinstance(error, DatabaseLost) and error.may_have_happened for error in errors), errors
+
+
+async def test_a_row_beyond_the_queue_is_turned_away_at_once_and_not_written() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=1, queue_max=2, timeout_seconds=2))
+    under_way = await table.held(commits)
+    waiting = [commits.submit(2), commits.submit(3)]
+    assert commits.is_full
+
+    beyond = commits.submit(4)
+
+    assert beyond.done()
+    table.open.set()
+    *written, error = await settled(under_way, *waiting, beyond)
+    assert written == [10, 20, 30]
+    assert isinstance(error, DatabaseLost)
+    assert not error.may_have_happened
+    assert table.batches == [[1], [2], [3]]
+    assert not commits.is_full
+
+
+async def test_a_row_that_must_not_be_turned_away_waits_beyond_the_queue() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=1, queue_max=1, timeout_seconds=2))
+    rows = [await table.held(commits)]
+    rows += [commits.submit(2), commits.submit(3, even_if_full=True)]
+    assert commits.waiting == 2
+
+    table.open.set()
+
+    assert await settled(*rows) == [10, 20, 30]
+    assert (commits.lane, commits.waiting) == ("test", 0)
+
+
+async def test_a_row_may_wait_for_its_turn_for_as_long_as_is_said() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))
+    rows = [await table.held(commits)]
+    rows.append(commits.submit(2))
+
+    table.clock.seconds += 2
+    table.open.set()
+
+    assert await settled(*rows) == [10, 20]
+
+
+async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))
+    under_way = await table.held(commits)
+    late = commits.submit(2)
+
+    table.clock.seconds += 2.1
+    in_time = commits.submit(3)
+    table.open.set()
+    first, second, third = await settled(under_way, late, in_time)
+
+    assert (first, third) == (10, 30)
+    assert isinstance(second, DatabaseLost)
+    assert not second.may_have_happened
+    assert table.batches == [[1], [3]]
+
+
+async def test_a_caller_who_leaves_does_not_take_its_row_back_nor_harm_the_others() -> None:
+    table = Table()
+    commits = table.commits()
+    table.open.clear()
+    leaving, staying = commits.submit(1), commits.submit(2)
+
+    leaving.cancel()
+    table.open.set()
+
+    assert await settled(staying) == [20]
+    assert table.batches == [[1, 2]]
+
+
+async def test_failures_of_the_database_are_counted_by_kind_and_a_repeat_waits_a_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)  # the others' turn, as a real pause would be
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    table = Table()
+    table.failures = [lost(may_have_happened=False), lost(may_have_happened=True)]
+    before = {kind: failures(kind) for kind in ("lost", "answered")}
+
+    results = await settled(*(commits.submit(each) for commits in [table.commits()] for each in (1, BAD)))
+
+    assert results[0] == 10
+    assert isinstance(results[1], DatabaseLost)
+    # The batch was refused, and then the bad row alone.
+    assert {kind: failures(kind) - before[kind] for kind in before} == {"lost": 2, "answered": 2}
+    assert pauses == [REPEAT_AFTER_SECONDS] * 2
+
+
+def failures(kind: str) -> float:
+    return REGISTRY.get_sample_value("ordertrail_database_failures_total", {"kind": kind}) or 0
+
+
+async def test_a_bug_is_told_to_every_waiter_and_stops_nothing() -> None:
+    table = Table()
+    table.failures = [KeyError("bug")]
+    commits = table.commits()
+
+    errors = await settled(commits.submit(1), commits.submit(2))
+
+    assert [type(error) for error in errors] == [KeyError] * 2
+    assert await settled(commits.submit(3)) == [30]
+
+
+async def test_too_few_results_leave_nobody_waiting() -> None:
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        return items[:1]
+
+    commits = SharedCommits("test", write, HandClock(), LIMITS)
+
+    first, second = await settled(commits.submit(1), commits.submit(2))
+
+    assert first == 1
+    assert isinstance(second, ValueError)
+
+
+async def test_close_waits_for_everything_submitted_also_meanwhile() -> None:
+    table = Table()
+    commits = table.commits(Limits(rows_max=1, queue_max=10, timeout_seconds=2))
+    table.open.clear()
+    futures = [commits.submit(1), commits.submit(2)]
+    closing = asyncio.ensure_future(commits.close())
+    await asyncio.sleep(0)
+    futures.append(commits.submit(3))
+    assert not closing.done()
+
+    table.open.set()
+    async with asyncio.timeout(10):
+        await closing
+
+    assert [future.result() for future in futures] == [10, 20, 30]
+
+
+async def test_close_of_an_idle_lane_returns() -> None:
+    async with asyncio.timeout(1):
+        await Table().commits().close()

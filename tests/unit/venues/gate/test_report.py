@@ -1,0 +1,51 @@
+"""What the gate tells its metrics."""
+
+from prometheus_client import REGISTRY
+
+from ordertrail.runtime.telemetry import buffered
+from ordertrail.venues.gate.breaker import State
+from ordertrail.venues.gate.denial import Budget, Cause
+from ordertrail.venues.gate.report import GateReport, publish
+from tests.unit.venues.gate.moving import Moving, gate_with, passed
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"ordertrail_gate_{name}", labels) or 0
+
+
+def test_refusals_are_counted_by_budget_and_cause() -> None:
+    before = value("refused_total", budget="ask", cause="queue_full")
+    report = GateReport(venue="http")
+
+    report.refused(Budget.ASK, Cause.QUEUE_FULL)
+    buffered.flush()
+
+    assert value("refused_total", budget="ask", cause="queue_full") == before + 1
+
+
+def test_a_breaker_that_opens_shows_and_counts() -> None:
+    before = value("stops_total", budget="place", state="open")
+    report = GateReport(venue="http")
+
+    levels = [value("breaker", budget="place")]
+    for state in (State.OPEN, State.HALF_OPEN, State.CLOSED):
+        report.changed(Budget.PLACE, state)
+        levels.append(value("breaker", budget="place"))
+
+    assert levels == [0, 3, 1, 0]
+    assert value("stops_total", budget="place", state="open") == before + 1
+
+
+def test_what_is_under_way_is_published() -> None:
+    clock = Moving()
+    gate = gate_with(clock)
+    passed(gate.placing.try_enter(clock.time))
+    gate.halt()
+
+    publish(gate.state())
+
+    assert value("in_flight", budget="place") == 1
+    assert value("halted") == 1
+    gate.resume()
+    publish(gate.state())
+    assert value("halted") == 0

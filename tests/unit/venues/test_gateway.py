@@ -1,0 +1,85 @@
+"""What the question after an unknown answer may conclude."""
+
+import random
+from typing import Any
+
+import pytest
+
+from ordertrail.domain.order import Order
+from ordertrail.domain.venue_answer import (
+    Absent,
+    Accepted,
+    Answer,
+    Found,
+    NoAnswer,
+    Refused,
+    Unknown,
+    VenueOrder,
+    Verification,
+)
+from ordertrail.runtime.settings import Settings
+from ordertrail.server.service import gate_limits_of
+from ordertrail.venues.gate.gate import Gate
+from ordertrail.venues.gate.report import GateReport
+from ordertrail.venues.gate.rules import GateRules
+from ordertrail.venues.gateway import Sender
+from tests.support.orders import an_order
+from tests.support.service import PatientClock, ScriptedVenue
+
+ORDER = an_order()
+TIMEOUT = Unknown("timeout")
+
+
+def shown(ord_status: str = "new", of: Order = ORDER, **changes: Any) -> Found:
+    reason = "no_funds" if ord_status == "rejected" else None
+    known: dict[str, Any] = {
+        "exchange_order_id": "X-1", "client_order_id": of.id, "type": of.type, "side": of.side,
+        "instrument": of.instrument, "limit_price": of.limit_price, "quantity": of.quantity,
+        "ord_status": ord_status, "cum_qty": 0, "leaves_qty": of.quantity, "avg_px": None, "reject_reason": reason,
+    }  # fmt: skip
+    return Found(VenueOrder(**(known | changes)))
+
+
+@pytest.mark.parametrize("is_only_send", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "verification", "judged_alone", "judged_among_others"),
+    [
+        (Accepted("X-0"), shown("rejected"), Accepted("X-0"), Accepted("X-0")),
+        (Refused("late"), shown("new"), Refused("late"), Refused("late")),
+        (TIMEOUT, Absent(), TIMEOUT, TIMEOUT),
+        (TIMEOUT, NoAnswer("timeout"), TIMEOUT, TIMEOUT),
+        (TIMEOUT, shown("new"), Accepted("X-1"), Accepted("X-1")),
+        (TIMEOUT, shown("filled"), Accepted("X-1"), Accepted("X-1")),
+        # Of several sends, one may be rejected and another accepted.
+        (TIMEOUT, shown("rejected"), Refused("no_funds"), TIMEOUT),
+        (TIMEOUT, shown(quantity=11), Unknown("differs_at_exchange"), Unknown("differs_at_exchange")),
+    ],
+    ids=[
+        "accepted",
+        "refused",
+        "absent",
+        "no answer",
+        "found new",
+        "found filled",
+        "found rejected",
+        "found different",
+    ],
+)
+async def test_question_after_an_unknown_answer(
+    answer: Answer, verification: Verification, judged_alone: Answer, judged_among_others: Answer, is_only_send: bool
+) -> None:
+    clock, venue = PatientClock(), ScriptedVenue()
+    venue.answer, venue.verification = answer, verification
+    gate = Gate(
+        gate_limits_of(Settings(_env_file=None)),
+        GateRules(),
+        clock=clock,
+        chance=random.random,
+        metrics=GateReport(venue="scripted"),
+    )
+    sender = Sender(venue, gate, clock, timeout_seconds=1)
+
+    judged = await sender.send_and_ask(ORDER, send_by=clock.monotonic() + 60, accept_by=None, is_only_send=is_only_send)
+
+    assert judged == (judged_alone if is_only_send else judged_among_others)
+    assert venue.asked == ([ORDER.id] if answer is TIMEOUT else [])
