@@ -36,7 +36,7 @@ CONTENDERS = (
     Contender(
         "ordertrail_simulated",
         "Ordertrail, simulated exchange in process",
-        exchange="forgetful:?latency_ms=5",
+        exchange="in_memory:?latency_ms=5",
         note="the whole of it, matching and books included, within the server's own processes",
     ),
     Contender(

@@ -123,7 +123,7 @@ def serve(
         environment = {
             "ORDERTRAIL_DATABASE_URL": url,
             # With the rivals' sleep it names what is not used, but without it several workers do not start.
-            "ORDERTRAIL_EXCHANGE_URL": "forgetful:" if contender.exchange == SLEEP else contender.exchange or "",
+            "ORDERTRAIL_EXCHANGE_URL": "in_memory:" if contender.exchange == SLEEP else contender.exchange or "",
             "ORDERTRAIL_DATA_DIR": str(folder / "ordertrail"),
             **contender.environment,
         }

@@ -16,11 +16,11 @@ from bench.rivals.order import EXCHANGE_SECONDS
 from ordertrail.api.app import create_app
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
-from ordertrail.domain.venue_answer import Absent, Accepted, Answer, CancelAnswer, Refused, Verification
+from ordertrail.domain.venue_answer import Absent, Accepted, CancelAnswer, PlaceAnswer, Refused, Verification
 from ordertrail.runtime.settings import load_settings
 from ordertrail.server.asgi import make_service
 from ordertrail.server.server import serve
-from ordertrail.venues.venue import Executions, OpenOrders
+from ordertrail.venues.venue import ExecutionPage, OpenOrders
 
 SECONDS = "BENCH_EXCHANGE_SECONDS"
 REFUSED_SHARE = "BENCH_EXCHANGE_REFUSED_SHARE"
@@ -50,13 +50,13 @@ class SleepingVenue:
         send_by: float,  # noqa: ARG002
         timeout_seconds: float,  # noqa: ARG002
         accept_by: datetime | None,  # noqa: ARG002
-    ) -> Answer:
+    ) -> PlaceAnswer:
         await asyncio.sleep(self._seconds)
         if self._refused_share and random.random() < self._refused_share:
             return Refused("on_purpose")
         return Accepted(f"x-{next(self._numbers)}")
 
-    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:  # noqa: ARG002
+    async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:  # noqa: ARG002
         return Absent()
 
     async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:  # noqa: ARG002
@@ -65,8 +65,8 @@ class SleepingVenue:
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders:  # noqa: ARG002
         return OpenOrders((), None)
 
-    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions:  # noqa: ARG002
-        return Executions("bench", (), after)
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage:  # noqa: ARG002
+        return ExecutionPage("bench", (), after)
 
 
 app = create_app(lambda: make_service(SleepingVenue()))

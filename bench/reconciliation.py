@@ -94,7 +94,7 @@ async def opened(url: str, folder: Path, exchange_url: str, **changes: Any) -> A
 async def pages(url: str, folder: Path, *, doubts: int) -> int:
     """Pages that one pass and its sweep touch."""
     connection = await asyncpg.connect(url)
-    async with opened(url, folder, "forgetful:", database_connections_max=1, sweep_interval_seconds=0) as service:
+    async with opened(url, folder, "in_memory:", database_connections_max=1, sweep_interval_seconds=0) as service:
         counted = CountedDatabase(url, timeout_seconds=30, connections_max=1)
         await counted.open()
         service.doubts._database = counted  # noqa: SLF001 - the benchmark looks inside

@@ -18,7 +18,7 @@ from ordertrail.up.child_processes import end, spawn
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS_MAX = 60.0
-PATIENCE = ((signal.SIGTERM, 15.0),)
+STOP_SEQUENCE = ((signal.SIGTERM, 15.0),)
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 
 
@@ -109,7 +109,7 @@ def open_server(module: str, arguments: list[str], environment: Mapping[str, str
     try:
         yield Server(process, log, _wait_for_port(process, log))
     finally:
-        end(process, PATIENCE)
+        end(process, STOP_SEQUENCE)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # workers whose parent did not end them; the session is theirs
 

@@ -46,7 +46,7 @@ def _wanted(lock_file: str) -> dict[str, str]:
 
     Every other lock file holds the runtime's pins too (a test compares them), so it stands for both.
     """
-    where = f"{ROOT} {_ask('import sys; print(sys.version)')}".encode()
+    where = f"{ROOT} {_evaluate('import sys; print(sys.version)')}".encode()
     return {name: hashlib.sha256((ROOT / name).read_bytes() + where).hexdigest() for name in (RUNTIME, lock_file)}
 
 
@@ -58,7 +58,7 @@ def _stamp() -> dict[str, str]:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def _ask(code: str) -> str | None:
+def _evaluate(code: str) -> str | None:
     """What the virtual environment's Python answers; None if it is not there, or not whole."""
     try:
         answer = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False)
@@ -70,7 +70,7 @@ def _ask(code: str) -> str | None:
 def _install(lock_file: str) -> None:
     STAMP.unlink(missing_ok=True)
     # One that is there and fits stays, whichever Python make found today.
-    fits = _ask("import sys, pip; print((3, 11) <= sys.version_info[:2] < (3, 15))") == "True"
+    fits = _evaluate("import sys, pip; print((3, 11) <= sys.version_info[:2] < (3, 15))") == "True"
     if not fits or LOCK.read_text():
         print("Making a virtual environment in .venv ...", flush=True)
         LOCK.write_text("unfinished")
@@ -98,7 +98,7 @@ def _call(command: list[str | Path]) -> None:
 
 def _link_the_checkout() -> None:
     """What an editable install would do, without a build back end to download and trust."""
-    packages = _ask("import sysconfig; print(sysconfig.get_path('purelib'))")
+    packages = _evaluate("import sysconfig; print(sysconfig.get_path('purelib'))")
     assert packages is not None, "pip has just run there"
     (Path(packages) / "ordertrail-checkout.pth").write_text(f"{ROOT}\n")
     COMMAND.write_text(f"#!/bin/sh\nexec '{PYTHON}' -m ordertrail \"$@\"\n")

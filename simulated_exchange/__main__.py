@@ -13,7 +13,7 @@ from simulated_exchange.capabilities import PROFILES, parse_profile
 from simulated_exchange.faults import parse_faults
 from simulated_exchange.log import LogError
 from simulated_exchange.server import ExchangeServer
-from simulated_exchange.service import Service, open_exchange
+from simulated_exchange.service import ExchangeService, open_exchange
 
 CANNOT_START = 2
 
@@ -58,7 +58,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise OSError(f"Cannot listen on {host}, port {port}: {reason}.") from problem
 
 
-async def _serve(service: Service, listener: socket.socket) -> None:
+async def _serve(service: ExchangeService, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown_host = f"[{host}]" if ":" in host else host
 

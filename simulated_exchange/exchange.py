@@ -144,7 +144,7 @@ class Exchange:
 
     # Questions
 
-    def ask(self, client_order_id: str) -> OrderView | None:
+    def query(self, client_order_id: str) -> OrderView | None:
         """The newest order with the id, as far as the exchange shows it (`hide_seconds`, `ask_covers`)."""
         order = self._newest_by_id.get(client_order_id)
         if order is None or (self._profile.ask_covers == "open_only" and not order.is_open):

@@ -50,7 +50,7 @@ class PlaceWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return weight
 
 
-class AskFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class QueryFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`no_answer`: probability of an answer that says nothing; `hide_seconds`: new ones are hidden so long."""
 
     no_answer: Probability = 0.0
@@ -71,7 +71,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """All faults as `PUT /v1/faults` takes them; what is left out has its default, which is no fault."""
 
     place: PlaceWeights = PlaceWeights(accept=1.0)
-    ask: AskFaults = AskFaults()
+    ask: QueryFaults = QueryFaults()
     latency_ms: Milliseconds = 0.0
     late_seconds: FaultSeconds = 6.0
     socket: SocketFaults = SocketFaults()
@@ -106,7 +106,7 @@ class FaultDice:
             return self._choices[0]
         return self._random.choices(self._choices, self._weights)[0]
 
-    def ask_has_no_answer(self) -> bool:
+    def query_has_no_answer(self) -> bool:
         probability = self.settings.ask.no_answer
         return probability > 0 and self._random.random() < probability
 

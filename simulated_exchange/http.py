@@ -22,16 +22,16 @@ from simulated_exchange.results import (
     Closed,
     ConnectionReset,
     Duplicate,
-    NoAnswer,
     PlaceResult,
     Rejected,
     ServerError,
+    Silence,
     Throttled,
     TooLate,
     UnknownOrder,
     Unreadable,
 )
-from simulated_exchange.service import Service
+from simulated_exchange.service import ExchangeService
 from simulated_exchange.wire import time_text
 
 BODY_BYTES_MAX = 16_384
@@ -78,7 +78,7 @@ NO_WORD = Reply(503, {"error": "no_answer"})
 class HttpDoor:
     """The ASGI application."""
 
-    def __init__(self, service: Service, *, hold_seconds_max: float = HOLD_SECONDS_MAX) -> None:
+    def __init__(self, service: ExchangeService, *, hold_seconds_max: float = HOLD_SECONDS_MAX) -> None:
         self._service = service
         self._hold_seconds_max = hold_seconds_max
 
@@ -113,7 +113,7 @@ class HttpDoor:
             case ("DELETE", _):
                 reply = await self._cancel(path[len(ORDER) :])
             case ("GET", "/v1/orders/"):
-                reply = await self._ask(path[len(ORDER) :])
+                reply = await self._query(path[len(ORDER) :])
             case ("GET", "/v1/orders"):
                 reply = await self._open_orders(_query(scope))
             case ("GET", "/v1/executions"):
@@ -134,8 +134,8 @@ class HttpDoor:
             return _place_reply(read)
         return _place_reply(await self._service.place(read.order, read.refusal))
 
-    async def _ask(self, client_order_id: str) -> Reply:
-        result = await self._service.ask(client_order_id)
+    async def _query(self, client_order_id: str) -> Reply:
+        result = await self._service.query(client_order_id)
         if isinstance(result, ServerError):
             return NO_WORD
         return UNKNOWN_ORDER if isinstance(result, UnknownOrder) else Reply(200, result)
@@ -225,7 +225,7 @@ def _place_reply(result: PlaceResult) -> Reply | HangUp:  # one for each result
             return Reply(500, {"error": "internal_error"})
         case Unreadable():
             return Reply(201, b'{"exchange_order_id": \x00\xff<html>')
-        case NoAnswer():
+        case Silence():
             return HangUp(hold=True)
         case ConnectionReset():
             return HangUp(hold=False)

@@ -54,7 +54,7 @@ class Log(Protocol):
     async def close(self) -> None: ...
 
 
-class ForgetfulLog:
+class InMemoryLog:
     """Keeps nothing, and is always as durable as it will ever be: for benchmarks."""
 
     pending = False

@@ -48,7 +48,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     """An answer of success that cannot be read; it proves nothing."""
 
 
-class NoAnswer(msgspec.Struct, frozen=True):
+class Silence(msgspec.Struct, frozen=True):
     """No answer will ever come; whoever waits, waits until its own deadline."""
 
 
@@ -88,6 +88,6 @@ class OpenOrders(msgspec.Struct, frozen=True):
 
 
 Decision: TypeAlias = Accepted | Duplicate | Rejected
-PlaceResult: TypeAlias = Decision | Throttled | Closed | ServerError | Unreadable | NoAnswer | ConnectionReset
-AskResult: TypeAlias = OrderView | UnknownOrder | ServerError
+PlaceResult: TypeAlias = Decision | Throttled | Closed | ServerError | Unreadable | Silence | ConnectionReset
+QueryResult: TypeAlias = OrderView | UnknownOrder | ServerError
 CancelResult: TypeAlias = Canceled | TooLate | UnknownOrder

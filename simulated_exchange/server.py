@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from simulated_exchange.connection import ResettableProtocol
 from simulated_exchange.http import HttpDoor
-from simulated_exchange.service import Service
+from simulated_exchange.service import ExchangeService
 
 SHUTDOWN_SECONDS = 10
 BACKLOG = 2_048
@@ -21,7 +21,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class ExchangeServer(uvicorn.Server):
     """Serves one exchange on one listening socket."""
 
-    def __init__(self, service: Service, *, on_ready: Callable[[], None]) -> None:
+    def __init__(self, service: ExchangeService, *, on_ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 HttpDoor(service),

@@ -23,20 +23,20 @@ from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import Faults, PlaceFault
 from simulated_exchange.latency import Latency
-from simulated_exchange.log import DurableLog, ForgetfulLog, Log, LogError
+from simulated_exchange.log import DurableLog, InMemoryLog, Log, LogError
 from simulated_exchange.orders import NewOrder, Refusal
 from simulated_exchange.results import (
-    AskResult,
     CancelResult,
     Closed,
     ConnectionReset,
     Decision,
     Duplicate,
     Executions,
-    NoAnswer,
     OpenOrders,
     PlaceResult,
+    QueryResult,
     ServerError,
+    Silence,
     Throttled,
     UnknownOrder,
     Unreadable,
@@ -57,14 +57,14 @@ _BEFORE: dict[PlaceFault, PlaceResult] = {
     PlaceFault.ERROR_BEFORE: ServerError(),
 }
 _AFTER: dict[PlaceFault, PlaceResult] = {
-    PlaceFault.LOST: NoAnswer(),
+    PlaceFault.LOST: Silence(),
     PlaceFault.ERROR_AFTER: ServerError(),
     PlaceFault.GARBAGE: Unreadable(),
     PlaceFault.RESET: ConnectionReset(),
 }
 
 
-class Service:
+class ExchangeService:
     """An exchange that is open for calls; every method belongs to the event loop it is first called in."""
 
     def __init__(self, exchange: Exchange, log: Log) -> None:
@@ -90,14 +90,14 @@ class Service:
             await held
         return result
 
-    async def ask(self, client_order_id: str) -> AskResult:
+    async def query(self, client_order_id: str) -> QueryResult:
         """One order by its id; `ServerError` is an answer that says nothing."""
         held = self._hold()
-        result: AskResult
-        if self.exchange.dice.ask_has_no_answer():
+        result: QueryResult
+        if self.exchange.dice.query_has_no_answer():
             result = ServerError()
         else:
-            result = self.exchange.ask(client_order_id) or UnknownOrder()
+            result = self.exchange.query(client_order_id) or UnknownOrder()
         return await self._answer(result, held)
 
     async def cancel(self, client_order_id: str) -> CancelResult:
@@ -189,7 +189,7 @@ def open_exchange(
     faults: Faults | None = None,
     now_us: Callable[[], int] = wall_clock_us,
     random: Random | None = None,
-) -> Service:
+) -> ExchangeService:
     """An exchange on the log in `folder`, as it was left; None: one that forgets, with bounded memory.
 
     LogError where the log is in use or broken, ValueError where `faults` would break the `profile`.
@@ -197,8 +197,8 @@ def open_exchange(
     random = random or SystemRandom()
     epoch = f"{random.getrandbits(48):012x}"
     if folder is None:
-        log: Log = ForgetfulLog()
-        return Service(
+        log: Log = InMemoryLog()
+        return ExchangeService(
             Exchange(
                 epoch=epoch,
                 log=log,
@@ -219,7 +219,7 @@ def open_exchange(
     except BaseException:
         durable.release()
         raise
-    return Service(exchange, durable)
+    return ExchangeService(exchange, durable)
 
 
 def _replay(log: DurableLog, exchange: Exchange) -> None:

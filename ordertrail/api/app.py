@@ -62,18 +62,18 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
         place_order = PlaceOrder(
             service.placing,
             service.clock,
-            turn_away=service.turn_away,
+            shed=service.shed,
             body_bytes_max=settings.body_bytes_max,
             seconds_after_send_by=settings.seconds_after_send_by,
-            place_by_of=service.windows.place_by,
+            place_by_of=service.deadlines.place_by,
         )
         app.include_router(read_router(service.reads))
-        app.include_router(cancel_router(service.rows, service.doubts, service.schedule.nudge, msgspec.json.encode))
+        app.include_router(cancel_router(service.rows, service.doubts, service.schedule.wake_up, msgspec.json.encode))
         app.include_router(health_router(service.problems))
         app.place_order = place_order
         try:
             # For a server that knows how to drain; any other just ends the lifespan.
-            yield {"begin_to_stop": service.begin_to_stop, "in_flight": place_order.in_flight}
+            yield {"start_draining": service.start_draining, "in_flight": place_order.in_flight}
         finally:
             await place_order.drain()
             await asyncio.shield(service.close())

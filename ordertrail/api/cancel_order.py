@@ -12,14 +12,14 @@ from ordertrail.api.problems import ProblemError
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import TERMINAL_AT_EXCHANGE, Outcome
 from ordertrail.storage.doubt_rows import DoubtRows
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.order_rows import Rows
 
 
 def cancel_router(
-    rows: Rows, doubts: DoubtRows, nudge: Callable[[], None], encode: Callable[[Any], bytes]
+    rows: Rows, doubts: DoubtRows, wake_up: Callable[[], None], encode: Callable[[Any], bytes]
 ) -> APIRouter:
-    """The route; `nudge` wakes the reconciler, which does the canceling."""
+    """The route; `wake_up` wakes the reconciler, which does the canceling."""
     router = APIRouter()
 
     @router.delete("/orders/{order_id}", **CANCEL_ORDER)
@@ -34,9 +34,9 @@ def cancel_router(
                 raise ProblemError("not-cancelable", order_id=order_id, order_status=stored.status)
             await doubts.request_cancel(order_id)
             stored = await rows.read(order_id)
-        except (DatabaseAnswered, DatabaseLost) as error:
+        except (StatementFailed, StatementOutcomeUnknown) as error:
             raise ProblemError("database-unavailable", headers={"Retry-After": "1"}) from error
-        nudge()
+        wake_up()
         assert stored is not None
         return Response(encode(order_json(stored)), 202, media_type="application/json")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import uuid_utils
 
 from ordertrail.api.parse_order import parse_order
-from ordertrail.api.place_responses import RETRY_AFTER_SECONDS, Answer, PlaceAnswers, answer_to_problem
+from ordertrail.api.place_responses import RETRY_AFTER_SECONDS, PlaceResponses, WholeResponse, response_to_problem
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.errors import InvalidOrder
 from ordertrail.domain.order import Order
@@ -20,14 +20,14 @@ from ordertrail.domain.trail import Outcome
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
-from ordertrail.runtime.telemetry.buffered import Count, Spread
+from ordertrail.runtime.telemetry.buffered import BufferedCounter, BufferedHistogram
 from ordertrail.runtime.telemetry.logs import get_logger, info
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 # None: the placing was cancelled, and nothing can be said.
-Respond = Callable[[Answer | None], None]
+Respond = Callable[[WholeResponse | None], None]
 
 _log = get_logger()
 
@@ -40,7 +40,7 @@ class _Head(NamedTuple):
     traceparent: bytes | None
 
 
-class _Taken(NamedTuple):
+class _InFlight(NamedTuple):
     """An order that is being placed, and who waits for what comes of it."""
 
     order: Order
@@ -57,7 +57,7 @@ class PlaceOrder:
         placing: Placing,
         clock: Clock,
         *,
-        turn_away: Callable[[int], str | None],
+        shed: Callable[[int], str | None],
         body_bytes_max: int,
         seconds_after_send_by: float,
         place_by_of: Callable[[Order, datetime], datetime | None],
@@ -65,15 +65,16 @@ class PlaceOrder:
     ) -> None:
         self._placing = placing
         self._clock = clock
-        self._turn_away = turn_away
+        self._shed = shed
         self._body_bytes_max = body_bytes_max
-        self._answers = PlaceAnswers(seconds_after_send_by=seconds_after_send_by, place_by_of=place_by_of)
+        self._responses = PlaceResponses(seconds_after_send_by=seconds_after_send_by, place_by_of=place_by_of)
         self._new_id = new_id
-        self._in_flight: dict[asyncio.Task[Placement], _Taken] = {}
+        self._in_flight: dict[asyncio.Task[Placement], _InFlight] = {}
         self._status_counters = {
-            status: Count(metrics.REQUESTS.labels(str(status))) for status in (201, 408, 409, 413, 415, 422, 500, 503)
+            status: BufferedCounter(metrics.REQUESTS.labels(str(status)))
+            for status in (201, 408, 409, 413, 415, 422, 500, 503)
         }
-        self._seconds = {outcome: Spread(metrics.PLACEMENT_SECONDS.labels(outcome)) for outcome in Outcome}
+        self._seconds = {outcome: BufferedHistogram(metrics.PLACEMENT_SECONDS.labels(outcome)) for outcome in Outcome}
 
     def in_flight(self) -> list[str]:
         """The ids of the orders that are being placed now."""
@@ -85,9 +86,9 @@ class PlaceOrder:
             await asyncio.wait(self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[WholeResponse] = asyncio.get_running_loop().create_future()
 
-        def respond(answer: Answer | None) -> None:
+        def respond(answer: WholeResponse | None) -> None:
             # Whoever cancels this request cancels this future, and not the placing.
             if not answered.done():
                 if answer is None:
@@ -99,7 +100,7 @@ class PlaceOrder:
             head = self._read_head(scope["headers"])
             body = await self._body(receive)
         except ProblemError as problem:
-            self._tell(answer_to_problem(problem), respond)
+            self._respond(response_to_problem(problem), respond)
         except _ClientGone:
             return
         else:
@@ -113,7 +114,7 @@ class PlaceOrder:
         try:
             head = self._read_head(headers)
         except ProblemError as problem:
-            self._tell(answer_to_problem(problem), respond)
+            self._respond(response_to_problem(problem), respond)
         else:
             self._take(head, body, respond)
 
@@ -138,16 +139,16 @@ class PlaceOrder:
         try:
             order = self._read_order(head, body)
         except ProblemError as problem:
-            self._tell(answer_to_problem(problem), respond)
+            self._respond(response_to_problem(problem), respond)
             return
         except Exception:  # noqa: BLE001 - a mistake of ours before there was an order; the client gets an answer
             metrics.INVARIANTS_BROKEN.labels("request_raised").inc()
             _log.exception("a request raised")
-            self._tell(answer_to_problem(ProblemError("internal-error")), respond)
+            self._respond(response_to_problem(ProblemError("internal-error")), respond)
             return
         start = self._clock.monotonic()
         task = asyncio.get_running_loop().create_task(self._placing.place(order))
-        self._in_flight[task] = _Taken(order, _trace_id(order.id, head.traceparent), start, respond)
+        self._in_flight[task] = _InFlight(order, _trace_id(order.id, head.traceparent), start, respond)
         task.add_done_callback(self._placed)
 
     def _read_order(self, head: _Head, body: bytes) -> Order:
@@ -166,7 +167,7 @@ class PlaceOrder:
                 detail="The order is not valid: " + str(error),
                 errors=[{"pointer": p.pointer, "detail": p.detail} for p in error.problems],
             ) from None
-        reason = self._turn_away(len(self._in_flight))
+        reason = self._shed(len(self._in_flight))
         if reason is not None:
             raise ProblemError(reason, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         return order
@@ -180,14 +181,14 @@ class PlaceOrder:
         try:
             placement = task.result()
             self._observe(order, placement, trace_id, self._clock.monotonic() - taken.start)
-            answer = self._answers.to(order, placement, trace_id)
+            answer = self._responses.to(order, placement, trace_id)
         except ProblemError as problem:
-            answer = answer_to_problem(problem)
+            answer = response_to_problem(problem)
         except Exception:  # noqa: BLE001 - whatever it was, the client gets an answer
             metrics.INVARIANTS_BROKEN.labels("placing_raised").inc()
             _log.exception("placing raised", order_id=order.id, trace_id=trace_id)
-            answer = self._answers.to_bug(order, trace_id)
-        self._tell(answer, taken.respond)
+            answer = self._responses.to_bug(order, trace_id)
+        self._respond(answer, taken.respond)
 
     def _observe(self, order: Order, placement: Placement, trace_id: str, seconds: float) -> None:
         if type(placement) is Placed:
@@ -210,7 +211,7 @@ class PlaceOrder:
                 outcome=placement.outcome,
             )
 
-    def _tell(self, answer: Answer, respond: Respond) -> None:
+    def _respond(self, answer: WholeResponse, respond: Respond) -> None:
         self._status_counters[answer.status].add()
         respond(answer)
 

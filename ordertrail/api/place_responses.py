@@ -29,7 +29,7 @@ Headers = list[tuple[bytes, bytes]]
 _encode = msgspec.json.Encoder().encode
 
 
-class Answer(NamedTuple):
+class WholeResponse(NamedTuple):
     """A whole answer; names of headers in lower case."""
 
     status: int
@@ -54,7 +54,7 @@ class _PlacedBody(msgspec.Struct):
     place_by: str | None
 
 
-class PlaceAnswers:
+class PlaceResponses:
     """`seconds_after_send_by`: how long after its `send_by` an order may still be on its way."""
 
     def __init__(
@@ -63,7 +63,7 @@ class PlaceAnswers:
         self._seconds_after_send_by = seconds_after_send_by
         self._place_by_of = place_by_of
 
-    def to(self, order: Order, placement: Placement, trace_id: str) -> Answer:
+    def to(self, order: Order, placement: Placement, trace_id: str) -> WholeResponse:
         """The answer to the request that brought `order`; ProblemError where its key belongs to another."""
         if type(placement) is Placed:
             return self._created(placement)
@@ -82,7 +82,7 @@ class PlaceAnswers:
         assert isinstance(placement, Repeated)
         return self._repeated(order, placement, trace_id)
 
-    def to_bug(self, order: Order, trace_id: str) -> Answer:
+    def to_bug(self, order: Order, trace_id: str) -> WholeResponse:
         """The answer where placing raised: nothing is known of the order."""
         return self._failed(
             "internal-error",
@@ -94,7 +94,7 @@ class PlaceAnswers:
             trace_id=trace_id,
         )
 
-    def _created(self, placed: Placed) -> Answer:
+    def _created(self, placed: Placed) -> WholeResponse:
         order = placed.order
         place_by = self._place_by_of(order, placed.created_at)
         body = _encode(
@@ -113,9 +113,9 @@ class PlaceAnswers:
                 None if place_by is None else rfc_3339(place_by),
             )
         )
-        return Answer(201, _headers(body, "application/json", order.id), body)
+        return WholeResponse(201, _headers(body, "application/json", order.id), body)
 
-    def _repeated(self, order: Order, repeated: Repeated, trace_id: str) -> Answer:
+    def _repeated(self, order: Order, repeated: Repeated, trace_id: str) -> WholeResponse:
         """The present truth about the order that has the key."""
         stored = repeated.stored
         if stored is None:
@@ -137,7 +137,7 @@ class PlaceAnswers:
         # Placed by the exchange's word alone is not enough: 201 needs both rows.
         if stored.status in PLACED_STATUSES:
             body = _encode(order_json(stored))
-            return Answer(201, _headers(body, "application/json", repeated.order_id), body)
+            return WholeResponse(201, _headers(body, "application/json", repeated.order_id), body)
         if stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by):
             raise ProblemError(
                 "request-in-progress",
@@ -170,7 +170,7 @@ class PlaceAnswers:
         trace_id: str,
         exchange_order_id: str | None = None,
         retry_after_seconds: float | None = None,
-    ) -> Answer:
+    ) -> WholeResponse:
         retryable = outcome is not Outcome.NOT_PLACED
         sentence = PROBLEMS[type].title + (f" ({detail})." if detail else ".")
         if retryable and order.client_order_id is None:
@@ -193,14 +193,14 @@ class PlaceAnswers:
         if retryable:
             seconds = max(RETRY_AFTER_SECONDS, math.ceil(retry_after_seconds or 0))
             headers.append((b"retry-after", str(seconds).encode()))
-        return Answer(500, headers, body)
+        return WholeResponse(500, headers, body)
 
 
-def answer_to_problem(problem: ProblemError) -> Answer:
+def response_to_problem(problem: ProblemError) -> WholeResponse:
     """The answer to a request that ends as a problem without an order."""
     body = problem.body()
     named = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    return Answer(problem.status, _headers(body, CONTENT_TYPE) + named, body)
+    return WholeResponse(problem.status, _headers(body, CONTENT_TYPE) + named, body)
 
 
 def _headers(body: bytes, content_type: str, order_id: str | None = None) -> Headers:

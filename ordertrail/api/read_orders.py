@@ -13,7 +13,7 @@ from ordertrail.api.openapi_reads import LIST_ORDERS, READ_ORDER, READ_TRAIL
 from ordertrail.api.order_json import order_json, single_order_json, trail_json
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.reads import OrderReads, TooSlow
 
 RETRY_AFTER_SECONDS = 1
@@ -78,9 +78,9 @@ def _as_problems() -> Iterator[None]:
         ) from error
     except TooSlow as error:
         raise ProblemError("too-slow", headers=retry_after) from error
-    except DatabaseLost as error:
+    except StatementOutcomeUnknown as error:
         raise ProblemError("database-unavailable", headers=retry_after) from error
-    except DatabaseAnswered as error:
+    except StatementFailed as error:
         if error.code[:2] in _CANNOT_SERVE_CLASSES or error.code in _NOT_MIGRATED_CODES:
             raise ProblemError("database-unavailable", headers=retry_after) from error
         raise

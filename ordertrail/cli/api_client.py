@@ -7,23 +7,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-class NotSent(Exception):
+class RequestNotSent(Exception):
     """The request certainly did not reach the API."""
 
 
-class NoAnswer(Exception):
+class RequestOutcomeUnknown(Exception):
     """The request may have reached the API, and no answer came that could be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiReply:
     """A status and a JSON document; an empty one where the body was none."""
 
     status: int
     document: dict[str, Any]
 
 
-def ask(
+def request(
     url: str,
     method: str,
     path: str,
@@ -31,17 +31,17 @@ def ask(
     timeout_seconds: float,
     body: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
-) -> Answer:
+) -> ApiReply:
     """Send one request; raises NotSent or NoAnswer."""
     place = urlsplit(url)
     if place.scheme not in ("http", "https") or not place.hostname:
-        raise NotSent(f"{url} is no address of an API; one looks like http://127.0.0.1:8000.")
+        raise RequestNotSent(f"{url} is no address of an API; one looks like http://127.0.0.1:8000.")
     try:
         kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
         connection = kind(place.hostname, place.port, timeout=timeout_seconds)
         connection.connect()
     except (OSError, ValueError) as error:
-        raise NotSent(f"No connection to {url}: {getattr(error, 'strerror', None) or error}.") from error
+        raise RequestNotSent(f"No connection to {url}: {getattr(error, 'strerror', None) or error}.") from error
     try:
         connection.request(
             method,
@@ -53,10 +53,10 @@ def ask(
         text = response.read()
     except (OSError, http.client.HTTPException) as error:
         cause = str(error) or type(error).__name__
-        raise NoAnswer(f"The connection to {url} was lost before the answer: {cause}.") from error
+        raise RequestOutcomeUnknown(f"The connection to {url} was lost before the answer: {cause}.") from error
     finally:
         connection.close()
-    return Answer(response.status, _document(text))
+    return ApiReply(response.status, _document(text))
 
 
 def _document(text: bytes) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ordertrail.domain.trail import OrderStatus
-from ordertrail.reconciliation.reconciler import Counts
+from ordertrail.reconciliation.reconciler import PassReport
 from ordertrail.reconciliation.sweep import Swept
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.settings import load_settings
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.server.service import Service
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.halt_switch import set_halted
@@ -79,7 +79,9 @@ def doubts(*, limit: int = 100, json: Json = False) -> int:
             return DONE
         for each in found:
             tries = f"{each.tries} {'try' if each.tries == 1 else 'tries'}"
-            print(f"{each.order_id}  {each.age_seconds:9.1f} s  {each.status}  {tries}  {each.last_seen or 'not seen'}")
+            print(
+                f"{each.order_id}  {each.age_seconds:9.1f} s  {each.status}  {tries}  {each.last_observation or 'not seen'}"
+            )
         print(f"{counts.count} in doubt, {counts.unresolved} of them unresolved.")
         return DONE
 
@@ -151,7 +153,7 @@ async def _reconcile_once(service: Service, *, as_json: bool) -> int:
         _print_json(
             {
                 **{name: getattr(counts, name) for name in names},
-                "seen": [{"order_id": order_id, "seen": seen} for order_id, seen in counts.seen],
+                "seen": [{"order_id": order_id, "seen": seen} for order_id, seen in counts.observations],
                 "sweep": {name: getattr(swept, name) for name in swept.__slots__},
                 "left": {"count": left.count, "unresolved": left.unresolved, "oldest_seconds": left.oldest_seconds},
             }
@@ -162,16 +164,16 @@ async def _reconcile_once(service: Service, *, as_json: bool) -> int:
     return DONE if not counts.errors else REFUSED
 
 
-def _tell(counts: Counts, swept: Swept) -> None:
-    for order_id, seen in counts.seen:
+def _tell(counts: PassReport, swept: Swept) -> None:
+    for order_id, seen in counts.observations:
         print(f"{order_id}  {seen}")
     print(
-        f"Looked at {counts.looked_at}: {counts.settled} settled ({counts.completed} placed, {counts.not_placed} not "
+        f"Looked at {counts.reviewed}: {counts.settled} settled ({counts.completed} placed, {counts.not_placed} not "
         f"placed), {counts.waiting} wait, {counts.unresolved} became unresolved; {counts.resent} were sent again, "
         f"{counts.canceled} canceled, {counts.unanswered} questions had no answer, {counts.errors} looks failed."
     )
     print(
-        f"Swept {swept.seen} orders at the exchange: {swept.sighted} were doubted here, {swept.late} came after they "
+        f"Swept {swept.shown_orders} orders at the exchange: {swept.observed} were doubted here, {swept.late} came after they "
         f"were settled as not placed, {swept.orphans} are new and unknown here."
     )
 
@@ -194,7 +196,7 @@ async def _opened(service: Service) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        service.begin_to_stop()
+        service.start_draining()
         await service.close()
 
 
@@ -219,7 +221,7 @@ def _with_database(act: Callable[[PostgresDoubts, Database], Awaitable[int]]) ->
 def _run(work: Any) -> int:
     try:
         code: int = asyncio.run(work)
-    except (DatabaseAnswered, DatabaseLost) as error:
+    except (StatementFailed, StatementOutcomeUnknown) as error:
         return _say(f"The database could not be used: {error}", USAGE_OR_CONNECTION)
     return code
 

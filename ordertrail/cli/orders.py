@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from cyclopts import App, Parameter
 
-from ordertrail.cli.api_client import Answer, NoAnswer, NotSent, ask
+from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown, request
 from ordertrail.runtime.settings import load_settings
 
 PLACED, NOT_PLACED, USAGE_OR_CONNECTION, NOT_KNOWN = 0, 1, 2, 3
@@ -66,7 +66,7 @@ def place(
     if is_new:
         _say(f"The order's key is {key}. Should the answer be lost, repeat the command with --key {key}.")
     try:
-        answer = ask(
+        answer = request(
             _address(url),
             "POST",
             "/orders",
@@ -74,9 +74,9 @@ def place(
             body=order,
             headers={"Idempotency-Key": _header(key)},
         )
-    except NotSent as error:
+    except RequestNotSent as error:
         return _failed(f"{error} Nothing was sent.", USAGE_OR_CONNECTION)
-    except NoAnswer as error:
+    except RequestOutcomeUnknown as error:
         return _unknown(str(error), key, as_json=json)
     except KeyboardInterrupt:
         return _unknown("Interrupted.", key, as_json=json)
@@ -174,7 +174,7 @@ def list_orders(
     return PLACED
 
 
-def _report_placing(answer: Answer, key: str, *, is_new: bool, as_json: bool) -> int:
+def _report_placing(answer: ApiReply, key: str, *, is_new: bool, as_json: bool) -> int:
     document = answer.document
     code = _exit_code(answer, is_new=is_new)
     if as_json and document:
@@ -190,7 +190,7 @@ def _report_placing(answer: Answer, key: str, *, is_new: bool, as_json: bool) ->
     return code
 
 
-def _exit_code(answer: Answer, *, is_new: bool) -> int:
+def _exit_code(answer: ApiReply, *, is_new: bool) -> int:
     """What an answer to POST /orders proves about the order that has the key."""
     if answer.status == 201:
         return PLACED
@@ -218,8 +218,8 @@ def _unknown(sentence: str, key: str, *, as_json: bool) -> int:
 def _get(url: str | None, path: str, *, timeout_seconds: float) -> dict[str, Any] | None:
     """A document, or None once the failure has been told."""
     try:
-        answer = ask(_address(url), "GET", path, timeout_seconds=timeout_seconds)
-    except (NotSent, NoAnswer) as error:
+        answer = request(_address(url), "GET", path, timeout_seconds=timeout_seconds)
+    except (RequestNotSent, RequestOutcomeUnknown) as error:
         _say(str(error))
         return None
     except KeyboardInterrupt:
@@ -237,7 +237,7 @@ def _address(url: str | None) -> str:
 
 def _header(key: str) -> str:
     if not (1 <= len(key) <= 255 and all("!" <= character <= "~" for character in key)):
-        raise NotSent("A key is 1 to 255 visible ASCII characters.")
+        raise RequestNotSent("A key is 1 to 255 visible ASCII characters.")
     return key
 
 
@@ -252,7 +252,7 @@ def _terms(order: dict[str, Any]) -> str:
     return f"{order['type']} {order['side']} {order['quantity']} {order['instrument']}{price}"
 
 
-def _problem(answer: Answer) -> str:
+def _problem(answer: ApiReply) -> str:
     document = answer.document
     errors = "; ".join(f"{error['pointer'] or 'the order'}: {error['detail']}" for error in document.get("errors", []))
     detail = errors or document.get("detail") or f"The API answered with HTTP {answer.status} and nothing readable."

@@ -7,7 +7,7 @@ from ordertrail.domain.order import Order, OrderType
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
+class Deadlines:
     """How long after its INITIATED row an order may be sent, accepted, looked after and retried, in seconds.
 
     Deadlines are reckoned from the row's own time, by the database's clock.

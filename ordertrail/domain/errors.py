@@ -2,8 +2,8 @@
 
 OrdertrailError
 ├── InvalidOrder        the caller's fault, with a pointer to each field
-├── DatabaseAnswered    (storage/errors.py) the database said no: the step has failed
-├── DatabaseLost        (storage/errors.py) no answer that proves anything: the step may have happened
+├── StatementFailed    (storage/errors.py) the database said no: the step has failed
+├── StatementOutcomeUnknown        (storage/errors.py) no answer that proves anything: the step may have happened
 └── CannotStart         (runtime/errors.py) a sentence for the person who starts the process
 """
 

@@ -53,10 +53,10 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class OrderInDoubt:
     """An order that is not settled, as one transaction saw it; `now` is the database's clock.
 
-    `sighted_as`: the exchange order id under which the exchange's own reports or lists have shown it.
+    `observed_exchange_order_id`: the exchange order id under which the exchange's own reports or lists have shown it.
     """
 
     order: Order
@@ -65,7 +65,7 @@ class Doubt:
     sends: tuple[Send, ...]
     now: datetime
     is_cancel_wanted: bool = False
-    sighted_as: str | None = None
+    observed_exchange_order_id: str | None = None
 
     @property
     def statuses(self) -> frozenset[OrderStatus]:
@@ -76,7 +76,7 @@ class Doubt:
     def was_accepted(self) -> bool:
         """Whether the exchange has ever said that it accepted it."""
         return (
-            self.sighted_as is not None
+            self.observed_exchange_order_id is not None
             or bool(self.statuses & PLACED_STATUSES)
             or any(send.answer is SendAnswer.ACCEPTED for send in self.sends)
         )
@@ -92,7 +92,7 @@ class Doubt:
     def exchange_order_id(self) -> str | None:
         """The exchange's id, from whatever has told it."""
         told = (send.exchange_order_id for send in self.sends)
-        return self.sighted_as or fold_exchange_order_id(self.rows) or next(filter(None, told), None)
+        return self.observed_exchange_order_id or fold_exchange_order_id(self.rows) or next(filter(None, told), None)
 
     @property
     def may_have_arrived(self) -> bool:

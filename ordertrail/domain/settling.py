@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ordertrail.domain.capabilities import Capabilities
-from ordertrail.domain.order_in_doubt import Doubt
+from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.trail import (
     ACCEPTED,
     NOT_SENT,
@@ -41,7 +41,7 @@ _AT_EXCHANGE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class VerificationLimits:
     """`answer_seconds`: how long after its `send_by` a send may take to reach the venue or fail.
 
     `clock_margin_seconds`: how far the venue's clock and ours may differ.
@@ -94,7 +94,7 @@ class Cancel:
 Step = Settle | Append | Wait | Resend | Cancel
 
 
-def before_asking(doubt: Doubt) -> Settle | None:
+def before_query(doubt: OrderInDoubt) -> Settle | None:
     """Settle what the rows alone settle; None: ask the venue."""
     statuses = doubt.statuses
     if statuses & TERMINAL_AT_EXCHANGE:
@@ -107,14 +107,14 @@ def before_asking(doubt: Doubt) -> Settle | None:
         return Settle()
     if doubt.may_have_arrived:
         return None
-    return _settle_unsent(doubt)
+    return _settle_never_arrived(doubt)
 
 
-def after_asking(
-    doubt: Doubt,
+def after_query(
+    doubt: OrderInDoubt,
     verification: Verification,
     capabilities: Capabilities | None,
-    rules: Rules,
+    limits: VerificationLimits,
     *,
     forgotten_until: datetime | None = None,
 ) -> Step:
@@ -131,11 +131,11 @@ def after_asking(
             return _found(doubt, verification, capabilities)
         case Absent():
             if doubt.was_accepted:
-                return _accepted_and_absent(doubt, capabilities, rules)
-            return _absent(doubt, capabilities, rules, forgotten_until)
+                return _accepted_and_absent(doubt, capabilities, limits)
+            return _absent(doubt, capabilities, limits, forgotten_until)
 
 
-def _found(doubt: Doubt, found: Found, capabilities: Capabilities | None) -> Step:
+def _found(doubt: OrderInDoubt, found: Found, capabilities: Capabilities | None) -> Step:
     at_exchange = found.order
     if not at_exchange.equals(doubt.order):
         return _unresolved(doubt, "differs_at_exchange", at_exchange.exchange_order_id)
@@ -161,14 +161,14 @@ def _found(doubt: Doubt, found: Found, capabilities: Capabilities | None) -> Ste
     return Settle(rows)
 
 
-def _known_accepted(doubt: Doubt, *, is_hidden: bool = False) -> Settle | Cancel:
+def _known_accepted(doubt: OrderInDoubt, *, is_hidden: bool = False) -> Settle | Cancel:
     """Accepted, whatever the question by its id shows now."""
-    reason = ACCEPTED if doubt.sighted_as is None else EXECUTION
+    reason = ACCEPTED if doubt.observed_exchange_order_id is None else EXECUTION
     rows = (TrailRow(OrderStatus.COMPLETED, reason, doubt.exchange_order_id),)
     return Cancel(rows, is_hidden) if doubt.is_cancel_wanted else Settle(rows)
 
 
-def _may_hide_another(doubt: Doubt, capabilities: Capabilities | None) -> bool:
+def _may_hide_another(doubt: OrderInDoubt, capabilities: Capabilities | None) -> bool:
     """Whether the rejected order that is shown may be one send's, and another send's be accepted.
 
     Where a used id is free again, the question shows the newest order that has it: of two sends of which both
@@ -178,25 +178,27 @@ def _may_hide_another(doubt: Doubt, capabilities: Capabilities | None) -> bool:
     return not is_unique and sum(send.may_have_arrived for send in doubt.sends) > 1
 
 
-def _accepted_and_absent(doubt: Doubt, capabilities: Capabilities | None, rules: Rules) -> Step:
+def _accepted_and_absent(doubt: OrderInDoubt, capabilities: Capabilities | None, limits: VerificationLimits) -> Step:
     """It said yes, and now it does not know the order: it shows it late, only while open, or contradicts itself."""
     if capabilities is None:
         return Wait(_CAPABILITIES_UNKNOWN)
-    if doubt.sighted_as is not None or capabilities.visible_within_seconds > _FOR_EVER_SECONDS:
+    if doubt.observed_exchange_order_id is not None or capabilities.visible_within_seconds > _FOR_EVER_SECONDS:
         # Its own reports prove the acceptance; and where it never has to show an order, its answer does.
         return _known_accepted(doubt)
-    seconds = rules.answer_seconds + capabilities.visible_within_seconds + rules.clock_margin_seconds
+    seconds = limits.answer_seconds + capabilities.visible_within_seconds + limits.clock_margin_seconds
     shown_by = max(send.send_by for send in doubt.sends) + timedelta(seconds=seconds)
     if doubt.now < shown_by:
         return Wait("accepted, and not shown yet", shown_by)
     return _unresolved(doubt, "accepted_and_absent", doubt.exchange_order_id)
 
 
-def _absent(doubt: Doubt, capabilities: Capabilities | None, rules: Rules, forgotten_until: datetime | None) -> Step:
+def _absent(
+    doubt: OrderInDoubt, capabilities: Capabilities | None, limits: VerificationLimits, forgotten_until: datetime | None
+) -> Step:
     if OrderStatus.NOT_PLACED in doubt.statuses:
         return Settle()
     if not doubt.may_have_arrived:
-        settled = _settle_unsent(doubt)
+        settled = _settle_never_arrived(doubt)
         if settled is not None:
             return settled
         return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else Resend()
@@ -204,32 +206,32 @@ def _absent(doubt: Doubt, capabilities: Capabilities | None, rules: Rules, forgo
         return Wait(_CAPABILITIES_UNKNOWN)
     if forgotten_until is not None and doubt.created_at < forgotten_until:
         return _unresolved(doubt, "exchange_forgot")
-    counts_from = absence_counts_from(doubt, capabilities, rules)
+    counts_from = absence_counts_from(doubt, capabilities, limits)
     if counts_from is None:
         return _unresolved(doubt, "absence_cannot_be_proved")
     if doubt.now < counts_from:
         return Wait("absence does not count yet", counts_from)
-    resend = _safe_resend(doubt, capabilities, rules) if _may_send(doubt) else None
+    resend = _safe_resend(doubt, capabilities, limits) if _may_send(doubt) else None
     if resend is not None:
         return resend
     strength = PROVED if capabilities.honours_accept_by and _all_have_accept_by(doubt) else PRESUMED
     return Settle(_not_placed(doubt, strength + "absent"))
 
 
-def _settle_unsent(doubt: Doubt) -> Settle | None:
+def _settle_never_arrived(doubt: OrderInDoubt) -> Settle | None:
     """Every send is proved not to have placed it: settled, unless it may be sent again."""
     if _may_send(doubt):
         return None
     return Settle(_not_placed(doubt, PROVED + _last_reason(doubt)))
 
 
-def _unresolved(doubt: Doubt, why: str, exchange_order_id: str | None = None) -> Append | Wait:
+def _unresolved(doubt: OrderInDoubt, why: str, exchange_order_id: str | None = None) -> Append | Wait:
     if OrderStatus.UNRESOLVED in doubt.statuses:
         return Wait(why)
     return Append((TrailRow(OrderStatus.UNRESOLVED, why, exchange_order_id),))
 
 
-def absence_counts_from(doubt: Doubt, capabilities: Capabilities, rules: Rules) -> datetime | None:
+def absence_counts_from(doubt: OrderInDoubt, capabilities: Capabilities, limits: VerificationLimits) -> datetime | None:
     """From when on the venue's "I do not know it" says something; None: never.
 
     Counted from the last send that may have arrived: until then it may be under way, may still be accepted, or may
@@ -243,16 +245,16 @@ def absence_counts_from(doubt: Doubt, capabilities: Capabilities, rules: Rules) 
             last_accepted = send.accept_by
             seconds = capabilities.visible_within_seconds
         else:
-            last_accepted = send.send_by + timedelta(seconds=rules.answer_seconds)
+            last_accepted = send.send_by + timedelta(seconds=limits.answer_seconds)
             seconds = capabilities.accepts_within_seconds + capabilities.visible_within_seconds
         if seconds > _FOR_EVER_SECONDS:
             return None
-        moment = last_accepted + timedelta(seconds=seconds + rules.clock_margin_seconds)
+        moment = last_accepted + timedelta(seconds=seconds + limits.clock_margin_seconds)
         latest = moment if latest is None else max(latest, moment)
     return latest
 
 
-def _safe_resend(doubt: Doubt, capabilities: Capabilities, rules: Rules) -> Resend | None:
+def _safe_resend(doubt: OrderInDoubt, capabilities: Capabilities, limits: VerificationLimits) -> Resend | None:
     """A send after one that may have arrived and is absent, if by the venue's own promises it makes no second order.
 
     "While open" counts as never: an order that was filled at once may be placed again under its id.
@@ -267,21 +269,21 @@ def _safe_resend(doubt: Doubt, capabilities: Capabilities, rules: Rules) -> Rese
     if unique > _FOR_EVER_SECONDS:
         return Resend()
     # The first may have been accepted as early as it was recorded, the resend as late as it may take.
-    takes = rules.answer_seconds + capabilities.accepts_within_seconds + rules.clock_margin_seconds
+    takes = limits.answer_seconds + capabilities.accepts_within_seconds + limits.clock_margin_seconds
     send_by_max = doubt.created_at + timedelta(seconds=unique - takes)
     return Resend(send_by_max) if doubt.now < send_by_max else None
 
 
-def _may_send(doubt: Doubt) -> bool:
+def _may_send(doubt: OrderInDoubt) -> bool:
     place_by = doubt.order.place_by
     return place_by is not None and doubt.now < place_by and not doubt.is_cancel_wanted and not doubt.is_final
 
 
-def _all_have_accept_by(doubt: Doubt) -> bool:
+def _all_have_accept_by(doubt: OrderInDoubt) -> bool:
     return all(send.accept_by is not None for send in doubt.sends if send.may_have_arrived)
 
 
-def _not_placed(doubt: Doubt, reason: str) -> tuple[TrailRow, ...]:
+def _not_placed(doubt: OrderInDoubt, reason: str) -> tuple[TrailRow, ...]:
     """NOT_PLACED, unless the rows say so already by themselves and for ever."""
     never_retried = doubt.order.place_by is None and len(doubt.sends) == 1 and not doubt.is_cancel_wanted
     outcome = fold_outcome(doubt.rows, may_send_again=not never_retried, has_open_claim=doubt.may_have_arrived)
@@ -290,6 +292,6 @@ def _not_placed(doubt: Doubt, reason: str) -> tuple[TrailRow, ...]:
     return (TrailRow(OrderStatus.NOT_PLACED, reason),)
 
 
-def _last_reason(doubt: Doubt) -> str:
+def _last_reason(doubt: OrderInDoubt) -> str:
     reasons = [send.reason for send in doubt.sends if send.reason]
     return reasons[-1] if reasons else NOT_SENT + "never"

@@ -40,7 +40,7 @@ class Unknown:
     cause: str
 
 
-Answer = Accepted | Refused | NotSent | Unknown
+PlaceAnswer = Accepted | Refused | NotSent | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class CancelTooLate:
 CancelAnswer = CancelAccepted | CancelTooLate | Absent | NoAnswer
 
 
-def judge_found(found: VenueOrder, order: Order) -> Answer:
+def judge_found(found: VenueOrder, order: Order) -> PlaceAnswer:
     """What a found order says of the attempt that asked: ours and live, ours and rejected, or not ours."""
     if not found.equals(order):
         return Unknown("differs_at_exchange")

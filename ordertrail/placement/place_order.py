@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import (
@@ -24,19 +24,19 @@ from ordertrail.domain.trail import (
     fold_outcome,
     fold_status,
 )
-from ordertrail.domain.venue_answer import Accepted, Answer, NotSent, Refused, Unknown
+from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refused, Unknown
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
-from ordertrail.storage.order_rows import KeyTaken, SentLater, StepRow
-from ordertrail.venues.gateway import Sender
+from ordertrail.storage.order_rows import KeyTaken, NewTrailRow, SentLater
+from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
 
-DatabaseFailed = (DatabaseAnswered, DatabaseLost)
+STATEMENT_ERRORS = (StatementFailed, StatementOutcomeUnknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,41 +89,41 @@ Placement = Placed | Failed | Repeated
 class Placing:
     """Places orders; one for all requests of a process."""
 
-    def __init__(self, journal: Journal, sender: Sender, clock: Clock, windows: Windows) -> None:
+    def __init__(self, journal: Journal, gateway: Gateway, clock: Clock, deadlines: Deadlines) -> None:
         self._journal = journal
-        self._sender = sender
+        self._gateway = gateway
         self._clock = clock
-        self._windows = windows
+        self._deadlines = deadlines
 
     async def place(self, order: Order) -> Placement:
         """Take a valid order through the three steps; must run to its end once begun."""
         # Earlier than the row's send_by, which the database reckons from the moment it writes the row.
         start = self._clock.monotonic()
-        send_by = start + self._windows.send_seconds
+        send_by = start + self._deadlines.send_seconds
         failpoints.reach("before_initiated")
         try:
             recorded = await self._journal.initiated(order)
-        except DatabaseFailed as error:
+        except STATEMENT_ERRORS as error:
             return await self._not_recorded(order, error)
         if isinstance(recorded, KeyTaken):
             return await self.repeat(recorded.order_id)
         failpoints.reach("after_initiated")
         created_at = recorded.created_at
-        answer = await self._sender.send_and_ask(
+        answer = await self._gateway.send_and_query(
             order,
             send_by=send_by,
-            accept_by=created_at + timedelta(seconds=self._windows.accept_seconds),
+            accept_by=created_at + timedelta(seconds=self._deadlines.accept_seconds),
         )
         if not isinstance(answer, Accepted):
             failed = await self._not_placed(order, created_at, answer)
-            if self._clock.monotonic() - start < self._windows.review_seconds:
+            if self._clock.monotonic() - start < self._deadlines.review_seconds:
                 return failed
             # We stood still for so long that reconciliation may have sent it: what became of our send is not the whole.
             return await self.repeat(order.id)
         failpoints.reach("before_completed")
         try:
             await self._journal.completed(order.id, answer.exchange_order_id)
-        except DatabaseFailed as error:
+        except STATEMENT_ERRORS as error:
             return await self._placed_but_not_recorded(order, created_at, answer, error)
         failpoints.reach("after_completed")
         return Placed(order, created_at, answer.exchange_order_id)
@@ -132,23 +132,23 @@ class Placing:
         """The present truth about the order that has the caller's key; never sends."""
         try:
             return Repeated(order_id, await self._journal.read(order_id))
-        except DatabaseFailed:
+        except STATEMENT_ERRORS:
             return Repeated(order_id, None)
 
-    async def _not_recorded(self, order: Order, error: DatabaseAnswered | DatabaseLost) -> Placement:
+    async def _not_recorded(self, order: Order, error: StatementFailed | StatementOutcomeUnknown) -> Placement:
         """Step 1 failed: nothing was sent, and the row to be written says so."""
         _log.error("INITIATED could not be written", order_id=order.id, error=str(error))
         rows = (
             TrailRow(OrderStatus.INITIATED),
             TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, NOT_RECORDED),
         )
-        may_be_recorded = isinstance(error, DatabaseLost) and error.may_have_happened
-        failpoints.reach("before_unsent")
+        may_be_recorded = isinstance(error, StatementOutcomeUnknown) and error.may_have_happened
+        failpoints.reach("before_never_sent")
         try:
-            unsent = await self._journal.unsent(order)
-            failpoints.reach("after_unsent")
-        except DatabaseFailed as second:
-            may_be_recorded |= isinstance(second, DatabaseLost) and second.may_have_happened
+            unsent = await self._journal.never_sent(order)
+            failpoints.reach("after_never_sent")
+        except STATEMENT_ERRORS as second:
+            may_be_recorded |= isinstance(second, StatementOutcomeUnknown) and second.may_have_happened
             # The key, which nobody could look up, may have an order already; that one may be placed.
             may_be_recorded |= order.client_order_id is not None
             await self._unrecorded(order, rows, second)
@@ -157,7 +157,7 @@ class Placing:
             return await self.repeat(unsent.order_id)
         if isinstance(unsent, SentLater):
             return await self.repeat(order.id)
-        return Failed(order, rows, self._windows.place_by(order, unsent.created_at))
+        return Failed(order, rows, self._deadlines.place_by(order, unsent.created_at))
 
     async def _not_placed(self, order: Order, created_at: datetime, answer: Refused | NotSent | Unknown) -> Failed:
         """Step 2 failed: the answer is recorded."""
@@ -171,7 +171,7 @@ class Placing:
         )
 
     async def _placed_but_not_recorded(
-        self, order: Order, created_at: datetime, answer: Accepted, error: DatabaseAnswered | DatabaseLost
+        self, order: Order, created_at: datetime, answer: Accepted, error: StatementFailed | StatementOutcomeUnknown
     ) -> Failed:
         """Step 3 failed. COMPLETED is left to reconciliation, which asks the exchange."""
         _log.error("COMPLETED could not be written", order_id=order.id, error=str(error))
@@ -187,15 +187,15 @@ class Placing:
     ) -> Failed:
         """Write the first of `choices` that the database takes."""
         initiated = TrailRow(OrderStatus.INITIATED, created_at=created_at)
-        place_by = self._windows.place_by(order, created_at)
+        place_by = self._deadlines.place_by(order, created_at)
         row = choices[-1]
         for row in choices:
             failpoints.reach("before_failure")
             try:
-                await self._journal.step(StepRow(order.id, row.status, row.reason, row.exchange_order_id))
+                await self._journal.step(NewTrailRow(order.id, row.status, row.reason, row.exchange_order_id))
                 failpoints.reach("after_failure")
                 break
-            except DatabaseFailed as error:
+            except STATEMENT_ERRORS as error:
                 _log.error(
                     "a failing row could not be written",
                     order_id=order.id,
@@ -232,4 +232,4 @@ def _failing_row(answer: Refused | NotSent | Unknown) -> tuple[OrderStatus, str]
     assert_never(answer)
 
 
-__all__ = ["Answer", "Failed", "Placed", "Placement", "Placing", "Repeated"]
+__all__ = ["Failed", "PlaceAnswer", "Placed", "Placement", "Placing", "Repeated"]

@@ -11,17 +11,27 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ordertrail.domain.capabilities import Capabilities
-from ordertrail.domain.order_in_doubt import Doubt, SendAnswer
-from ordertrail.domain.settling import Append, Cancel, Resend, Rules, Settle, Step, Wait, after_asking, before_asking
+from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer
+from ordertrail.domain.settling import (
+    Append,
+    Cancel,
+    Resend,
+    Settle,
+    Step,
+    VerificationLimits,
+    Wait,
+    after_query,
+    before_query,
+)
 from ordertrail.domain.trail import NOT_SENT, REFUSED, UNKNOWN, OrderStatus, TrailRow
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
-    Answer,
     CancelAccepted,
     CancelTooLate,
     NoAnswer,
     NotSent,
+    PlaceAnswer,
     Refused,
     Verification,
 )
@@ -29,12 +39,12 @@ from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, DoubtRows, Taken, Unreadable, Verdict, WantedSend
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.storage.group_commit import Limits, SharedCommits
+from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, DoubtRows, Lease, Unreadable, Verdict, WantedSend
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.group_commit import Batcher, Limits
 from ordertrail.storage.journal import Journal
-from ordertrail.storage.order_rows import StepRow
-from ordertrail.venues.gateway import Sender
+from ordertrail.storage.order_rows import NewTrailRow
+from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
 
@@ -43,7 +53,7 @@ HIDDEN = "hidden_from_cancel"
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PassLimits:
     """How much a pass does and how soon an order is looked at again.
 
     An order's pause doubles from `pause_seconds` to `pause_seconds_max`, with jitter so that a thousand orders in
@@ -51,8 +61,8 @@ class Pace:
     """
 
     batches_max: int = 200
-    looks_at_once: int = 256
-    wake_max: int = 5000
+    reviews_at_once: int = 256
+    make_due_max: int = 5000
     pass_seconds: float = 20
     database_seconds: float = 10
     pause_seconds: float = 1
@@ -60,11 +70,11 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Counts:
+class PassReport:
     """What a pass did."""
 
     batches: int = 0
-    looked_at: int = 0
+    reviewed: int = 0
     settled: int = 0
     completed: int = 0
     not_placed: int = 0
@@ -76,7 +86,7 @@ class Counts:
     waiting: int = 0
     errors: int = 0
     has_more: bool = False
-    seen: list[tuple[str, str]] = field(default_factory=list)
+    observations: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Reconciler:
@@ -86,186 +96,194 @@ class Reconciler:
         self,
         doubts: DoubtRows,
         journal: Journal,
-        sender: Sender,
+        gateway: Gateway,
         clock: Clock,
-        rules: Rules,
+        verification_limits: VerificationLimits,
         *,
         name: str,
         send_seconds: float,
-        pace: Pace | None = None,
+        pass_limits: PassLimits | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._doubts = doubts
         self._journal = journal
-        self._sender = sender
+        self._gateway = gateway
         self._clock = clock
-        self._rules = rules
+        self._verification_limits = verification_limits
         self._name = name
         self._send_seconds = send_seconds
-        self._pace = pace or Pace()
+        self._pass_limits = pass_limits or PassLimits()
         self._chance = chance or random.Random()  # noqa: S311 - jitter, no secret
         # Longer than a look can take: a question, a send with its own question, a cancel with another, each after a
         # wait at the gate that is bounded by the same time.
-        self._lease_seconds = 8 * rules.answer_seconds + send_seconds + self._pace.database_seconds
-        limits = Limits(rows_max=512, queue_max=10_000, timeout_seconds=self._pace.database_seconds)
-        self._claims = SharedCommits("claims", self._claim, clock, limits)
-        self._answers = SharedCommits("answers", doubts.record_answers, clock, limits)
-        self._verdicts = SharedCommits("verdicts", doubts.conclude, clock, limits)
+        self._lease_seconds = 8 * verification_limits.answer_seconds + send_seconds + self._pass_limits.database_seconds
+        limits = Limits(rows_max=512, queue_max=10_000, timeout_seconds=self._pass_limits.database_seconds)
+        self._claims = Batcher("claims", self._claim, clock, limits)
+        self._answers = Batcher("answers", doubts.record_answers, clock, limits)
+        self._verdicts = Batcher("verdicts", doubts.apply, clock, limits)
         self._was_silent = False
         self._was_out_of_reach = False
 
-    async def run_once(self) -> Counts:
+    async def run_once(self) -> PassReport:
         """Take in what is due, then look at doubts that are due until none is left or the time is up."""
-        counts = Counts()
-        while taken_in := await self._doubts.take_in(batches_max=self._pace.batches_max):
-            counts.batches += taken_in
-            if taken_in < self._pace.batches_max:
+        report = PassReport()
+        while enqueued := await self._doubts.enqueue_due_batches(batches_max=self._pass_limits.batches_max):
+            report.batches += enqueued
+            if enqueued < self._pass_limits.batches_max:
                 break
-        venue = await self._ask_for_promises()
-        looks: list[asyncio.Task[None]] = []
+        venue = await self._query_terms()
+        reviews: list[asyncio.Task[None]] = []
         try:
-            await self._look_at_all(venue, counts, looks)
+            await self._review_all(venue, report, reviews)
         finally:
-            for look in looks:
-                look.cancel()
-            await asyncio.gather(*looks, return_exceptions=True)
-            for lane in (self._claims, self._answers, self._verdicts):
-                await lane.close()
-        if counts.unanswered and not counts.answered:
+            for review in reviews:
+                review.cancel()
+            await asyncio.gather(*reviews, return_exceptions=True)
+            for batcher in (self._claims, self._answers, self._verdicts):
+                await batcher.close()
+        if report.unanswered and not report.answered:
             self._was_silent = True
-        return counts
+        return report
 
-    async def _ask_for_promises(self) -> "_Promises":
+    async def _query_terms(self) -> "VenueTerms":
         """What the venue promises now. One that is within reach again makes every pause pointless."""
-        answer = await self._sender.capabilities()
+        answer = await self._gateway.capabilities()
         if isinstance(answer, NoAnswer):
             self._was_out_of_reach = True
-            return _Promises(None, None)
+            return VenueTerms(None, None)
         if self._was_out_of_reach:
             self._was_out_of_reach = False
-            await self._wake()
-        return _Promises(answer, await self._doubts.note_epoch(self._sender.venue_name, answer.epoch))
+            await self._make_all_due()
+        return VenueTerms(answer, await self._doubts.note_epoch(self._gateway.venue_name, answer.epoch))
 
-    async def _look_at_all(self, venue: "_Promises", counts: Counts, looks: list[asyncio.Task[None]]) -> None:
+    async def _review_all(self, venue: "VenueTerms", report: PassReport, reviews: list[asyncio.Task[None]]) -> None:
         """Keep so many looks under way; a slow one holds up no other."""
-        deadline = self._clock.monotonic() + self._pace.pass_seconds
+        deadline = self._clock.monotonic() + self._pass_limits.pass_seconds
         has_room = asyncio.Event()
 
-        def ended(look: asyncio.Task[None]) -> None:
-            looks.remove(look)
-            if len(looks) * 2 <= self._pace.looks_at_once:
+        def ended(review: asyncio.Task[None]) -> None:
+            reviews.remove(review)
+            if len(reviews) * 2 <= self._pass_limits.reviews_at_once:
                 has_room.set()
 
-        may_take = True
-        while may_take:
-            room = self._pace.looks_at_once - len(looks)
-            taken = await self._doubts.take(doubts_max=room, lease_seconds=self._lease_seconds)
-            failpoints.reach("after_take")
-            loaded = await self._doubts.load([each.order_id for each in taken]) if taken else {}
-            counts.looked_at += len(taken)
+        may_lease = True
+        while may_lease:
+            room = self._pass_limits.reviews_at_once - len(reviews)
+            leases = await self._doubts.lease(doubts_max=room, lease_seconds=self._lease_seconds)
+            failpoints.reach("after_lease")
+            loaded = await self._doubts.load([each.order_id for each in leases]) if leases else {}
+            report.reviewed += len(leases)
             has_room.clear()
-            for each in taken:
-                look = asyncio.create_task(self._look_at(each, loaded.get(each.order_id), venue, counts))
-                looks.append(look)
-                look.add_done_callback(ended)
-            if len(looks) * 2 > self._pace.looks_at_once:
+            for each in leases:
+                review = asyncio.create_task(self._review(each, loaded.get(each.order_id), venue, report))
+                reviews.append(review)
+                review.add_done_callback(ended)
+            if len(reviews) * 2 > self._pass_limits.reviews_at_once:
                 await has_room.wait()
             # A venue that answers nothing is not asked about everything: that would hold up what needs no answer.
-            is_silent = counts.unanswered >= self._pace.looks_at_once and not counts.answered
-            may_take = len(taken) == room and not is_silent
-            if may_take and self._clock.monotonic() >= deadline:
-                counts.has_more = True
+            is_silent = report.unanswered >= self._pass_limits.reviews_at_once and not report.answered
+            may_lease = len(leases) == room and not is_silent
+            if may_lease and self._clock.monotonic() >= deadline:
+                report.has_more = True
                 break
-        while looks:
-            await asyncio.wait(looks)
+        while reviews:
+            await asyncio.wait(reviews)
 
-    async def _look_at(
-        self, taken: Taken, doubt: Doubt | Unreadable | None, venue: "_Promises", counts: Counts
+    async def _review(
+        self, lease: Lease, doubt: OrderInDoubt | Unreadable | None, venue: "VenueTerms", report: PassReport
     ) -> None:
         try:
-            verdict = await self._verdict(taken, doubt, venue, counts)
-            failpoints.reach("before_conclude")
+            verdict = await self._verdict(lease, doubt, venue, report)
+            failpoints.reach("before_apply")
             if await self._verdicts.submit(verdict):
-                self._count(verdict, counts)
-        except (DatabaseAnswered, DatabaseLost) as error:
+                self._count(verdict, report)
+        except (StatementFailed, StatementOutcomeUnknown) as error:
             # Nothing was concluded: once its lease has passed, somebody looks again.
-            counts.errors += 1
-            _log.warning("a look could not use the database", order_id=taken.order_id, error=str(error))
+            report.errors += 1
+            _log.warning("a look could not use the database", order_id=lease.order_id, error=str(error))
 
     async def _verdict(
-        self, taken: Taken, doubt: Doubt | Unreadable | None, venue: "_Promises", counts: Counts
+        self, lease: Lease, doubt: OrderInDoubt | Unreadable | None, venue: "VenueTerms", report: PassReport
     ) -> Verdict:
         if doubt is None:
-            return Verdict(taken, (), is_settled=True, next_seconds=0, seen="no such order")
+            return Verdict(lease, (), is_settled=True, next_seconds=0, observation="no such order")
         if isinstance(doubt, Unreadable):
-            counts.errors += 1
+            report.errors += 1
             metrics.INVARIANTS_BROKEN.labels("order_unreadable").inc()
-            _log.error("an order's rows cannot be read", order_id=taken.order_id, error=doubt.why)
-            return self._later(taken, f"unreadable: {doubt.why}")
+            _log.error("an order's rows cannot be read", order_id=lease.order_id, error=doubt.why)
+            return self._later(lease, f"unreadable: {doubt.why}")
         try:
-            return await self._look(taken, doubt, venue, counts)
-        except (DatabaseAnswered, DatabaseLost):
+            return await self._review_order(lease, doubt, venue, report)
+        except (StatementFailed, StatementOutcomeUnknown):
             raise
         except Exception as error:  # noqa: BLE001 - one poison order must not stop the others
-            counts.errors += 1
+            report.errors += 1
             metrics.INVARIANTS_BROKEN.labels("order_not_reconcilable").inc()
-            _log.exception("an order could not be looked after", order_id=taken.order_id)
-            return self._later(taken, f"error: {error}".replace("\x00", ""))
+            _log.exception("an order could not be looked after", order_id=lease.order_id)
+            return self._later(lease, f"error: {error}".replace("\x00", ""))
 
-    async def _wake(self) -> None:
+    async def _make_all_due(self) -> None:
         """Make every pause end now; many at a time, never all in one statement."""
         count = 0
-        while woken := await self._doubts.wake(doubts_max=self._pace.wake_max):
+        while woken := await self._doubts.make_due(doubts_max=self._pass_limits.make_due_max):
             count += woken
         _log.info("the exchange answers again", doubts=count)
 
-    async def _look(self, taken: Taken, doubt: Doubt, venue: "_Promises", counts: Counts) -> Verdict:
-        settled = before_asking(doubt)
+    async def _review_order(
+        self, lease: Lease, doubt: OrderInDoubt, venue: "VenueTerms", report: PassReport
+    ) -> Verdict:
+        settled = before_query(doubt)
         if settled is not None:
-            return _settled(taken, settled.rows, "settled by its rows")
-        _, step = await self._ask(doubt, venue, counts)
-        return await self._carry_out(taken, doubt, step, venue, counts)
+            return _settled(lease, settled.rows, "settled by its rows")
+        _, step = await self._query(doubt, venue, report)
+        return await self._carry_out(lease, doubt, step, venue, report)
 
-    async def _ask(self, doubt: Doubt, venue: "_Promises", counts: Counts) -> tuple[Verification, Step]:
-        verification = await self._sender.ask(doubt.order.id)
+    async def _query(self, doubt: OrderInDoubt, venue: "VenueTerms", report: PassReport) -> tuple[Verification, Step]:
+        verification = await self._gateway.query(doubt.order.id)
         if isinstance(verification, NoAnswer):
-            counts.unanswered += 1
+            report.unanswered += 1
         else:
-            counts.answered += 1
+            report.answered += 1
             if self._was_silent:
                 self._was_silent = False
-                await self._wake()
-        step = after_asking(doubt, verification, venue.capabilities, self._rules, forgotten_until=venue.forgotten_until)
+                await self._make_all_due()
+        step = after_query(
+            doubt, verification, venue.capabilities, self._verification_limits, forgotten_until=venue.forgotten_until
+        )
         return verification, step
 
-    async def _carry_out(self, taken: Taken, doubt: Doubt, step: Step, venue: "_Promises", counts: Counts) -> Verdict:
+    async def _carry_out(
+        self, lease: Lease, doubt: OrderInDoubt, step: Step, venue: "VenueTerms", report: PassReport
+    ) -> Verdict:
         match step:
             case Settle(rows=rows):
-                return _settled(taken, rows, "settled")
+                return _settled(lease, rows, "settled")
             case Append(rows=rows):
-                return self._later(taken, rows[-1].reason or "", rows)
+                return self._later(lease, rows[-1].reason or "", rows)
             case Wait(why=why, until=until):
                 if until is None:
-                    return self._later(taken, why)
+                    return self._later(lease, why)
                 seconds = max((until - doubt.now).total_seconds(), 0)
-                return Verdict(taken, (), is_settled=False, next_seconds=seconds, seen=why)
+                return Verdict(lease, (), is_settled=False, next_seconds=seconds, observation=why)
             case Resend(send_by_max=send_by_max):
-                return await self._resend(taken, doubt, send_by_max, counts)
+                return await self._resend(lease, doubt, send_by_max, report)
             case Cancel(rows=rows):
-                return await self._cancel(taken, doubt, rows, venue, counts)
+                return await self._cancel(lease, doubt, rows, venue, report)
 
-    async def _resend(self, taken: Taken, doubt: Doubt, send_by_max: datetime | None, counts: Counts) -> Verdict:
+    async def _resend(
+        self, lease: Lease, doubt: OrderInDoubt, send_by_max: datetime | None, report: PassReport
+    ) -> Verdict:
         order = doubt.order
-        closed = self._sender.closed()
-        if closed is not None:
-            return self._later(taken, f"not resent: {closed}")
+        denied = self._gateway.denial_cause()
+        if denied is not None:
+            return self._later(lease, f"not resent: {denied}")
         start = self._clock.monotonic()
-        claim = await self._claims.submit(WantedSend(taken, send_by_max))
+        claim = await self._claims.submit(WantedSend(lease, send_by_max))
         if claim is None:
-            return self._later(taken, "not resent: taken, canceled, halted or too late")
+            return self._later(lease, "not resent: taken, canceled, halted or too late")
         failpoints.reach("after_claim")
-        counts.resent += 1
-        answer = await self._sender.send_and_ask(
+        report.resent += 1
+        answer = await self._gateway.send_and_query(
             order,
             send_by=start + claim.seconds_left,
             accept_by=claim.accept_by,
@@ -276,83 +294,85 @@ class Reconciler:
         exchange_order_id = answer.exchange_order_id if isinstance(answer, Accepted) else None
         if isinstance(answer, Accepted):
             # Evidence of acceptance is recorded whoever holds the order by now, and before the claim is closed.
-            await self._journal.step(StepRow(order.id, OrderStatus.COMPLETED, RESENT, exchange_order_id))
+            await self._journal.step(NewTrailRow(order.id, OrderStatus.COMPLETED, RESENT, exchange_order_id))
             metrics.RECONCILED.labels(OrderStatus.COMPLETED).inc()
         await self._answers.submit(AnsweredSend(order.id, claim.number, kind, reason, exchange_order_id))
         failpoints.reach("after_answer")
         _log.info("order resent", order_id=order.id, number=claim.number, answer=kind, reason=reason)
         if isinstance(answer, Accepted):
-            counts.completed += 1
-            return _settled(taken, (), "resent and accepted")
+            report.completed += 1
+            return _settled(lease, (), "resent and accepted")
         at_least = answer.retry_after_seconds if isinstance(answer, NotSent) else None
-        return self._later(taken, f"resent: {reason}", at_least=at_least or 0)
+        return self._later(lease, f"resent: {reason}", at_least=at_least or 0)
 
     async def _claim(self, wanted: Sequence[WantedSend]) -> Sequence[ClaimedSend | None]:
         return await self._doubts.claim_sends(
             wanted,
             claimed_by=self._name,
             send_seconds=self._send_seconds,
-            answer_seconds=self._rules.answer_seconds,
+            answer_seconds=self._verification_limits.answer_seconds,
         )
 
     async def _cancel(
-        self, taken: Taken, doubt: Doubt, rows: tuple[TrailRow, ...], venue: "_Promises", counts: Counts
+        self, lease: Lease, doubt: OrderInDoubt, rows: tuple[TrailRow, ...], venue: "VenueTerms", report: PassReport
     ) -> Verdict:
-        answer = await self._sender.cancel(doubt.order.id)
+        answer = await self._gateway.cancel(doubt.order.id)
         if not isinstance(answer, CancelAccepted | CancelTooLate):
-            return self._later(taken, f"cancel: {type(answer).__name__}", rows)
-        counts.canceled += 1
+            return self._later(lease, f"cancel: {type(answer).__name__}", rows)
+        report.canceled += 1
         # How it ended is the exchange's to say.
-        verification, step = await self._ask(doubt, venue, counts)
+        verification, step = await self._query(doubt, venue, report)
         if isinstance(step, Settle):
-            return _settled(taken, step.rows, "canceled")
+            return _settled(lease, step.rows, "canceled")
         if isinstance(step, Cancel) and isinstance(verification, Absent):
             # It has taken the cancel, or said that it is too late, and shows open orders alone: this is none any more.
-            return _settled(taken, step.rows, "canceled, and not shown any more")
+            return _settled(lease, step.rows, "canceled, and not shown any more")
         if isinstance(step, Cancel) and step.is_hidden:
             if isinstance(answer, CancelAccepted):
                 # What it shows was open at no time, so the accepted one is what it has canceled.
-                return _settled(taken, step.rows, "canceled, and hidden by a send that was refused")
+                return _settled(lease, step.rows, "canceled, and hidden by a send that was refused")
             # Too late for the one that is shown; of the accepted one that says nothing, and no question reaches it.
             is_told = OrderStatus.UNRESOLVED in doubt.statuses
             told = () if is_told else (TrailRow(OrderStatus.UNRESOLVED, HIDDEN),)
-            return self._later(taken, HIDDEN, (*step.rows, *told))
-        return self._later(taken, type(answer).__name__, rows)
+            return self._later(lease, HIDDEN, (*step.rows, *told))
+        return self._later(lease, type(answer).__name__, rows)
 
-    def _later(self, taken: Taken, seen: str, rows: tuple[TrailRow, ...] = (), *, at_least: float = 0) -> Verdict:
-        pause = min(self._pace.pause_seconds * 2 ** min(taken.tries, 16), self._pace.pause_seconds_max)
+    def _later(
+        self, lease: Lease, observation: str, rows: tuple[TrailRow, ...] = (), *, at_least: float = 0
+    ) -> Verdict:
+        pause = min(self._pass_limits.pause_seconds * 2 ** min(lease.tries, 16), self._pass_limits.pause_seconds_max)
         seconds = max(pause * self._chance.uniform(0.5, 1), at_least)
-        return Verdict(taken, rows, is_settled=False, next_seconds=seconds, seen=seen[:200])
+        return Verdict(lease, rows, is_settled=False, next_seconds=seconds, observation=observation[:200])
 
-    def _count(self, verdict: Verdict, counts: Counts) -> None:
+    def _count(self, verdict: Verdict, report: PassReport) -> None:
         statuses = {row.status for row in verdict.rows}
-        counts.settled += verdict.is_settled
-        counts.waiting += not verdict.is_settled
-        counts.completed += OrderStatus.COMPLETED in statuses
-        counts.not_placed += OrderStatus.NOT_PLACED in statuses
-        counts.unresolved += OrderStatus.UNRESOLVED in statuses
-        counts.seen.append((verdict.taken.order_id, verdict.seen))
+        report.settled += verdict.is_settled
+        report.waiting += not verdict.is_settled
+        report.completed += OrderStatus.COMPLETED in statuses
+        report.not_placed += OrderStatus.NOT_PLACED in statuses
+        report.unresolved += OrderStatus.UNRESOLVED in statuses
+        report.observations.append((verdict.lease.order_id, verdict.observation))
         for status in statuses:
             metrics.RECONCILED.labels(status).inc()
         if OrderStatus.UNRESOLVED in statuses:
-            _log.error("an order is unresolved", order_id=verdict.taken.order_id, reason=verdict.seen)
+            _log.error("an order is unresolved", order_id=verdict.lease.order_id, reason=verdict.observation)
 
 
 @dataclass(frozen=True, slots=True)
-class _Promises:
+class VenueTerms:
     """What the venue promises, where it could be asked; `forgotten_until`: it may not know what was before."""
 
     capabilities: Capabilities | None
     forgotten_until: datetime | None
 
 
-def _settled(taken: Taken, rows: tuple[TrailRow, ...], seen: str) -> Verdict:
+def _settled(lease: Lease, rows: tuple[TrailRow, ...], observation: str) -> Verdict:
     if rows:
-        seen = f"{rows[-1].status} {rows[-1].reason}"
-    return Verdict(taken, rows, is_settled=True, next_seconds=0, seen=seen)
+        observation = f"{rows[-1].status} {rows[-1].reason}"
+    return Verdict(lease, rows, is_settled=True, next_seconds=0, observation=observation)
 
 
-def _recorded(answer: Answer) -> tuple[SendAnswer, str]:
+def _recorded(answer: PlaceAnswer) -> tuple[SendAnswer, str]:
     match answer:
         case Accepted():
             return SendAnswer.ACCEPTED, "accepted"

@@ -13,7 +13,7 @@ from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.doubt_rows import SweepRows
-from ordertrail.venues.gateway import Sender
+from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
 
@@ -26,8 +26,8 @@ LEASE_SECONDS = 60
 class Swept:
     """What a sweep saw: orders at the exchange, those handed to the reconciler, those that nobody recorded."""
 
-    seen: int = 0
-    sighted: int = 0
+    shown_orders: int = 0
+    observed: int = 0
     late: int = 0
     orphans: int = 0
     has_more: bool = False
@@ -36,16 +36,16 @@ class Swept:
 class Sweep:
     """One replica's sweep; they take turns, and one that dies in its turn leaves it to the next."""
 
-    def __init__(self, rows: SweepRows, sender: Sender, *, venue: str, rest_seconds: float) -> None:
+    def __init__(self, rows: SweepRows, gateway: Gateway, *, venue: str, rest_seconds: float) -> None:
         self._rows = rows
-        self._sender = sender
+        self._gateway = gateway
         self._venue = venue
         self._rest_seconds = rest_seconds
 
     async def run_once(self) -> Swept:
         """Read what is new in the exchange's executions, then all its open orders, if it is our turn."""
         swept = Swept()
-        position = await self._rows.take_sweep(self._venue, lease_seconds=LEASE_SECONDS)
+        position = await self._rows.lease_sweep(self._venue, lease_seconds=LEASE_SECONDS)
         if position is None:
             return swept
         epoch = await self._sweep_executions(*position, swept)
@@ -58,7 +58,7 @@ class Sweep:
         """Page by page, each compared before the position moves past it; None: the exchange did not answer."""
         swept.has_more = True
         for _ in range(PAGES_MAX):
-            page = await self._sender.executions(after=after, limit=ORDERS_PER_PAGE)
+            page = await self._gateway.executions(after=after, limit=ORDERS_PER_PAGE)
             if isinstance(page, NoAnswer):
                 swept.has_more = False
                 return None
@@ -77,7 +77,7 @@ class Sweep:
         return epoch
 
     async def _sweep_open_orders(self, epoch: str, swept: Swept) -> None:
-        answer = await self._sender.open_orders()
+        answer = await self._gateway.open_orders()
         if isinstance(answer, NoAnswer):
             return
         shown = [(order.client_order_id, order.exchange_order_id) for order in answer.orders]
@@ -87,7 +87,7 @@ class Sweep:
     async def _compare(self, epoch: str, shown: Mapping[str, str], swept: Swept) -> None:
         if not shown:
             return
-        swept.seen += len(shown)
+        swept.shown_orders += len(shown)
         statuses = await self._rows.statuses_of(list(shown))
         # One that is placed although it was settled as not placed is as late as one that is not placed yet.
         doubtful = {
@@ -95,9 +95,9 @@ class Sweep:
             for order_id, found in statuses.items()
             if OrderStatus.NOT_PLACED in found or not found & PLACED_STATUSES
         }
-        sighted = await self._rows.keep_sightings(doubtful) if doubtful else []
-        swept.sighted += len(sighted)
-        for order_id in sighted:
+        observed = await self._rows.keep_observations(doubtful) if doubtful else []
+        swept.observed += len(observed)
+        for order_id in observed:
             if OrderStatus.NOT_PLACED in statuses[order_id]:
                 swept.late += 1
                 metrics.LATE_ARRIVALS.inc()

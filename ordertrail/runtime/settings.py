@@ -55,10 +55,10 @@ class Settings(BaseSettings):
     commit_queue_max: PositiveInt = Field(default=20_000, description="rows that may wait for a commit, a process")
     place_per_second: float = Field(default=0, ge=0, description="orders a second to the exchange; 0: no limit")
     cancel_per_second: float = Field(default=0, ge=0, description="cancels a second to the exchange; 0: no limit")
-    ask_per_second: float = Field(default=0, ge=0, description="questions a second to the exchange; 0: no limit")
+    query_per_second: float = Field(default=0, ge=0, description="questions a second to the exchange; 0: no limit")
     place_in_flight_max: PositiveInt = Field(default=8192, description="orders under way to the exchange at once")
     cancel_in_flight_max: PositiveInt = Field(default=1024, description="cancels under way at once")
-    ask_in_flight_max: PositiveInt = Field(default=1024, description="questions under way at once")
+    query_in_flight_max: PositiveInt = Field(default=1024, description="questions under way at once")
     gate_processes: int = Field(
         default=0, ge=0, description="processes that share these limits; 0: as many as there are workers"
     )

@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ordertrail.api.place_responses import Answer
+from ordertrail.api.place_responses import WholeResponse
 from ordertrail.api.problems import CONTENT_TYPE, PROBLEMS, problem_body
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry import metrics
@@ -28,7 +28,7 @@ SWEEP_SECONDS_MAX = 1.0
 # and the reset would overtake the answer.
 LINGER_SECONDS = 2.0
 # Connections beyond the limit that may be open at once only to be told so.
-TURNED_AWAY_MAX = 256
+SHED_CONNECTIONS_MAX = 256
 # Chunked encoding spends at most six bytes on one of the body, and its extensions and trailers some more.
 WIRE_BYTES_PER_BODY_BYTE = 8
 
@@ -128,12 +128,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._wire_bytes_max = self._limits.body_bytes_max * WIRE_BYTES_PER_BODY_BYTE + self._limits.header_bytes_max
         self._request_bytes = 0
         self._unread = b""
-        self._is_deaf = False
+        self._reading_stopped = False
         self._refusal: tuple[str, str | None] | None = None
-        self._seen: Phase | None = None
-        self._seen_scope: Any = None
-        self._seen_at = 0.0
-        self._unsent_since: float | None = None
+        self._last_phase: Phase | None = None
+        self._last_scope: Any = None
+        self._last_phase_since = 0.0
+        self._unwritten_since: float | None = None
         self._lingers_since: float | None = None
         self._take_whole = getattr(config.loaded_app, "take_whole", None)
         self._is_feeding = False
@@ -146,7 +146,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._socket = transport
         self.transport = _Closing(transport, self._close)  # type: ignore[assignment]  # all that a cycle uses of it
         excess = len(self.connections) - self._limits.connections_max
-        if excess > TURNED_AWAY_MAX:
+        if excess > SHED_CONNECTIONS_MAX:
             transport.abort()
         elif excess > 0:
             self._end("overloaded", limit="connections")
@@ -166,7 +166,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf:
+        if self._reading_stopped:
             return
         if self._unread or len(data) > self._slice_bytes:
             self._unread += data
@@ -179,7 +179,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
         A parser cannot be stopped within a slice, and every request in it takes memory until it is answered.
         """
-        while self._unread and not self._is_deaf and not self.pipeline:
+        while self._unread and not self._reading_stopped and not self.pipeline:
             data, self._unread = self._unread[: self._slice_bytes], self._unread[self._slice_bytes :]
             self._feed(data)
         if self._unread:
@@ -267,7 +267,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         ):
             super()._start_asgi_task(cycle, app)
 
-    def _respond(self, cycle: RequestResponseCycle, answer: Answer | None) -> None:
+    def _respond(self, cycle: RequestResponseCycle, answer: WholeResponse | None) -> None:
         """Write a whole answer at once: uvicorn's own way takes two messages and checks each header for patterns."""
         if cycle.disconnected:
             return
@@ -334,7 +334,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def finish(self) -> None:
         """Read no more, answer what has been read, and close."""
-        self._is_deaf = True
+        self._reading_stopped = True
         self._unread = b""
         if self.cycle is None or self.cycle.response_complete:
             self._socket.close()
@@ -348,7 +348,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         them, which may be an order that is being placed.
         """
         cycle = self.cycle
-        self._is_deaf = True
+        self._reading_stopped = True
         self._unread = b""
         if cycle is None or cycle.response_complete:
             self._end(problem, limit=limit)
@@ -370,20 +370,20 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if now - self._lingers_since > LINGER_SECONDS:
                 self._socket.abort()
         elif self._socket.get_write_buffer_size():
-            self._unsent_since = self._unsent_since or now
-            if now - self._unsent_since > self._limits.answer_timeout_seconds:
+            self._unwritten_since = self._unwritten_since or now
+            if now - self._unwritten_since > self._limits.answer_timeout_seconds:
                 _count("answer_timeout")
                 self._socket.abort()
         else:
-            self._unsent_since = None
+            self._unwritten_since = None
             self._sweep_phase(self.phase, now)
 
     def _sweep_phase(self, phase: Phase, now: float) -> None:
         if self.flow.read_paused:
-            self._seen = None  # It is we who do not read.
-        elif phase is not self._seen or self.scope is not self._seen_scope:
-            self._seen, self._seen_scope, self._seen_at = phase, self.scope, now
-        elif now - self._seen_at > self._limits.timeout_seconds_of(phase):
+            self._last_phase = None  # It is we who do not read.
+        elif phase is not self._last_phase or self.scope is not self._last_scope:
+            self._last_phase, self._last_scope, self._last_phase_since = phase, self.scope, now
+        elif now - self._last_phase_since > self._limits.timeout_seconds_of(phase):
             if phase in (Phase.HEAD, Phase.BODY):
                 self.refuse("request-timeout", limit=f"{phase.value}_timeout")
             else:
@@ -414,7 +414,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Say that no more comes, and throw away what still arrives until the client has understood."""
-        self._is_deaf = True
+        self._reading_stopped = True
         self._unread = b""
         if self._lingers_since is None and not self._socket.is_closing():
             self._lingers_since = self.loop.time()

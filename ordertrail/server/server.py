@@ -131,8 +131,8 @@ class Server(uvicorn.Server):
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         notice, bound = self._settings.drain_notice_seconds, self._settings.drain_bound_seconds
-        async with _last_resort(self._is_in_a_hurry, notice + bound, self._give_up):
-            self.lifespan.state["begin_to_stop"]()
+        async with _kill_after(self._is_in_a_hurry, notice + bound, self._give_up):
+            self.lifespan.state["start_draining"]()
             await self._wait(notice, until=self._is_in_a_hurry)
             for server in self.servers:
                 server.close()
@@ -180,7 +180,7 @@ class Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _last_resort(
+async def _kill_after(
     is_hurried: Callable[[], bool], bound_seconds: float, give_up: Callable[[], None]
 ) -> AsyncIterator[None]:
     """Call `give_up` if the block takes longer than the bound, or somebody is in a hurry."""

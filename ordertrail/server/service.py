@@ -5,8 +5,8 @@ import os
 import random
 import socket
 
-from ordertrail.domain.deadlines import Windows
-from ordertrail.domain.settling import Rules
+from ordertrail.domain.deadlines import Deadlines
+from ordertrail.domain.settling import VerificationLimits
 from ordertrail.placement.place_order import Placing
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
@@ -15,7 +15,7 @@ from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry import buffered, metrics
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import Rows
@@ -27,10 +27,10 @@ from ordertrail.storage.postgres.reads import OrderReads
 from ordertrail.storage.postgres.watch import DatabaseWatch
 from ordertrail.storage.spool import Spool
 from ordertrail.venues.gate.gate import Gate
-from ordertrail.venues.gate.limits import GateLimits, LaneLimits
+from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from ordertrail.venues.gate.report import GateReport, publish
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
-from ordertrail.venues.gateway import Sender
+from ordertrail.venues.gateway import Gateway
 from ordertrail.venues.registry import make_venue
 from ordertrail.venues.venue import Venue
 
@@ -39,9 +39,9 @@ _log = get_logger()
 WATCH_INTERVAL_SECONDS = 1
 
 
-def windows_of(settings: Settings) -> Windows:
+def deadlines_of(settings: Settings) -> Deadlines:
     """An order's deadlines."""
-    return Windows(
+    return Deadlines(
         send_seconds=settings.send_window_seconds,
         accept_seconds=settings.send_window_seconds + settings.exchange_timeout_seconds,
         review_seconds=settings.review_seconds,
@@ -52,9 +52,9 @@ def windows_of(settings: Settings) -> Windows:
 def gate_limits_of(settings: Settings) -> GateLimits:
     """This process's share of what the installation may do to its exchange."""
     return GateLimits(
-        placing=LaneLimits(settings.place_in_flight_max, settings.place_per_second),
-        cancelling=LaneLimits(settings.cancel_in_flight_max, settings.cancel_per_second),
-        asking=LaneLimits(settings.ask_in_flight_max, settings.ask_per_second),
+        placing=CallBudgetLimits(settings.place_in_flight_max, settings.place_per_second),
+        cancelling=CallBudgetLimits(settings.cancel_in_flight_max, settings.cancel_per_second),
+        querying=CallBudgetLimits(settings.query_in_flight_max, settings.query_per_second),
     ).for_share(processes=settings.gate_processes or settings.workers)
 
 
@@ -71,7 +71,7 @@ class Service:
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        self.windows = windows_of(settings)
+        self.deadlines = deadlines_of(settings)
         url = settings.database_url.get_secret_value()
         self.database = Database(
             url,
@@ -87,7 +87,7 @@ class Service:
             connections_max=settings.exchange_connections_max,
         )
         self.spool = Spool(settings.data_dir / "spool", bytes_max=settings.spool_bytes_max)
-        self.rows = rows or PostgresRows(self.database, self.windows)
+        self.rows = rows or PostgresRows(self.database, self.deadlines)
         self.journal = Journal(
             self.rows,
             self.spool,
@@ -100,13 +100,13 @@ class Service:
         )
         self.gate = Gate(
             gate_limits_of(settings),
-            GateRules(placing=BreakerRules(throttles_to_hold=3)),
+            GateRules(placing=BreakerRules(throttles_to_back_off=3)),
             clock=self.clock,
             chance=random.random,
             metrics=GateReport(venue=self.venue.name),
         )
-        self.sender = Sender(self.venue, self.gate, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
-        self.placing = Placing(self.journal, self.sender, self.clock, self.windows)
+        self.gateway = Gateway(self.venue, self.gate, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
+        self.placing = Placing(self.journal, self.gateway, self.clock, self.deadlines)
         self.doubts = PostgresDoubts(self.database)
         self.schedule = self._schedule()
         self._reconciling: asyncio.Task[None] | None = None
@@ -118,16 +118,16 @@ class Service:
         reconciler = Reconciler(
             self.doubts,
             self.journal,
-            self.sender,
+            self.gateway,
             self.clock,
-            Rules(
+            VerificationLimits(
                 answer_seconds=settings.exchange_timeout_seconds,
                 clock_margin_seconds=settings.clock_margin_seconds,
             ),
             name=f"{socket.gethostname()}:{os.getpid()}",
             send_seconds=settings.send_window_seconds,
         )
-        sweep = Sweep(self.doubts, self.sender, venue=self.venue.name, rest_seconds=settings.sweep_interval_seconds)
+        sweep = Sweep(self.doubts, self.gateway, venue=self.venue.name, rest_seconds=settings.sweep_interval_seconds)
         return Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
 
     async def open(self) -> None:
@@ -155,7 +155,7 @@ class Service:
         await self.venue.close()
         await self.database.close()
 
-    def turn_away(self, orders_in_flight: int) -> str | None:
+    def shed(self, orders_in_flight: int) -> str | None:
         """Why a new order is turned away before its first step, as a problem type; None: it is taken."""
         if self.journal.is_full or orders_in_flight >= self.settings.orders_in_flight_max:
             return "overloaded"
@@ -168,7 +168,7 @@ class Service:
         stopping = "This process is stopping." if self._is_stopping else None
         return [problem for problem in (stopping, self.watch.problem, self.spool.problem) if problem is not None]
 
-    def begin_to_stop(self) -> None:
+    def start_draining(self) -> None:
         """Say that no more requests should come; those that come are served until `close`."""
         self._is_stopping = True
 
@@ -178,7 +178,7 @@ class Service:
             await self.clock.sleep(WATCH_INTERVAL_SECONDS)
             try:
                 await self.watch_once()
-            except (DatabaseAnswered, DatabaseLost) as error:
+            except (StatementFailed, StatementOutcomeUnknown) as error:
                 _log.warning("the watch could not use the database", error=str(error))
             except Exception:  # noqa: BLE001 - counted, and the next look tries again
                 metrics.INVARIANTS_BROKEN.labels("watch_raised").inc()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ordertrail.domain.order_in_doubt import Doubt, SendAnswer
+from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Lease:
     """An order in doubt, taken for a while; `tries` counts the looks before this one."""
 
     order_id: str
@@ -33,18 +33,18 @@ class Unreadable:
 class Verdict:
     """What a look came to: rows to append, whether the order is settled, else when to look again."""
 
-    taken: Taken
+    lease: Lease
     rows: tuple[TrailRow, ...]
     is_settled: bool
     next_seconds: float
-    seen: str
+    observation: str
 
 
 @dataclass(frozen=True, slots=True)
 class WantedSend:
     """A send that its holder wants to make; it must start before `send_by_max`, where there is one."""
 
-    taken: Taken
+    lease: Lease
     send_by_max: datetime | None
 
 
@@ -77,7 +77,7 @@ class DoubtView:
     since: datetime
     age_seconds: float
     tries: int
-    last_seen: str | None
+    last_observation: str | None
     next_at: datetime
     status: str
 
@@ -94,19 +94,19 @@ class DoubtCounts:
 class DoubtRows(Protocol):
     """What reconciliation needs of a database."""
 
-    async def take_in(self, *, batches_max: int) -> int:
+    async def enqueue_due_batches(self, *, batches_max: int) -> int:
         """Look at batches that are due, and make doubts of their orders that are not settled; returns batches."""
         ...
 
-    async def take(self, *, doubts_max: int, lease_seconds: float) -> list[Taken]:
+    async def lease(self, *, doubts_max: int, lease_seconds: float) -> list[Lease]:
         """Take orders in doubt that are due and that nobody holds."""
         ...
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt | Unreadable]:
+    async def load(self, order_ids: Sequence[str]) -> dict[str, OrderInDoubt | Unreadable]:
         """The orders with their rows and sends."""
         ...
 
-    async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
+    async def apply(self, verdicts: Sequence[Verdict]) -> list[bool]:
         """Carry out the verdicts whose fence is still the newest; returns for each whether it was."""
         ...
 
@@ -123,7 +123,7 @@ class DoubtRows(Protocol):
         """Record what came of claimed sends."""
         ...
 
-    async def wake(self, *, doubts_max: int) -> int:
+    async def make_due(self, *, doubts_max: int) -> int:
         """Make so many waiting doubts due now, as if never looked at: the venue answers again."""
         ...
 
@@ -155,7 +155,7 @@ class DoubtRows(Protocol):
 class SweepRows(Protocol):
     """What the reverse sweep needs of a database."""
 
-    async def take_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
+    async def lease_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
         """Take the turn: the epoch and the position up to which executions were compared, ("", 0) at first.
 
         None: another has the turn, or has just had it.
@@ -174,7 +174,7 @@ class SweepRows(Protocol):
         """The statuses of those orders that have a trail."""
         ...
 
-    async def keep_sightings(self, sightings: Mapping[str, str]) -> list[str]:
+    async def keep_observations(self, observations: Mapping[str, str]) -> list[str]:
         """Keep that the exchange has shown these orders (id: exchange order id); returns those not kept before.
 
         They become doubts that are due now, unless the request that brought them may still be placing them.

@@ -3,7 +3,7 @@
 from ordertrail.domain.errors import OrdertrailError
 
 
-class DatabaseAnswered(OrdertrailError):
+class StatementFailed(OrdertrailError):
     """The database answered with an error; nothing of the statement remains. `code` is its SQLSTATE."""
 
     def __init__(self, code: str, text: str) -> None:
@@ -19,7 +19,7 @@ class DatabaseAnswered(OrdertrailError):
         return self.code[:2] in {"22", "23"}
 
 
-class DatabaseLost(OrdertrailError):
+class StatementOutcomeUnknown(OrdertrailError):
     """The database gave no answer. `may_have_happened` is False where the statement was provably never sent."""
 
     def __init__(self, text: str, *, may_have_happened: bool) -> None:

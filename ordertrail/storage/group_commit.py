@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
-from ordertrail.runtime.telemetry.buffered import Spread
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.runtime.telemetry.buffered import BufferedHistogram
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 
 REPEAT_AFTER_SECONDS = 0.05
 
@@ -40,24 +40,24 @@ class _Waiting(Generic[Item, Result]):
             self.done.set_exception(error)
 
 
-class SharedCommits(Generic[Item, Result]):
+class Batcher(Generic[Item, Result]):
     """One lane of writes: at most one batch is under way, the rest gathers behind it."""
 
     def __init__(
         self,
-        lane: str,
+        batcher: str,
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         clock: Clock,
         limits: Limits,
     ) -> None:
-        self.lane = lane
+        self.batcher = batcher
         self._write = write
         self._clock = clock
         self._limits = limits
         self._waiting: list[_Waiting[Item, Result]] = []
         self._task: asyncio.Task[None] | None = None
-        self._rows = Spread(metrics.COMMIT_ROWS.labels(lane))
-        self._seconds = Spread(metrics.COMMIT_SECONDS.labels(lane))
+        self._rows = BufferedHistogram(metrics.COMMIT_ROWS.labels(batcher))
+        self._seconds = BufferedHistogram(metrics.COMMIT_SECONDS.labels(batcher))
         self._answered = metrics.DATABASE_FAILURES.labels("answered")
         self._lost = metrics.DATABASE_FAILURES.labels("lost")
 
@@ -71,15 +71,15 @@ class SharedCommits(Generic[Item, Result]):
         """Whether another row would have to be turned away."""
         return self.waiting >= self._limits.queue_max
 
-    def submit(self, item: Item, *, even_if_full: bool = False) -> "asyncio.Future[Result]":
+    def submit(self, item: Item, *, bypass_limit: bool = False) -> "asyncio.Future[Result]":
         """Write `item` with the next batch.
 
-        The future raises DatabaseAnswered or DatabaseLost; cancelling it does not take the row back.
+        The future raises StatementFailed or StatementOutcomeUnknown; cancelling it does not take the row back.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
-        if self.is_full and not even_if_full:
-            done.set_exception(DatabaseLost("too many rows wait for a commit", may_have_happened=False))
+        if self.is_full and not bypass_limit:
+            done.set_exception(StatementOutcomeUnknown("too many rows wait for a commit", may_have_happened=False))
             return done
         self._waiting.append(_Waiting(item, self._clock.monotonic(), done))
         if self._task is None:
@@ -100,7 +100,7 @@ class SharedCommits(Generic[Item, Result]):
                 oldest = now - self._limits.timeout_seconds
                 for waiting in batch:
                     if waiting.since < oldest:
-                        waiting.fail(DatabaseLost("waited too long for a commit", may_have_happened=False))
+                        waiting.fail(StatementOutcomeUnknown("waited too long for a commit", may_have_happened=False))
                 batch = [waiting for waiting in batch if waiting.since >= oldest]
                 if batch:
                     await self._write_batch(batch, deadline=now + self._limits.timeout_seconds)
@@ -116,21 +116,23 @@ class SharedCommits(Generic[Item, Result]):
             try:
                 self._finish(batch, await self._write(items), start)
                 return
-            except DatabaseAnswered as error:
+            except StatementFailed as error:
                 self._answered.inc()
                 if len(batch) == 1:
                     # A repeat that is refused does not prove that the lost try before it wrote nothing.
-                    batch[0].fail(DatabaseLost(str(error), may_have_happened=True) if may_have_happened else error)
+                    batch[0].fail(
+                        StatementOutcomeUnknown(str(error), may_have_happened=True) if may_have_happened else error
+                    )
                     return
                 for waiting in batch:
                     await self._write_batch([waiting], deadline=deadline, may_have_happened=may_have_happened)
                 return
-            except DatabaseLost as error:
+            except StatementOutcomeUnknown as error:
                 self._lost.inc()
                 may_have_happened |= error.may_have_happened
                 if self._clock.monotonic() + REPEAT_AFTER_SECONDS > deadline:
                     for waiting in batch:
-                        waiting.fail(DatabaseLost(str(error), may_have_happened=may_have_happened))
+                        waiting.fail(StatementOutcomeUnknown(str(error), may_have_happened=may_have_happened))
                     return
                 await asyncio.sleep(REPEAT_AFTER_SECONDS)
             except Exception as error:  # noqa: BLE001

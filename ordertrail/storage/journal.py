@@ -1,7 +1,7 @@
 """The journal: the only writer of trails.
 
 Each kind of row has a lane of shared commits. A call returns once its row is committed, and raises
-DatabaseAnswered (it is not written) or DatabaseLost (it may be). What the database does not take goes to the spool.
+StatementFailed (it is not written) or StatementOutcomeUnknown (it may be). What the database does not take goes to the spool.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.storage.group_commit import Limits, SharedCommits
-from ordertrail.storage.order_rows import KeyTaken, Recorded, Rows, SentLater, SpooledTrail, StepRow, Unsent
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.group_commit import Batcher, Limits
+from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, Rows, SentLater, SpooledTrail
 from ordertrail.storage.spool import Spool, SpoolFailed
 
 _log = get_logger()
@@ -34,11 +34,11 @@ class Journal:
     def __init__(self, rows: Rows, spool: Spool, clock: Clock, limits: Limits) -> None:
         self._rows = rows
         self._spool = spool
-        self._spooled = SharedCommits("spool", spool.append, clock, limits)
+        self._spooled = Batcher("spool", spool.append, clock, limits)
         # Both rows of an order that is placed share one lane: half the commits of two lanes.
-        self._placing = SharedCommits("placing", _surely_told(self._write_placing), clock, limits)
-        self._failed = SharedCommits("failed", _surely_told(rows.insert_steps), clock, limits)
-        self._unsent = SharedCommits("unsent", _surely_told(rows.insert_unsent), clock, limits)
+        self._placing = Batcher("placing", unexpected_error_as_lost(self._write_placing), clock, limits)
+        self._failed = Batcher("failed", unexpected_error_as_lost(rows.insert_trail_rows), clock, limits)
+        self._never_sent = Batcher("unsent", unexpected_error_as_lost(rows.insert_never_sent), clock, limits)
 
     @property
     def is_full(self) -> bool:
@@ -51,24 +51,24 @@ class Journal:
 
     async def completed(self, order_id: str, exchange_order_id: str) -> None:
         """Append a plain COMPLETED."""
-        row = StepRow(order_id, OrderStatus.COMPLETED, None, exchange_order_id)
+        row = NewTrailRow(order_id, OrderStatus.COMPLETED, None, exchange_order_id)
         # The order is at the exchange: as many may wait as there are orders in flight.
-        _require(cast("bool", await self._placing.submit(row, even_if_full=True)))
+        _require(cast("bool", await self._placing.submit(row, bypass_limit=True)))
 
-    async def step(self, row: StepRow) -> None:
+    async def step(self, row: NewTrailRow) -> None:
         """Append a row that says why."""
         assert row.reason is not None or row.status is OrderStatus.COMPLETED
         _require(await self._failed.submit(row))
 
-    def unsent(self, order: Order) -> "Awaitable[Unsent | SentLater | KeyTaken]":
+    def never_sent(self, order: Order) -> "Awaitable[NeverSent | SentLater | KeyTaken]":
         """Append INITIATED and the row that says the order was never sent, together."""
-        return cast("Awaitable[Unsent | SentLater | KeyTaken]", self._unsent.submit(order))
+        return cast("Awaitable[NeverSent | SentLater | KeyTaken]", self._never_sent.submit(order))
 
     async def spooled(self, order: Order, rows: tuple[TrailRow, ...]) -> bool:
         """Keep on disk a trail that the database does not take; False: not even that can be done."""
         try:
             await self._spooled.submit(SpooledTrail(order, rows))
-        except (SpoolFailed, DatabaseLost) as error:
+        except (SpoolFailed, StatementOutcomeUnknown) as error:
             _log.error("the spool did not take a trail", order_id=order.id, error=str(error))
             return False
         return True
@@ -91,7 +91,7 @@ class Journal:
     async def _replay(self, path: Path, trails: Sequence[SpooledTrail]) -> None:
         try:
             await self._rows.replay(trails)
-        except DatabaseAnswered as error:
+        except StatementFailed as error:
             if not error.is_about_the_data:
                 raise
             if len(trails) > 1:
@@ -107,36 +107,36 @@ class Journal:
         """One order with its trail."""
         return await self._rows.read(order_id)
 
-    async def _write_placing(self, items: Sequence[Order | StepRow]) -> Sequence[Recorded | KeyTaken | bool]:
+    async def _write_placing(self, items: Sequence[Order | NewTrailRow]) -> Sequence[Recorded | KeyTaken | bool]:
         orders = [item for item in items if type(item) is Order]
-        completed = [item for item in items if type(item) is StepRow]
+        completed = [item for item in items if type(item) is NewTrailRow]
         if not completed:
             return await self._rows.insert_initiated(orders)
         if not orders:
-            return await self._rows.insert_steps(completed)
-        recorded, are_there = await self._rows.insert_both(orders, completed)
+            return await self._rows.insert_trail_rows(completed)
+        recorded, are_there = await self._rows.insert_initiated_and_completed(orders, completed)
         next_recorded, next_is_there = iter(recorded), iter(are_there)
         return [next(next_recorded) if type(item) is Order else next(next_is_there) for item in items]
 
     async def close(self) -> None:
         """Wait until everything submitted is written or failed."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes()))
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers()))
 
     def publish(self) -> None:
         """Tell the metrics how many rows wait."""
-        for lane in self._lanes():
-            metrics.COMMIT_QUEUE.labels(lane.lane).set(lane.waiting)
+        for batcher in self._batchers():
+            metrics.COMMIT_QUEUE.labels(batcher.batcher).set(batcher.waiting)
 
-    def _lanes(self) -> Sequence[SharedCommits[Any, Any]]:
-        return self._placing, self._failed, self._unsent, self._spooled
+    def _batchers(self) -> Sequence[Batcher[Any, Any]]:
+        return self._placing, self._failed, self._never_sent, self._spooled
 
 
 def _require(is_there: bool) -> None:
     if not is_there:
-        raise DatabaseAnswered("02000", "the order has no INITIATED row to append to")
+        raise StatementFailed("02000", "the order has no INITIATED row to append to")
 
 
-def _surely_told(
+def unexpected_error_as_lost(
     write: Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]],
 ) -> Callable[[Sequence[_Item]], Awaitable[Sequence[_Result]]]:
     """`write`, with anything but its two errors taken for a lost answer: a bug of ours must not lose a trail."""
@@ -144,11 +144,11 @@ def _surely_told(
     async def told(items: Sequence[_Item]) -> Sequence[_Result]:
         try:
             return await write(items)
-        except (DatabaseAnswered, DatabaseLost):
+        except (StatementFailed, StatementOutcomeUnknown):
             raise
         except Exception as error:
             metrics.INVARIANTS_BROKEN.labels("write_raised").inc()
             _log.exception("writing rows raised")
-            raise DatabaseLost(f"{type(error).__name__}: {error}", may_have_happened=True) from error
+            raise StatementOutcomeUnknown(f"{type(error).__name__}: {error}", may_have_happened=True) from error
 
     return told

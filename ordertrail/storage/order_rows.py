@@ -1,7 +1,7 @@
 """The operations on the rows of orders, each one transaction; PostgreSQL implements them, a simulation may too.
 
 Every insert is harmless twice: repeated after a lost answer it changes nothing and returns the same result.
-Errors are `DatabaseAnswered` (nothing of the call remains) and `DatabaseLost` (it may have happened).
+Errors are `StatementFailed` (nothing of the call remains) and `StatementOutcomeUnknown` (it may have happened).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class KeyTaken:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsent:
+class NeverSent:
     """INITIATED and the row that says it was never sent are both there."""
 
     created_at: datetime
@@ -41,7 +41,7 @@ class SentLater:
 
 
 @dataclass(frozen=True, slots=True)
-class StepRow:
+class NewTrailRow:
     """A row to append to an order that has its INITIATED row."""
 
     order_id: str
@@ -65,17 +65,17 @@ class Rows(Protocol):
         """Claim the callers' keys and append INITIATED, for each order whose key is free."""
         ...
 
-    async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
+    async def insert_trail_rows(self, rows: Sequence[NewTrailRow]) -> list[bool]:
         """Append one row to each order; False where the order has no INITIATED row to append to."""
         ...
 
-    async def insert_both(
-        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    async def insert_initiated_and_completed(
+        self, orders: Sequence[Order], completed: Sequence[NewTrailRow]
     ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
         """INITIATED for `orders` and plain COMPLETED for others, in one commit."""
         ...
 
-    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
+    async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
         """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays.
 
         Nobody sends such an order from then on; where somebody may have, the second row is left out.

@@ -16,7 +16,7 @@ import psutil
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
 # Signals to try in turn, each with the seconds to wait for it.
-Patience = Sequence[tuple[signal.Signals, float]]
+StopSequence = Sequence[tuple[signal.Signals, float]]
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -84,9 +84,9 @@ def _tie_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
     return tie
 
 
-def end(process: subprocess.Popen[bytes], patience: Patience) -> None:
+def end(process: subprocess.Popen[bytes], stop_sequence: StopSequence) -> None:
     """End a child of ours: each signal in turn, then SIGKILL; returns once it is reaped."""
-    for number, seconds in patience:
+    for number, seconds in stop_sequence:
         if process.poll() is not None:
             return
         process.send_signal(number)
@@ -99,7 +99,7 @@ def end(process: subprocess.Popen[bytes], patience: Patience) -> None:
         process.wait()
 
 
-def find_leftovers(is_ours: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+def find_stale_processes(is_ours: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
     """Every live process that `is_ours` recognises; those we may not look into are not ours."""
     found = []
     for process in psutil.process_iter():
@@ -111,13 +111,13 @@ def find_leftovers(is_ours: Callable[[psutil.Process], bool]) -> list[psutil.Pro
     return found
 
 
-def end_leftovers(processes: Sequence[psutil.Process], patience: Patience) -> None:
+def end_stale_processes(processes: Sequence[psutil.Process], stop_sequence: StopSequence) -> None:
     """End processes that are not our children.
 
     psutil signals only the very process that was found, never a later one under the same number.
     """
     alive = list(processes)
-    for number, seconds in [*patience, (signal.SIGKILL, 5.0)]:
+    for number, seconds in [*stop_sequence, (signal.SIGKILL, 5.0)]:
         for process in alive:
             try:
                 process.send_signal(number)

@@ -20,15 +20,15 @@ from typing import IO, Self
 import psutil
 
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.up.child_processes import Patience, end, end_leftovers, find_leftovers, open_log, spawn
-from ordertrail.up.postgres_home import REFUGE, Home, find_home
+from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, open_log, spawn
+from ordertrail.up.postgres_home import FALLBACK_ROOT, Home, find_home
 from ordertrail.up.tcp_ports import free_port, is_free
 
 HOST = "127.0.0.1"
 
 # SIGINT: connections are cut, everything is written. SIGQUIT: at once, recovery at the next start.
-STOP: Patience = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
-STOP_QUICKLY: Patience = ((signal.SIGQUIT, 10.0),)
+STOP: StopSequence = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
+STOP_QUICKLY: StopSequence = ((signal.SIGQUIT, 10.0),)
 
 START_SECONDS_MAX = 3600.0  # recovery after a crash takes as long as the log of changes is
 _POLL_SECONDS = 0.02
@@ -64,7 +64,7 @@ class EmbeddedPostgres:
         port: int = 0,
         major: int = 18,
         options: Mapping[str, str] | None = None,
-        refuge: Path = REFUGE,
+        fallback_root: Path = FALLBACK_ROOT,
         say: Callable[[str], None] = _say_nothing,
     ) -> None:
         self._data_dir = data_dir.absolute()
@@ -72,7 +72,7 @@ class EmbeddedPostgres:
         self.port = port
         self._major = major
         self._options = {**_SETTINGS, **(options or {})}
-        self._refuge = refuge
+        self._fallback_root = fallback_root
         self._say = say
         self._home: Home | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,7 +105,7 @@ class EmbeddedPostgres:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Begin what `stop` does, without waiting."""
         if self.is_running():
             assert self._process is not None
@@ -114,10 +114,10 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Start and wait until it takes connections; raises CannotStart. Also restarts one that has died."""
         assert not self.is_running()
-        home = self._home = find_home(self._data_dir, self._major, self._refuge)
+        home = self._home = find_home(self._data_dir, self._major, self._fallback_root)
         try:
             self._take_lock(home)
-            self._end_leftovers(home)
+            self._end_stale_processes(home)
             if home.data.exists():
                 _check(home.data, self._major)
             else:
@@ -130,10 +130,10 @@ class EmbeddedPostgres:
             self._release_lock()
             raise
 
-    def stop(self, patience: Patience = STOP) -> None:
+    def stop(self, stop_sequence: StopSequence = STOP) -> None:
         """End the server, politely first; harmless if it does not run."""
         if self._process is not None:
-            end(self._process, patience)
+            end(self._process, stop_sequence)
         self._release_lock()
 
     def __enter__(self) -> Self:
@@ -165,7 +165,7 @@ class EmbeddedPostgres:
             self._lock.close()
             self._lock = None
 
-    def _end_leftovers(self, home: Home) -> None:
+    def _end_stale_processes(self, home: Home) -> None:
         """End the processes of a server whose launcher was killed.
 
         PostgreSQL and its helpers stand in their data folder; that, and not the number in postmaster.pid,
@@ -176,12 +176,12 @@ class EmbeddedPostgres:
         def stands_there(process: psutil.Process) -> bool:
             return bool(process.name() == "postgres" and process.cwd() == data)
 
-        leftovers = find_leftovers(stands_there)
-        if leftovers:
+        stale_processes = find_stale_processes(stands_there)
+        if stale_processes:
             self._say(f"Ending the PostgreSQL that an earlier run left behind in {home.folder}.")
-            first = [process for process in leftovers if process.pid == _postmaster(home.data)]
-            end_leftovers(first, STOP)
-            end_leftovers(find_leftovers(stands_there), ((signal.SIGQUIT, 2.0),))
+            first = [process for process in stale_processes if process.pid == _postmaster(home.data)]
+            end_stale_processes(first, STOP)
+            end_stale_processes(find_stale_processes(stands_there), ((signal.SIGQUIT, 2.0),))
         # Nothing stands there now, so the number in it can only mislead the next server.
         (home.data / "postmaster.pid").unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from ordertrail.runtime.errors import CannotStart
 from ordertrail.up.child_processes import Account
 
 # Where root keeps what the other account must reach, if the data folder lies where only root may enter.
-REFUGE = Path("/var/lib/ordertrail")
+FALLBACK_ROOT = Path("/var/lib/ordertrail")
 
 MAJORS = (16, 18)
 
@@ -47,14 +47,14 @@ class Home:
         return self.installation / "bin" / name
 
 
-def find_home(data_dir: Path, major: int, refuge: Path = REFUGE) -> Home:
+def find_home(data_dir: Path, major: int, fallback_root: Path = FALLBACK_ROOT) -> Home:
     """Settle where this data folder's database is, and make what is missing; raises CannotStart."""
     installation = _installation(major)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         if os.geteuid() != 0:
             return _home_of_user(data_dir, installation)
-        return _home_of_root(data_dir, installation, major, refuge)
+        return _home_of_root(data_dir, installation, major, fallback_root)
     except OSError as error:
         raise CannotStart(
             f"The data folder {data_dir} cannot be used: {error.strerror} ({error.filename}). "
@@ -85,7 +85,7 @@ def _home_of_user(data_dir: Path, installation: Path) -> Home:
     return home
 
 
-def _home_of_root(data_dir: Path, installation: Path, major: int, refuge: Path) -> Home:
+def _home_of_root(data_dir: Path, installation: Path, major: int, fallback_root: Path) -> Home:
     folder = _read_pointer(data_dir) or data_dir
     account = _account_of(folder / "data")
     if not _can(account, _ENTERS, folder):
@@ -94,9 +94,9 @@ def _home_of_root(data_dir: Path, installation: Path, major: int, refuge: Path) 
                 f"The account with the number {account.uid} owns the database in {folder} and may not enter "
                 "that folder any more. Let it enter the folders above again, or move the data folder."
             )
-        folder = _point_to_refuge(data_dir, refuge)
+        folder = _point_to_fallback(data_dir, fallback_root)
     if not _can(account, _RUNS, installation):
-        installation = _copy(installation, major, refuge)
+        installation = _copy(installation, major, fallback_root)
     return Home(folder, installation, account)
 
 
@@ -150,11 +150,11 @@ def _can(account: Account, script: str, path: Path) -> bool:
     return attempt.returncode == 0
 
 
-def _point_to_refuge(data_dir: Path, refuge: Path) -> Path:
+def _point_to_fallback(data_dir: Path, fallback_root: Path) -> Path:
     """Choose a folder outside, and say so in the data folder before anything is written there."""
-    _make_roots_own(refuge)
+    _make_roots_own(fallback_root)
     name = re.sub(r"[^A-Za-z0-9]+", "-", str(data_dir.resolve())).strip("-")[-60:]
-    folder = refuge / f"{name}-{secrets.token_hex(4)}"
+    folder = fallback_root / f"{name}-{secrets.token_hex(4)}"
     sentence = (
         f"{folder}\n\nThe database's files are in the folder above: root started it, PostgreSQL refuses to "
         f"run as root, and the account that it runs as may not enter {data_dir.resolve()}.\n"
@@ -167,16 +167,16 @@ def _point_to_refuge(data_dir: Path, refuge: Path) -> Path:
     return folder
 
 
-def _copy(installation: Path, major: int, refuge: Path) -> Path:
+def _copy(installation: Path, major: int, fallback_root: Path) -> Path:
     """A copy of the binaries that others may read, made once for each version of the wheel.
 
     They find their libraries by the way from here to there, so the folders keep their places to each other.
     """
-    _make_roots_own(refuge)
-    copy = refuge / f"postgresql-{major}-{importlib.metadata.version(_WHEEL)}"
+    _make_roots_own(fallback_root)
+    copy = fallback_root / f"postgresql-{major}-{importlib.metadata.version(_WHEEL)}"
     package = installation.parent
     if not copy.exists():
-        unfinished = refuge / f"{copy.name}.{secrets.token_hex(4)}"
+        unfinished = fallback_root / f"{copy.name}.{secrets.token_hex(4)}"
         for part in (installation, package / ".dylibs", package.with_name(f"{package.name}.libs")):
             if part.exists():
                 shutil.copytree(part, unfinished / part.relative_to(package.parent), symlinks=True)

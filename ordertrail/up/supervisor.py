@@ -19,7 +19,7 @@ SLOW_SECONDS = 15.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Service(Protocol):
+class SupervisedService(Protocol):
     """Something that runs beside us: a program, or the database."""
 
     name: str
@@ -37,7 +37,7 @@ class Service(Protocol):
     def cannot_start(self) -> bool:
         """Whether it ended because of something that a restart does not mend."""
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Let it finish what is in flight, and end."""
 
     def stop_now(self) -> None:
@@ -50,7 +50,7 @@ class _StopRequested(BaseException):
 
 @dataclass
 class _Running:
-    service: Service
+    service: SupervisedService
     began: float = 0.0
     failures: int = 0
     restart_at: float | None = None
@@ -60,7 +60,7 @@ class _Running:
 class Supervisor:
     """`services` from the lowest to the highest. The first Ctrl-C (or SIGTERM, SIGHUP) stops, the second hurries."""
 
-    def __init__(self, services: Sequence[Service], say: Callable[[str], None]) -> None:
+    def __init__(self, services: Sequence[SupervisedService], say: Callable[[str], None]) -> None:
         self._services = services
         self._say = say
         self._running: list[_Running] = []
@@ -76,7 +76,7 @@ class Supervisor:
                         return
                 on_ready()
                 while not self._signals:
-                    self._look_after_all()
+                    self._check_all()
                     time.sleep(POLL_SECONDS)
             finally:
                 self._stop_all()
@@ -111,13 +111,13 @@ class Supervisor:
         finally:
             self._may_interrupt = False
 
-    def _start_and_wait(self, service: Service) -> bool:
+    def _start_and_wait(self, service: SupervisedService) -> bool:
         running = _Running(service)
         self._running.append(running)
         self._start(running)
         said = False
         while not self._signals:
-            self._look_after_all()
+            self._check_all()
             if running.restart_at is None and service.is_ready():
                 running.was_ready = True
                 return True
@@ -127,13 +127,13 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
         return False
 
-    def _look_after_all(self) -> None:
+    def _check_all(self) -> None:
         for running in self._running:
             if self._signals:
                 return
-            self._look_after(running)
+            self._check(running)
 
-    def _look_after(self, running: _Running) -> None:
+    def _check(self, running: _Running) -> None:
         now = time.monotonic()
         if running.restart_at is not None:
             if now >= running.restart_at:
@@ -163,15 +163,15 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         # Before a word is said: whoever hears it may answer with the second at once.
-        asked = min(self._signals, 1)
-        if asked:
+        requested = min(self._signals, 1)
+        if requested:
             self._say("Stopping; again Ctrl-C hurries.")
         for running in reversed(self._running):
             service = running.service
             if service.ending() is None:
-                service.ask_to_stop()
+                service.request_stop()
                 deadline = time.monotonic() + service.stop_seconds
-                while service.ending() is None and time.monotonic() < deadline and self._signals <= asked:
+                while service.ending() is None and time.monotonic() < deadline and self._signals <= requested:
                     time.sleep(POLL_SECONDS)
                 if service.ending() is None:
                     self._say(f"Ending {service.name} at once.")

@@ -14,10 +14,10 @@ import psutil
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
-from ordertrail.up.child_processes import Patience, end, end_leftovers, find_leftovers, open_log, spawn
+from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, open_log, spawn
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from ordertrail.up.health_probe import answers_ok
-from ordertrail.up.supervisor import Service, Supervisor
+from ordertrail.up.supervisor import SupervisedService, Supervisor
 from ordertrail.up.tcp_ports import free_port, is_free
 
 HOST = "127.0.0.1"
@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 MARK = "ORDERTRAIL_STARTED_BY_UP_IN"
 
 EXIT_CANNOT_START = 2
-_LEFTOVER_PATIENCE: Patience = ((signal.SIGTERM, 20.0),)
+_STALE_STOP_SEQUENCE: StopSequence = ((signal.SIGTERM, 20.0),)
 
 _CURL = """\
 curl --location '{url}/orders' \\
@@ -74,7 +74,7 @@ class Program:
     def cannot_start(self) -> bool:
         return self.process is not None and self.process.poll() == EXIT_CANNOT_START
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
@@ -84,7 +84,7 @@ class Program:
 
 
 @dataclass
-class Database:
+class DatabaseService:
     """The embedded PostgreSQL; its start returns when it takes connections."""
 
     server: EmbeddedPostgres
@@ -103,8 +103,8 @@ class Database:
     def cannot_start(self) -> bool:
         return False
 
-    def ask_to_stop(self) -> None:
-        self.server.ask_to_stop()
+    def request_stop(self) -> None:
+        self.server.request_stop()
 
     def stop_now(self) -> None:
         self.server.stop(STOP_QUICKLY)
@@ -114,7 +114,7 @@ def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, ho
     """Run all until Ctrl-C, SIGTERM or SIGHUP; raises CannotStart. A port of 0 lets the kernel choose."""
     data_dir = settings.data_dir.absolute()
     with _held(data_dir):
-        _end_leftovers(data_dir)
+        _end_stale_processes(data_dir)
         if settings.port and not is_free(host, settings.port):
             raise CannotStart(_taken(settings.port))
         database = EmbeddedPostgres(data_dir / "postgres", port=postgres_port, say=say)
@@ -123,7 +123,7 @@ def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, ho
         if settings.model_fields_set & {"database_url", "exchange_url"}:
             say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
         say("Starting PostgreSQL, the simulated exchange and the API ...")
-        services: list[Service] = [Database(database), exchange, api]
+        services: list[SupervisedService] = [DatabaseService(database), exchange, api]
         Supervisor(services, say).run(on_ready=lambda: say(_welcome(data_dir, database, exchange, api)))
     return 0
 
@@ -160,7 +160,7 @@ def _held(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _end_leftovers(data_dir: Path) -> None:
+def _end_stale_processes(data_dir: Path) -> None:
     """End what a run that was killed left behind; PostgreSQL's launcher sees to its own."""
     mark = os.path.realpath(data_dir)
     above_us = {process.pid for process in psutil.Process().parents()}
@@ -168,10 +168,10 @@ def _end_leftovers(data_dir: Path) -> None:
     def is_marked(process: psutil.Process) -> bool:
         return process.environ().get(MARK) == mark and process.pid not in above_us
 
-    leftovers = find_leftovers(is_marked)
-    if leftovers:
-        say(f"Ending {len(leftovers)} process(es) that an earlier run left behind.")
-        end_leftovers(leftovers, _LEFTOVER_PATIENCE)
+    stale_processes = find_stale_processes(is_marked)
+    if stale_processes:
+        say(f"Ending {len(stale_processes)} process(es) that an earlier run left behind.")
+        end_stale_processes(stale_processes, _STALE_STOP_SEQUENCE)
 
 
 def _exchange(data_dir: Path, port: int) -> Program:

@@ -6,24 +6,24 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.simulated.client import SimulatedVenue
-from ordertrail.venues.simulated.opening import Durable, parse_forgetful
+from ordertrail.venues.simulated.opening import Durable, parse_in_memory
 from ordertrail.venues.venue import Venue
 
 SIMULATED = "simulated:"
-FORGETFUL = "forgetful:"
+IN_MEMORY = "in_memory:"
 
 
 def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max: int) -> Venue:
     """The venue at a URL, not opened yet; CannotStart with a sentence.
 
     None or `simulated:`: a simulated exchange in this process, whose log outlives it in `data_dir`.
-    `forgetful:?latency_ms=5&refuse=0.1`: one that forgets what it accepted; for benchmarks only.
+    `in_memory:?latency_ms=5&refuse=0.1`: one that forgets what it accepted; for benchmarks only.
     `http://…`, `https://…`: an exchange that speaks the protocol in `simulated_exchange/README.md`.
     """
     if url is None or url == SIMULATED:
         return SimulatedVenue(Durable(data_dir), clock=clock)
-    if url.startswith(FORGETFUL):
-        opening = parse_forgetful(url.removeprefix(FORGETFUL).removeprefix("?"))
+    if url.startswith(IN_MEMORY):
+        opening = parse_in_memory(url.removeprefix(IN_MEMORY).removeprefix("?"))
         return SimulatedVenue(opening, clock=clock)
     if url.lower().startswith(("http://", "https://")):
         return HttpVenue(url, clock=clock, connections_max=connections_max)

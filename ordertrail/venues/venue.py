@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
-from ordertrail.domain.venue_answer import Answer, CancelAnswer, NoAnswer, VenueOrder, Verification
+from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, PlaceAnswer, VenueOrder, Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Executions:
+class ExecutionPage:
     """Execution reports after a position; `head` is the newest position of `epoch`."""
 
     epoch: str
@@ -63,7 +63,7 @@ class Venue(Protocol):
 
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
-    ) -> Answer:
+    ) -> PlaceAnswer:
         """Send the order once under `order.id`.
 
         No byte leaves after `send_by` (monotonic seconds, compared directly before the write): `NotSent`.
@@ -71,7 +71,7 @@ class Venue(Protocol):
         """
         ...
 
-    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
+    async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
         """Ask for one order by the id we gave it; where several have it, any of them, and an accepted one if it can."""
         ...
 
@@ -83,6 +83,6 @@ class Venue(Protocol):
         """Every open order; a truncated list is `NoAnswer`."""
         ...
 
-    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         """Execution reports with `seq` > `after`, in order, at most `limit`."""
         ...

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
-from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.storage.doubt_rows import DoubtRows, SweepRows
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.database import Database
@@ -23,7 +23,7 @@ from tests.simulation.database import SimulatedDatabase
 
 T = TypeVar("T")
 
-WINDOWS = Windows(send_seconds=100, accept_seconds=200, review_seconds=500, retry_seconds=1000)
+DEADLINES = Deadlines(send_seconds=100, accept_seconds=200, review_seconds=500, retry_seconds=1000)
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 # What a transaction takes in the simulated one, so that no two have the same time.
 STEP = timedelta(milliseconds=1)
@@ -75,7 +75,7 @@ class DatabaseSubject(Protocol):
     @property
     def doubts(self) -> Doubts: ...
 
-    def rows(self, windows: Windows = WINDOWS) -> Rows: ...
+    def rows(self, deadlines: Deadlines = DEADLINES) -> Rows: ...
 
     async def now(self) -> datetime:
         """The time by the database's clock."""
@@ -118,8 +118,8 @@ class Postgres:
         self._connection = connection
         self.doubts: Doubts = PostgresDoubts(database)
 
-    def rows(self, windows: Windows = WINDOWS) -> Rows:
-        return PostgresRows(self._database, windows)
+    def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
+        return PostgresRows(self._database, deadlines)
 
     async def now(self) -> datetime:
         now: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
@@ -189,8 +189,8 @@ class Simulated:
         self._connection = self._database.direct()
         self.doubts: Doubts = self._database.doubts(self._connection)
 
-    def rows(self, windows: Windows = WINDOWS) -> Rows:
-        return self._database.rows(windows, self._connection)
+    def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
+        return self._database.rows(deadlines, self._connection)
 
     async def now(self) -> datetime:
         return self._clock.now()

@@ -17,9 +17,9 @@ from ordertrail.venues.simulated.client import SimulatedVenue
 from ordertrail.venues.simulated.opening import Durable
 from ordertrail.venues.venue import Venue
 from simulated_exchange.capabilities import Profile
-from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
+from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
 from simulated_exchange.server import ExchangeServer
-from simulated_exchange.service import Service, open_exchange
+from simulated_exchange.service import ExchangeService, open_exchange
 from tests.simulation.network import ExchangeWire, Passage
 
 # Both are more than the suite's own timeout for answers that do not come.
@@ -39,7 +39,7 @@ class Way(StrEnum):
     ERROR_BEFORE = "error_before"
     GARBAGE = "garbage"
     RESET = "reset"
-    ASK_UNANSWERED = "ask_unanswered"
+    QUERY_UNANSWERED = "ask_unanswered"
     SLOW = "slow"
 
 
@@ -70,22 +70,22 @@ Open = Callable[[Path, Profile], AbstractAsyncContextManager[Subject]]
 class Simulated:
     """The simulated exchange, reached past the adapter."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ExchangeService) -> None:
         self._exchange = service.exchange
 
     def fail(self, way: Way | None) -> None:
         self._exchange.set_faults(_faults(way))
 
     def has_seen(self, order_id: str) -> bool:
-        return self._exchange.ask(order_id) is not None
+        return self._exchange.query(order_id) is not None
 
 
 def _faults(way: Way | None) -> Faults:
     match way:
         case None:
             return Faults()
-        case Way.ASK_UNANSWERED:
-            return Faults(ask=AskFaults(no_answer=1.0))
+        case Way.QUERY_UNANSWERED:
+            return Faults(ask=QueryFaults(no_answer=1.0))
         case Way.SLOW:
             return Faults(latency_ms=SLOW_MS)
         case _:

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
-from ordertrail.storage.doubt_rows import AnsweredSend, Taken, Verdict, WantedSend
-from ordertrail.storage.errors import DatabaseAnswered
-from ordertrail.storage.order_rows import Rows, SpooledTrail, StepRow
+from ordertrail.storage.doubt_rows import AnsweredSend, Lease, Verdict, WantedSend
+from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
 
 UNIT = 100.0
-WINDOWS = Windows(send_seconds=UNIT, accept_seconds=2 * UNIT, review_seconds=3 * UNIT, retry_seconds=10 * UNIT)
+DEADLINES = Deadlines(send_seconds=UNIT, accept_seconds=2 * UNIT, review_seconds=3 * UNIT, retry_seconds=10 * UNIT)
 WALKS = 10
 STEPS = 300
 # Reading all tables takes longer than any operation.
@@ -58,7 +58,7 @@ class Walk:
     orders: list[Order] = dataclasses.field(default_factory=list)
     # In units from the moment at which an operation is made: the databases' clocks differ.
     place_by: dict[str, float | None] = dataclasses.field(default_factory=dict)
-    taken: list[Taken] = dataclasses.field(default_factory=list)
+    leases: list[Lease] = dataclasses.field(default_factory=list)
     claims: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
     def new_order(self) -> None:
@@ -103,10 +103,10 @@ class Walk:
         }
         return tuple(drawn.values())
 
-    def holders(self, most: int) -> list[Taken]:
+    def holders(self, most: int) -> list[Lease]:
         """Who holds, or now and then held; none twice."""
-        newest = list({each.order_id: each for each in self.taken}.values())
-        among = (newest if self.random.random() < 0.8 else self.taken)[-6:]
+        newest = list({each.order_id: each for each in self.leases}.values())
+        among = (newest if self.random.random() < 0.8 else self.leases)[-6:]
         return self.random.sample(among, k=min(len(among), self.random.randint(0, most)))
 
     def answered(self) -> tuple[str, int]:
@@ -120,21 +120,21 @@ class Walk:
 WANTED = {
     ("insert_initiated", "Recorded"),
     ("insert_initiated", "KeyTaken"),
-    ("insert_both", "Recorded"),
-    ("insert_both", "KeyTaken"),
-    ("insert_both", "True"),
-    ("insert_both", "False"),
-    ("insert_steps", "True"),
-    ("insert_steps", "False"),
-    ("insert_unsent", "Unsent"),
-    ("insert_unsent", "SentLater"),
-    ("insert_unsent", "KeyTaken"),
+    ("insert_initiated_and_completed", "Recorded"),
+    ("insert_initiated_and_completed", "KeyTaken"),
+    ("insert_initiated_and_completed", "True"),
+    ("insert_initiated_and_completed", "False"),
+    ("insert_trail_rows", "True"),
+    ("insert_trail_rows", "False"),
+    ("insert_never_sent", "NeverSent"),
+    ("insert_never_sent", "SentLater"),
+    ("insert_never_sent", "KeyTaken"),
     ("claim_sends", "ClaimedSend"),
     ("claim_sends", "None"),
     ("conclude", "True"),
     ("conclude", "False"),
     ("record_answers", "None"),
-    ("wake", "1"),
+    ("make_due", "1"),
     ("resolve", "True"),
     ("resolve", "False"),
     ("request_cancel", "True"),
@@ -170,17 +170,19 @@ def insert_initiated(walk: Walk) -> Operation:
     return run
 
 
-def insert_steps(walk: Walk) -> Operation:
+def insert_trail_rows(walk: Walk) -> Operation:
     is_plain = walk.random.random() < 0.2
     steps = []
     for order in walk.distinct(2):
         if is_plain:
-            steps.append(StepRow(order.id, OrderStatus.COMPLETED, None, walk.exchange_order_id()))
+            steps.append(NewTrailRow(order.id, OrderStatus.COMPLETED, None, walk.exchange_order_id()))
         else:
-            steps += [StepRow(order.id, row.status, row.reason, row.exchange_order_id) for row in walk.rows(least=1)]
+            steps += [
+                NewTrailRow(order.id, row.status, row.reason, row.exchange_order_id) for row in walk.rows(least=1)
+            ]
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        there = await rows.insert_steps(steps)
+        there = await rows.insert_trail_rows(steps)
         # A failure is due after a second: surely not before this, nor later.
         await database.let_pass(UNIT)
         return there
@@ -188,26 +190,28 @@ def insert_steps(walk: Walk) -> Operation:
     return run
 
 
-def insert_both(walk: Walk) -> Operation:
+def insert_initiated_and_completed(walk: Walk) -> Operation:
     if walk.random.random() < 0.7:
         walk.new_order()
     orders = walk.some(3)
-    completed = [StepRow(order.id, OrderStatus.COMPLETED, None, walk.exchange_order_id()) for order in walk.distinct(2)]
+    completed = [
+        NewTrailRow(order.id, OrderStatus.COMPLETED, None, walk.exchange_order_id()) for order in walk.distinct(2)
+    ]
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        recorded, are_there = await rows.insert_both(await dated(walk, database, orders), completed)
+        recorded, are_there = await rows.insert_initiated_and_completed(await dated(walk, database, orders), completed)
         return [*recorded, *are_there]
 
     return run
 
 
-def insert_unsent(walk: Walk) -> Operation:
+def insert_never_sent(walk: Walk) -> Operation:
     claimed = {order_id for order_id, _ in walk.claims[-4:]}
     sent = [order for order in walk.orders if order.id in claimed]
     orders = walk.some(2) if not sent or walk.random.random() < 0.5 else [walk.random.choice(sent)]
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        return await rows.insert_unsent(await dated(walk, database, orders))
+        return await rows.insert_never_sent(await dated(walk, database, orders))
 
     return run
 
@@ -235,23 +239,23 @@ def read(walk: Walk) -> Operation:
     return run
 
 
-def take_in(walk: Walk) -> Operation:
+def enqueue_due_batches(walk: Walk) -> Operation:
     batches_max = walk.random.choice([0, 1, 2, 1000])
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        return await doubts.take_in(batches_max=batches_max)
+        return await doubts.enqueue_due_batches(batches_max=batches_max)
 
     return run
 
 
-def take(walk: Walk) -> Operation:
+def lease_due(walk: Walk) -> Operation:
     lease_seconds = walk.random.choice([0, UNIT, 3 * UNIT])
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        taken = await doubts.take(doubts_max=1000, lease_seconds=lease_seconds)
-        taken.sort(key=lambda each: each.order_id)
-        walk.taken = [*(each for each in walk.taken if each not in taken), *taken]
-        return taken
+        leases = await doubts.lease(doubts_max=1000, lease_seconds=lease_seconds)
+        leases.sort(key=lambda each: each.order_id)
+        walk.leases = [*(each for each in walk.leases if each not in leases), *leases]
+        return leases
 
     return run
 
@@ -265,38 +269,38 @@ def load(walk: Walk) -> Operation:
     return run
 
 
-def conclude(walk: Walk) -> Operation:
+def apply(walk: Walk) -> Operation:
     verdicts = [
         Verdict(
-            taken,
+            lease,
             walk.rows(),
             is_settled=walk.random.random() < 0.5,
             next_seconds=walk.random.choice([0, UNIT, 3 * UNIT]),
-            seen=walk.text("seen", "other"),
+            observation=walk.text("seen", "other"),
         )
-        for taken in walk.holders(4)
+        for lease in walk.holders(4)
     ]
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        return await doubts.conclude(verdicts)
+        return await doubts.apply(verdicts)
 
     return run
 
 
 def claim_sends(walk: Walk) -> Operation:
-    wanted = [(taken, walk.random.choice([None, None, -1.5, 0.5, 3.5])) for taken in walk.holders(4)]
+    wanted = [(lease, walk.random.choice([None, None, -1.5, 0.5, 3.5])) for lease in walk.holders(4)]
     if wanted and walk.random.random() < 0.05:
         wanted.append(wanted[0])
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
         now = await database.now()
         sends = [
-            WantedSend(taken, None if units is None else now + timedelta(seconds=units * UNIT))
-            for taken, units in wanted
+            WantedSend(lease, None if units is None else now + timedelta(seconds=units * UNIT))
+            for lease, units in wanted
         ]
         claims = await doubts.claim_sends(sends, claimed_by="r", send_seconds=UNIT, answer_seconds=2 * UNIT)
         made = [
-            (each.taken.order_id, claimed.number)
+            (each.lease.order_id, claimed.number)
             for each, claimed in zip(sends, claims, strict=True)
             if claimed is not None
         ]
@@ -323,9 +327,9 @@ def record_answers(walk: Walk) -> Operation:
     return run
 
 
-def wake(walk: Walk) -> Operation:
+def make_due(walk: Walk) -> Operation:
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        return await doubts.wake(doubts_max=1000)
+        return await doubts.make_due(doubts_max=1000)
 
     return run
 
@@ -349,7 +353,7 @@ def request_cancel(walk: Walk) -> Operation:
 
 
 def resolve(walk: Walk) -> Operation:
-    order_id = walk.one().id if not walk.taken else walk.random.choice(walk.taken[-6:]).order_id
+    order_id = walk.one().id if not walk.leases else walk.random.choice(walk.leases[-6:]).order_id
     status = walk.random.choice([OrderStatus.NOT_PLACED, OrderStatus.COMPLETED])
     reason = walk.text("operator:x")
 
@@ -368,7 +372,7 @@ def note_epoch(walk: Walk) -> Operation:
     return run
 
 
-def look(walk: Walk) -> Operation:
+def review(walk: Walk) -> Operation:
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
         oldest = await doubts.oldest(limit=1000)
         return await doubts.counts(), sorted(oldest, key=lambda view: view.order_id), await database.is_halted()
@@ -381,7 +385,7 @@ def sweep(walk: Walk) -> Operation:
     does_move, does_end = walk.random.random() < 0.7, walk.random.random() < 0.5
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        turn = await doubts.take_sweep(venue, lease_seconds=2 * UNIT)
+        turn = await doubts.lease_sweep(venue, lease_seconds=2 * UNIT)
         if does_move:
             await doubts.move_sweep(venue, epoch, seq)
         if does_end:
@@ -400,11 +404,11 @@ def statuses_of(walk: Walk) -> Operation:
     return run
 
 
-def keep_sightings(walk: Walk) -> Operation:
-    sightings = {order.id: walk.text("E-1", "E-2") for order in walk.some(2)}
+def keep_observations(walk: Walk) -> Operation:
+    observations = {order.id: walk.text("E-1", "E-2") for order in walk.some(2)}
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        return await doubts.keep_sightings(sightings)
+        return await doubts.keep_observations(observations)
 
     return run
 
@@ -441,26 +445,26 @@ def let_pass(walk: Walk) -> Operation:
 
 OPERATIONS: dict[Callable[[Walk], Operation], int] = {
     insert_initiated: 12,
-    insert_both: 5,
-    insert_steps: 6,
-    insert_unsent: 3,
+    insert_initiated_and_completed: 5,
+    insert_trail_rows: 6,
+    insert_never_sent: 3,
     replay: 3,
     read: 12,
-    take_in: 6,
-    take: 14,
+    enqueue_due_batches: 6,
+    lease_due: 14,
     load: 6,
-    conclude: 8,
+    apply: 8,
     claim_sends: 14,
     record_answers: 8,
-    wake: 3,
+    make_due: 3,
     reopen: 5,
     request_cancel: 2,
     resolve: 5,
     note_epoch: 2,
-    look: 2,
+    review: 2,
     sweep: 4,
     statuses_of: 2,
-    keep_sightings: 2,
+    keep_observations: 2,
     keep_orphans: 2,
     halt: 2,
     let_pass: 5,
@@ -470,8 +474,8 @@ OPERATIONS: dict[Callable[[Walk], Operation], int] = {
 async def outcome_of(operation: Operation, database: DatabaseSubject) -> object:
     """What comes of it, comparable."""
     try:
-        result = await operation(database, database.rows(WINDOWS), database.doubts)
-    except DatabaseAnswered as error:
+        result = await operation(database, database.rows(DEADLINES), database.doubts)
+    except StatementFailed as error:
         return "answered", error.code
     return comparable(result, await database.now())
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from ordertrail.domain.order import Order, Side
-from ordertrail.domain.order_in_doubt import Doubt, SendAnswer
+from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
-from ordertrail.storage.doubt_rows import AnsweredSend, Taken, Verdict, WantedSend
-from ordertrail.storage.errors import DatabaseAnswered
-from ordertrail.storage.order_rows import KeyTaken, Recorded, Rows, SentLater, SpooledTrail, StepRow, Unsent
-from tests.conformance.databases import RACERS, UNSTORABLE, WINDOWS, DatabaseSubject, Doubts
+from ordertrail.storage.doubt_rows import AnsweredSend, Lease, Verdict, WantedSend
+from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, Rows, SentLater, SpooledTrail
+from tests.conformance.databases import DEADLINES, RACERS, UNSTORABLE, DatabaseSubject, Doubts
 from tests.support.orders import a_market_order, an_order, new_id
 
 INITIATED = OrderStatus.INITIATED
@@ -38,16 +38,16 @@ async def trail(rows: Rows, order: Order) -> list[tuple[OrderStatus, str | None,
     return [] if stored is None else [(row.status, row.reason, row.exchange_order_id) for row in stored.rows]
 
 
-async def take_all(doubts: Doubts, lease_seconds: float = 100) -> dict[str, Taken]:
-    return {each.order_id: each for each in await doubts.take(doubts_max=1000, lease_seconds=lease_seconds)}
+async def take_all(doubts: Doubts, lease_seconds: float = 100) -> dict[str, Lease]:
+    return {each.order_id: each for each in await doubts.lease(doubts_max=1000, lease_seconds=lease_seconds)}
 
 
-async def claim(doubts: Doubts, taken: Taken) -> bool:
-    claimed = await doubts.claim_sends([WantedSend(taken, None)], claimed_by="r", send_seconds=50, answer_seconds=50)
+async def claim(doubts: Doubts, lease: Lease) -> bool:
+    claimed = await doubts.claim_sends([WantedSend(lease, None)], claimed_by="r", send_seconds=50, answer_seconds=50)
     return claimed[0] is not None
 
 
-async def in_doubt(rows: Rows, doubts: Doubts, order: Order) -> Taken:
+async def in_doubt(rows: Rows, doubts: Doubts, order: Order) -> Lease:
     """The order recorded, in doubt, and held."""
     await rows.insert_initiated([order])
     await doubts.reopen([order.id])
@@ -106,9 +106,9 @@ async def test_deadlines_are_reckoned_from_the_rows_own_time(rows: Rows, doubts:
 
     doubt = (await doubts.load([order.id]))[order.id]
 
-    assert isinstance(doubt, Doubt)
-    assert doubt.sends[0].send_by == doubt.created_at + timedelta(seconds=WINDOWS.send_seconds)
-    assert doubt.sends[0].accept_by == doubt.created_at + timedelta(seconds=WINDOWS.accept_seconds)
+    assert isinstance(doubt, OrderInDoubt)
+    assert doubt.sends[0].send_by == doubt.created_at + timedelta(seconds=DEADLINES.send_seconds)
+    assert doubt.sends[0].accept_by == doubt.created_at + timedelta(seconds=DEADLINES.accept_seconds)
     assert (await read(rows, order)).send_by == doubt.sends[0].send_by
 
 
@@ -124,7 +124,7 @@ async def test_place_by_of_each_kind_of_order(database: DatabaseSubject, rows: R
 
     stored = {order.id: await read(rows, order) for order in orders}
 
-    window = timedelta(seconds=WINDOWS.retry_seconds)
+    window = timedelta(seconds=DEADLINES.retry_seconds)
     assert stored[limit.id].order.place_by == stored[limit.id].created_at + window
     assert stored[own_limit.id].order.place_by == wanted
     assert stored[market.id].order.place_by is None
@@ -137,12 +137,12 @@ async def test_place_by_without_any_of_the_callers_own(rows: Rows) -> None:
 
     stored = await read(rows, limit)
 
-    assert stored.order.place_by == stored.created_at + timedelta(seconds=WINDOWS.retry_seconds)
+    assert stored.order.place_by == stored.created_at + timedelta(seconds=DEADLINES.retry_seconds)
     assert (await read(rows, market)).order.place_by is None
 
 
 async def test_without_a_retry_window_only_the_callers_own_place_by_counts(database: DatabaseSubject) -> None:
-    rows = database.rows(replace(WINDOWS, retry_seconds=0))
+    rows = database.rows(replace(DEADLINES, retry_seconds=0))
     wanted = await database.now() + timedelta(seconds=12_345)
     limit, own = an_order(), an_order(place_by=wanted)
 
@@ -241,7 +241,7 @@ async def test_one_bad_row_leaves_nothing_of_its_batch(
 ) -> None:
     good = an_order(client_order_id="key")
 
-    with pytest.raises(DatabaseAnswered) as caught:
+    with pytest.raises(StatementFailed) as caught:
         await rows.insert_initiated([good, an_order(client_order_id=text)])
 
     assert caught.value.code == code
@@ -252,7 +252,7 @@ async def test_one_bad_row_leaves_nothing_of_its_batch(
 async def test_quantity_that_is_no_integer_column_leaves_nothing_of_its_batch(
     database: DatabaseSubject, rows: Rows
 ) -> None:
-    with pytest.raises(DatabaseAnswered) as caught:
+    with pytest.raises(StatementFailed) as caught:
         await rows.insert_initiated([an_order(), an_order(quantity=2**31)])
 
     assert caught.value.is_about_the_data
@@ -300,7 +300,7 @@ async def test_step_has_the_orders_fields(database: DatabaseSubject, rows: Rows)
     order = an_order(client_order_id="key", limit_price=Decimal("0.1"))
     await rows.insert_initiated([order])
 
-    assert await rows.insert_steps([StepRow(order.id, FAILED, "not_sent:closed", "E-1")]) == [True]
+    assert await rows.insert_trail_rows([NewTrailRow(order.id, FAILED, "not_sent:closed", "E-1")]) == [True]
 
     failed, initiated = (await database.contents())["orders"]
     same = ("id", "type", "side", "instrument", "limit_price", "quantity")
@@ -320,9 +320,9 @@ async def test_rows_of_both_kinds_share_a_commit(
     fresh = an_order(client_order_id=key, place_by=place_by, quantity=9)
     await rows.insert_initiated(orders)
 
-    recorded, are_there = await rows.insert_both(
+    recorded, are_there = await rows.insert_initiated_and_completed(
         [other_second, fresh],
-        [StepRow(second.id, COMPLETED, None, "E-2"), StepRow(first.id, COMPLETED, None, "E-1")],
+        [NewTrailRow(second.id, COMPLETED, None, "E-2"), NewTrailRow(first.id, COMPLETED, None, "E-1")],
     )
 
     stored = await read(rows, fresh)
@@ -340,9 +340,9 @@ async def test_of_both_kinds_each_gets_its_own_result(rows: Rows) -> None:
     owner, placed = an_order(client_order_id="key"), an_order()
     await rows.insert_initiated([owner, placed])
     fresh, late = an_order(), an_order(client_order_id="key")
-    completed = [StepRow(order.id, COMPLETED, None, "E-1") for order in (placed, late, fresh)]
+    completed = [NewTrailRow(order.id, COMPLETED, None, "E-1") for order in (placed, late, fresh)]
 
-    recorded, are_there = await rows.insert_both([late, fresh], completed)
+    recorded, are_there = await rows.insert_initiated_and_completed([late, fresh], completed)
 
     # COMPLETED needs an INITIATED that was committed before.
     assert recorded == [KeyTaken(owner.id), Recorded((await read(rows, fresh)).created_at)]
@@ -354,11 +354,11 @@ async def test_of_both_kinds_each_gets_its_own_result(rows: Rows) -> None:
 async def test_both_kinds_repeated_change_nothing(database: DatabaseSubject, rows: Rows) -> None:
     placed, fresh = an_order(), an_order(client_order_id="key")
     await rows.insert_initiated([placed])
-    completed = [StepRow(placed.id, COMPLETED, None, "E-1")]
-    first = await rows.insert_both([fresh], completed)
+    completed = [NewTrailRow(placed.id, COMPLETED, None, "E-1")]
+    first = await rows.insert_initiated_and_completed([fresh], completed)
     before = await database.contents()
 
-    assert await rows.insert_both([fresh], completed) == first
+    assert await rows.insert_initiated_and_completed([fresh], completed) == first
     assert await database.contents() == before
 
 
@@ -376,10 +376,10 @@ async def test_one_bad_row_keeps_back_both_kinds(
     placed = an_order()
     await rows.insert_initiated([placed])
     before = await database.contents()
-    step = replace(StepRow(placed.id, COMPLETED, None, "E-1"), **bad_step)
+    step = replace(NewTrailRow(placed.id, COMPLETED, None, "E-1"), **bad_step)
 
-    with pytest.raises(DatabaseAnswered) as caught:
-        await rows.insert_both([an_order(), an_order(**bad_order)], [step])
+    with pytest.raises(StatementFailed) as caught:
+        await rows.insert_initiated_and_completed([an_order(), an_order(**bad_order)], [step])
 
     assert caught.value.is_about_the_data
     assert await database.contents() == before
@@ -387,7 +387,7 @@ async def test_one_bad_row_keeps_back_both_kinds(
 
 @pytest.mark.parametrize("reason", [None, "not_sent:closed"])
 async def test_step_without_an_order_is_not_written(database: DatabaseSubject, rows: Rows, reason: str | None) -> None:
-    assert await rows.insert_steps([StepRow(new_id(), COMPLETED, reason, "E-1")]) == [False]
+    assert await rows.insert_trail_rows([NewTrailRow(new_id(), COMPLETED, reason, "E-1")]) == [False]
     assert not any((await database.contents()).values())
 
 
@@ -395,8 +395,8 @@ async def test_step_needs_initiated_and_not_just_any_row(rows: Rows) -> None:
     order = an_order()
     await rows.replay([SpooledTrail(order, (TrailRow(UNKNOWN, "unknown:timeout"),))])
 
-    assert await rows.insert_steps([StepRow(order.id, COMPLETED, None, "E-1")]) == [False]
-    assert await rows.insert_steps([StepRow(order.id, FAILED, "not_sent:closed")]) == [False]
+    assert await rows.insert_trail_rows([NewTrailRow(order.id, COMPLETED, None, "E-1")]) == [False]
+    assert await rows.insert_trail_rows([NewTrailRow(order.id, FAILED, "not_sent:closed")]) == [False]
     assert await trail(rows, order) == [(UNKNOWN, "unknown:timeout", None)]
 
 
@@ -408,20 +408,20 @@ async def test_step_that_is_there_stays(
 ) -> None:
     order = an_order()
     await rows.insert_initiated([order])
-    await rows.insert_steps([StepRow(order.id, COMPLETED, *first)])
+    await rows.insert_trail_rows([NewTrailRow(order.id, COMPLETED, *first)])
 
-    assert await rows.insert_steps([StepRow(order.id, COMPLETED, *second)]) == [True]
+    assert await rows.insert_trail_rows([NewTrailRow(order.id, COMPLETED, *second)]) == [True]
     assert await trail(rows, order) == [(INITIATED, None, None), (COMPLETED, *first)]
 
 
 async def test_step_repeated_changes_nothing(database: DatabaseSubject, rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
-    steps = [StepRow(order.id, UNKNOWN, "unknown:timeout"), StepRow(order.id, COMPLETED, "verified", "E-1")]
-    await rows.insert_steps(steps)
+    steps = [NewTrailRow(order.id, UNKNOWN, "unknown:timeout"), NewTrailRow(order.id, COMPLETED, "verified", "E-1")]
+    await rows.insert_trail_rows(steps)
     before = await database.contents()
 
-    assert await rows.insert_steps(steps) == [True, True]
+    assert await rows.insert_trail_rows(steps) == [True, True]
     assert await database.contents() == before
 
 
@@ -430,10 +430,10 @@ async def test_step_results_come_in_the_order_of_the_rows(rows: Rows, reason: st
     late, early = an_order(id="9" + new_id()[1:]), an_order(id="0" + new_id()[1:])
     there = an_order()
     await rows.insert_initiated([late, early, there])
-    await rows.insert_steps([StepRow(there.id, COMPLETED, reason, "E-0")])
+    await rows.insert_trail_rows([NewTrailRow(there.id, COMPLETED, reason, "E-0")])
 
-    results = await rows.insert_steps(
-        [StepRow(id_, COMPLETED, reason, f"E-{n}") for n, id_ in enumerate([late.id, new_id(), there.id, early.id])]
+    results = await rows.insert_trail_rows(
+        [NewTrailRow(id_, COMPLETED, reason, f"E-{n}") for n, id_ in enumerate([late.id, new_id(), there.id, early.id])]
     )
 
     assert results == [True, False, True, True]
@@ -444,12 +444,12 @@ async def test_several_steps_of_one_order_in_a_batch(rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
     steps = [
-        StepRow(order.id, FILLED, "execution", "E-1"),
-        StepRow(order.id, UNKNOWN, "unknown:timeout"),
-        StepRow(order.id, FILLED, "execution", "E-1"),
+        NewTrailRow(order.id, FILLED, "execution", "E-1"),
+        NewTrailRow(order.id, UNKNOWN, "unknown:timeout"),
+        NewTrailRow(order.id, FILLED, "execution", "E-1"),
     ]
 
-    assert await rows.insert_steps(steps) == [True, True, True]
+    assert await rows.insert_trail_rows(steps) == [True, True, True]
     assert await trail(rows, order) == [
         (INITIATED, None, None),
         (UNKNOWN, "unknown:timeout", None),
@@ -466,13 +466,13 @@ async def test_several_steps_of_one_order_in_a_batch(rows: Rows) -> None:
         (UNKNOWN, "unknown:timeout"),
     ],
 )
-async def test_failure_that_is_not_final_is_looked_after_soon(
+async def test_failure_that_is_not_final_is_reviewed_soon(
     database: DatabaseSubject, rows: Rows, doubts: Doubts, status: OrderStatus, reason: str
 ) -> None:
     order = an_order()
     await rows.insert_initiated([order])
 
-    await rows.insert_steps([StepRow(order.id, status, reason)])
+    await rows.insert_trail_rows([NewTrailRow(order.id, status, reason)])
 
     [doubt] = (await database.contents())["doubts"]
     assert timedelta(seconds=0.9) < doubt["next_at"] - doubt["since"] < timedelta(seconds=1.1)
@@ -499,7 +499,7 @@ async def test_step_that_leaves_no_doubt(
     order = an_order()
     await rows.insert_initiated([order])
 
-    assert await rows.insert_steps([StepRow(order.id, status, reason)]) == [True]
+    assert await rows.insert_trail_rows([NewTrailRow(order.id, status, reason)]) == [True]
 
     assert (await database.contents())["doubts"] == []
 
@@ -507,11 +507,11 @@ async def test_step_that_leaves_no_doubt(
 async def test_failure_leaves_a_doubt_as_it_is(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     held, settled = an_order(), an_order()
     await in_doubt(rows, doubts, held)
-    taken = await in_doubt(rows, doubts, settled)
-    await doubts.conclude([Verdict(taken, (), is_settled=True, next_seconds=0, seen="settled")])
+    lease = await in_doubt(rows, doubts, settled)
+    await doubts.apply([Verdict(lease, (), is_settled=True, next_seconds=0, observation="settled")])
     before = (await database.contents())["doubts"]
 
-    await rows.insert_steps([StepRow(order.id, FAILED, "not_sent:closed") for order in (held, settled)])
+    await rows.insert_trail_rows([NewTrailRow(order.id, FAILED, "not_sent:closed") for order in (held, settled)])
 
     assert (await database.contents())["doubts"] == before
 
@@ -519,9 +519,9 @@ async def test_failure_leaves_a_doubt_as_it_is(database: DatabaseSubject, rows: 
 async def test_failure_that_was_there_makes_no_doubt(database: DatabaseSubject, rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
-    await rows.insert_steps([StepRow(order.id, FAILED, "refused:too_big")])
+    await rows.insert_trail_rows([NewTrailRow(order.id, FAILED, "refused:too_big")])
 
-    await rows.insert_steps([StepRow(order.id, FAILED, "not_sent:closed")])
+    await rows.insert_trail_rows([NewTrailRow(order.id, FAILED, "not_sent:closed")])
 
     assert (await database.contents())["doubts"] == []
 
@@ -534,9 +534,9 @@ async def test_bad_step_leaves_nothing_of_its_batch(
     await rows.insert_initiated([good, bad])
     before = await database.contents()
 
-    for step in (StepRow(bad.id, FAILED, text), StepRow(bad.id, COMPLETED, None, text)):
-        with pytest.raises(DatabaseAnswered) as caught:
-            await rows.insert_steps([StepRow(good.id, step.status, step.reason and "not_sent:closed"), step])
+    for step in (NewTrailRow(bad.id, FAILED, text), NewTrailRow(bad.id, COMPLETED, None, text)):
+        with pytest.raises(StatementFailed) as caught:
+            await rows.insert_trail_rows([NewTrailRow(good.id, step.status, step.reason and "not_sent:closed"), step])
         assert caught.value.code == code
 
     assert await database.contents() == before
@@ -545,33 +545,33 @@ async def test_bad_step_leaves_nothing_of_its_batch(
 async def test_one_step_many_times_at_once(database: DatabaseSubject, rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
-    steps = [StepRow(order.id, COMPLETED, "verified", f"E-{n}") for n in range(RACERS)]
+    steps = [NewTrailRow(order.id, COMPLETED, "verified", f"E-{n}") for n in range(RACERS)]
 
-    assert await database.together(*(rows.insert_steps([step]) for step in steps)) == [[True]] * RACERS
+    assert await database.together(*(rows.insert_trail_rows([step]) for step in steps)) == [[True]] * RACERS
     assert len(await trail(rows, order)) == 2
 
 
-# Unsent
+# NeverSent
 
 
-async def test_unsent_order_has_both_rows(rows: Rows) -> None:
+async def test_never_sent_order_has_both_rows(rows: Rows) -> None:
     order = an_order(client_order_id="key")
 
-    [unsent] = await rows.insert_unsent([order])
+    [unsent] = await rows.insert_never_sent([order])
 
     stored = await read(rows, order)
-    assert unsent == Unsent(stored.created_at)
+    assert unsent == NeverSent(stored.created_at)
     assert await trail(rows, order) == [(INITIATED, None, None), (NOT_PERSISTED, NOT_RECORDED, None)]
     assert replace(stored.order, place_by=None) == order
-    assert stored.order.place_by == stored.created_at + timedelta(seconds=WINDOWS.retry_seconds)
+    assert stored.order.place_by == stored.created_at + timedelta(seconds=DEADLINES.retry_seconds)
     assert stored.outcome is Outcome.NOT_PLACED
 
 
-async def test_send_window_of_an_unsent_order_is_over(database: DatabaseSubject, rows: Rows) -> None:
+async def test_send_window_of_an_never_sent_order_is_over(database: DatabaseSubject, rows: Rows) -> None:
     wanted = await database.now() + timedelta(seconds=12_345)
     order, market = an_order(place_by=wanted), a_market_order()
 
-    await rows.insert_unsent([order, market])
+    await rows.insert_never_sent([order, market])
 
     stored = await read(rows, order)
     assert stored.send_by == stored.created_at
@@ -579,178 +579,178 @@ async def test_send_window_of_an_unsent_order_is_over(database: DatabaseSubject,
     assert (await read(rows, market)).order.place_by is None
 
 
-async def test_unsent_order_claims_its_key(rows: Rows) -> None:
+async def test_never_sent_order_claims_its_key(rows: Rows) -> None:
     first, second = an_order(client_order_id="key"), an_order(client_order_id="key")
 
-    await rows.insert_unsent([first])
+    await rows.insert_never_sent([first])
 
     assert await rows.insert_initiated([second]) == [KeyTaken(first.id)]
 
 
-async def test_unsent_order_whose_key_is_taken_is_not_recorded(rows: Rows, doubts: Doubts) -> None:
+async def test_never_sent_order_whose_key_is_taken_is_not_recorded(rows: Rows, doubts: Doubts) -> None:
     first, second = an_order(client_order_id="key"), an_order(client_order_id="key")
     await rows.insert_initiated([first])
 
-    assert await rows.insert_unsent([second]) == [KeyTaken(first.id)]
+    assert await rows.insert_never_sent([second]) == [KeyTaken(first.id)]
     assert await rows.read(second.id) is None
     assert await trail(rows, first) == [(INITIATED, None, None)]
     assert await take_all(doubts) == {}
 
 
 @pytest.mark.parametrize("key", [None, "key"])
-async def test_unsent_order_that_was_recorded_keeps_its_first_row(rows: Rows, key: str | None) -> None:
+async def test_never_sent_order_that_was_recorded_keeps_its_first_row(rows: Rows, key: str | None) -> None:
     order = an_order(client_order_id=key)
     [recorded] = await rows.insert_initiated([order])
     assert isinstance(recorded, Recorded)
 
-    assert await rows.insert_unsent([order]) == [Unsent(recorded.created_at)]
+    assert await rows.insert_never_sent([order]) == [NeverSent(recorded.created_at)]
 
     stored = await read(rows, order)
     assert [row.status for row in stored.rows] == [INITIATED, NOT_PERSISTED]
-    assert stored.send_by == recorded.created_at + timedelta(seconds=WINDOWS.send_seconds)
+    assert stored.send_by == recorded.created_at + timedelta(seconds=DEADLINES.send_seconds)
 
 
-async def test_unsent_repeated_returns_the_same(rows: Rows) -> None:
+async def test_never_sent_repeated_returns_the_same(rows: Rows) -> None:
     order, other = an_order(client_order_id="key"), an_order(client_order_id="key")
-    first = await rows.insert_unsent([order])
+    first = await rows.insert_never_sent([order])
     before = await read(rows, order)
 
-    assert await rows.insert_unsent([order]) == first
-    assert await rows.insert_unsent([other]) == await rows.insert_unsent([other]) == [KeyTaken(order.id)]
+    assert await rows.insert_never_sent([order]) == first
+    assert await rows.insert_never_sent([other]) == await rows.insert_never_sent([other]) == [KeyTaken(order.id)]
     assert (await read(rows, order)).rows == before.rows
 
 
-async def test_order_that_was_sent_meanwhile_is_not_said_to_be_unsent(rows: Rows, doubts: Doubts) -> None:
+async def test_order_that_was_sent_meanwhile_is_not_said_to_be_never_sent(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
-    taken = await in_doubt(rows, doubts, order)
-    assert await claim(doubts, taken)
+    lease = await in_doubt(rows, doubts, order)
+    assert await claim(doubts, lease)
 
-    assert await rows.insert_unsent([order]) == [SentLater()]
+    assert await rows.insert_never_sent([order]) == [SentLater()]
     assert await trail(rows, order) == [(INITIATED, None, None)]
 
 
-async def test_order_that_was_sent_after_it_was_unsent_stays_unsent(rows: Rows) -> None:
+async def test_order_that_was_sent_after_it_was_never_sent_stays_never_sent(rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
-    await rows.insert_steps([StepRow(order.id, NOT_PERSISTED, "unknown:timeout")])
+    await rows.insert_trail_rows([NewTrailRow(order.id, NOT_PERSISTED, "unknown:timeout")])
 
     # That status stands once, with whatever reason it came first; the row is there.
-    assert isinstance((await rows.insert_unsent([order]))[0], Unsent)
+    assert isinstance((await rows.insert_never_sent([order]))[0], NeverSent)
     assert (await trail(rows, order))[1] == (NOT_PERSISTED, "unknown:timeout", None)
 
 
-async def test_nobody_sends_an_unsent_order_on_what_was_read_before(rows: Rows, doubts: Doubts) -> None:
+async def test_nobody_sends_an_never_sent_order_on_what_was_read_before(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
-    taken = await in_doubt(rows, doubts, order)
+    lease = await in_doubt(rows, doubts, order)
 
-    await rows.insert_unsent([order])
+    await rows.insert_never_sent([order])
 
-    assert not await claim(doubts, taken)
-    assert await doubts.conclude([Verdict(taken, (), is_settled=True, next_seconds=0, seen="")]) == [False]
+    assert not await claim(doubts, lease)
+    assert await doubts.apply([Verdict(lease, (), is_settled=True, next_seconds=0, observation="")]) == [False]
 
 
-async def test_nobody_sends_an_unsent_order_later(rows: Rows, doubts: Doubts) -> None:
+async def test_nobody_sends_an_never_sent_order_later(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
-    await rows.insert_unsent([order])
+    await rows.insert_never_sent([order])
     await doubts.reopen([order.id])
 
     assert not await claim(doubts, (await take_all(doubts))[order.id])
 
 
-async def test_unsent_order_in_doubt_is_looked_at_at_once(rows: Rows, doubts: Doubts) -> None:
+async def test_never_sent_order_in_doubt_is_reviewed_at_once(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
     before = await in_doubt(rows, doubts, order)
 
-    await rows.insert_unsent([order])
+    await rows.insert_never_sent([order])
 
-    assert await take_all(doubts) == {order.id: Taken(order.id, before.fence + 2, 0)}
+    assert await take_all(doubts) == {order.id: Lease(order.id, before.fence + 2, 0)}
 
 
 @pytest.mark.parametrize("is_settled", [True, False])
-async def test_unsent_order_that_was_settled_or_waits_is_looked_at_at_once(
+async def test_never_sent_order_that_was_settled_or_waits_is_reviewed_at_once(
     rows: Rows, doubts: Doubts, is_settled: bool
 ) -> None:
     order = an_order()
-    taken = await in_doubt(rows, doubts, order)
-    await doubts.conclude([Verdict(taken, (), is_settled=is_settled, next_seconds=1000, seen="")])
+    lease = await in_doubt(rows, doubts, order)
+    await doubts.apply([Verdict(lease, (), is_settled=is_settled, next_seconds=1000, observation="")])
 
-    await rows.insert_unsent([order])
+    await rows.insert_never_sent([order])
 
-    assert await take_all(doubts) == {order.id: Taken(order.id, taken.fence + 2, 0)}
+    assert await take_all(doubts) == {order.id: Lease(order.id, lease.fence + 2, 0)}
 
 
-async def test_unsent_order_that_is_not_in_doubt_does_not_become_one(
+async def test_never_sent_order_that_is_not_in_doubt_does_not_become_one(
     database: DatabaseSubject, rows: Rows, doubts: Doubts
 ) -> None:
     order = an_order()
 
-    await rows.insert_unsent([order])
+    await rows.insert_never_sent([order])
 
     assert await take_all(doubts) == {}
     assert (await database.contents())["order_batches"] == []
 
 
-async def test_recorded_order_said_to_be_unsent_is_still_taken_in(
+async def test_recorded_order_said_to_be_never_sent_is_still_enqueued(
     database: DatabaseSubject, rows: Rows, doubts: Doubts
 ) -> None:
     order = an_order()
     await rows.insert_initiated([order])
-    await rows.insert_unsent([order])
-    await database.let_pass(WINDOWS.review_seconds + 1)
+    await rows.insert_never_sent([order])
+    await database.let_pass(DEADLINES.review_seconds + 1)
 
-    assert await doubts.take_in(batches_max=10) == 1
+    assert await doubts.enqueue_due_batches(batches_max=10) == 1
     assert list(await take_all(doubts)) == [order.id]
 
 
-async def test_unsent_results_come_in_the_order_of_the_orders(rows: Rows, doubts: Doubts) -> None:
+async def test_never_sent_results_come_in_the_order_of_the_orders(rows: Rows, doubts: Doubts) -> None:
     sent, owner = an_order(), an_order(client_order_id="key")
     await rows.insert_initiated([owner])
     assert await claim(doubts, await in_doubt(rows, doubts, sent))
     late, early = an_order(id="9" + new_id()[1:]), an_order(id="0" + new_id()[1:])
 
-    results = await rows.insert_unsent([late, sent, an_order(client_order_id="key"), early])
+    results = await rows.insert_never_sent([late, sent, an_order(client_order_id="key"), early])
 
     assert results[1:3] == [SentLater(), KeyTaken(owner.id)]
-    assert results[0] == results[3] == Unsent((await read(rows, late)).created_at)
+    assert results[0] == results[3] == NeverSent((await read(rows, late)).created_at)
 
 
-async def test_unsent_order_twice_in_a_batch(rows: Rows) -> None:
+async def test_never_sent_order_twice_in_a_batch(rows: Rows) -> None:
     order = an_order(client_order_id="key")
 
-    first, second = await rows.insert_unsent([order, order])
+    first, second = await rows.insert_never_sent([order, order])
 
-    assert first == second == Unsent((await read(rows, order)).created_at)
+    assert first == second == NeverSent((await read(rows, order)).created_at)
 
 
 @pytest.mark.parametrize(("text", "code"), UNSTORABLE)
-async def test_bad_unsent_order_leaves_nothing_of_its_batch(
+async def test_bad_never_sent_order_leaves_nothing_of_its_batch(
     database: DatabaseSubject, rows: Rows, doubts: Doubts, text: str, code: str
 ) -> None:
     held = an_order()
-    taken = await in_doubt(rows, doubts, held)
+    lease = await in_doubt(rows, doubts, held)
     before = await database.contents()
 
-    with pytest.raises(DatabaseAnswered) as caught:
-        await rows.insert_unsent([held, an_order(client_order_id=text)])
+    with pytest.raises(StatementFailed) as caught:
+        await rows.insert_never_sent([held, an_order(client_order_id=text)])
 
     assert caught.value.code == code
     assert await database.contents() == before
-    assert await claim(doubts, taken)
+    assert await claim(doubts, lease)
 
 
-async def test_unsent_races_the_claim_to_send(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
+async def test_never_sent_races_the_claim_to_send(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     orders = [an_order() for _ in range(RACERS)]
     await rows.insert_initiated(orders)
     await doubts.reopen([order.id for order in orders])
-    taken = await take_all(doubts)
+    leases = await take_all(doubts)
 
     async def say(order: Order) -> bool:
-        [said] = await rows.insert_unsent([order])
-        assert isinstance(said, Unsent | SentLater)
+        [said] = await rows.insert_never_sent([order])
+        assert isinstance(said, NeverSent | SentLater)
         return isinstance(said, SentLater)
 
     was_sent = await database.together(
-        *(call for order in orders for call in (claim(doubts, taken[order.id]), say(order)))
+        *(call for order in orders for call in (claim(doubts, leases[order.id]), say(order)))
     )
 
     assert was_sent[::2] == was_sent[1::2]
@@ -795,7 +795,7 @@ async def test_replayed_order_has_no_place_by_even_of_the_callers_own(database: 
 async def test_replay_keeps_what_is_there(rows: Rows) -> None:
     order = an_order(client_order_id="key")
     await rows.insert_initiated([order])
-    await rows.insert_steps([StepRow(order.id, FAILED, "not_sent:closed")])
+    await rows.insert_trail_rows([NewTrailRow(order.id, FAILED, "not_sent:closed")])
     before = await read(rows, order)
 
     await rows.replay(
@@ -842,7 +842,7 @@ async def test_trail_without_its_first_row_claims_no_key(rows: Rows) -> None:
     assert await trail(rows, order) == [(UNKNOWN, "unknown:timeout", None)]
 
 
-async def test_replay_does_not_call_unsent_what_was_sent_meanwhile(rows: Rows, doubts: Doubts) -> None:
+async def test_replay_does_not_call_never_sent_what_was_sent_meanwhile(rows: Rows, doubts: Doubts) -> None:
     sent, unsent = an_order(), an_order()
     assert await claim(doubts, await in_doubt(rows, doubts, sent))
 
@@ -865,24 +865,24 @@ async def test_replay_of_other_failures_is_written_whoever_sent_since(rows: Rows
     }
 
 
-async def test_replay_takes_the_order_from_whoever_holds_it(rows: Rows, doubts: Doubts) -> None:
+async def test_replay_takes_the_order_from_its_holder(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
-    taken = await in_doubt(rows, doubts, order)
+    lease = await in_doubt(rows, doubts, order)
 
     await rows.replay([a_trail(order, TrailRow(FAILED, "refused:too_big"))])
 
-    assert not await claim(doubts, taken)
-    assert await doubts.conclude([Verdict(taken, (), is_settled=True, next_seconds=0, seen="")]) == [False]
+    assert not await claim(doubts, lease)
+    assert await doubts.apply([Verdict(lease, (), is_settled=True, next_seconds=0, observation="")]) == [False]
     again = (await take_all(doubts))[order.id]
-    assert again.fence > taken.fence
+    assert again.fence > lease.fence
     assert again.tries == 0
 
 
 async def test_replay_opens_what_was_settled(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
-    taken = await in_doubt(rows, doubts, order)
-    verdict = Verdict(taken, (TrailRow(NOT_PLACED, "proved:absent"),), is_settled=True, next_seconds=0, seen="")
-    assert await doubts.conclude([verdict]) == [True]
+    lease = await in_doubt(rows, doubts, order)
+    verdict = Verdict(lease, (TrailRow(NOT_PLACED, "proved:absent"),), is_settled=True, next_seconds=0, observation="")
+    assert await doubts.apply([verdict]) == [True]
 
     await rows.replay([a_trail(order, TrailRow(NOT_PERSISTED, "accepted", "E-1"))])
 
@@ -922,7 +922,7 @@ async def test_bad_trail_leaves_nothing_of_its_replay(
     await in_doubt(rows, doubts, held)
     before = await database.contents()
 
-    with pytest.raises(DatabaseAnswered) as caught:
+    with pytest.raises(StatementFailed) as caught:
         await rows.replay([a_trail(held, TrailRow(FAILED, "refused:x")), a_trail(an_order(), TrailRow(FAILED, text))])
 
     assert caught.value.code == code
@@ -938,8 +938,8 @@ async def test_unknown_order_is_none(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize(("text", "code"), UNSTORABLE)
-async def test_id_that_cannot_be_stored_cannot_be_asked_for(rows: Rows, text: str, code: str) -> None:
-    with pytest.raises(DatabaseAnswered) as caught:
+async def test_id_that_cannot_be_stored_cannot_be_queried(rows: Rows, text: str, code: str) -> None:
+    with pytest.raises(StatementFailed) as caught:
         await rows.read(text)
 
     assert caught.value.code == code
@@ -949,7 +949,7 @@ async def test_rows_are_read_oldest_first(rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
     for status in (FILLED, UNKNOWN, COMPLETED):
-        await rows.insert_steps([StepRow(order.id, status, "unknown:x")])
+        await rows.insert_trail_rows([NewTrailRow(order.id, status, "unknown:x")])
 
     stored = await read(rows, order)
 
@@ -964,7 +964,7 @@ async def test_order_is_being_placed_until_its_window_has_passed(database: Datab
     await rows.insert_initiated([order])
     assert (await read(rows, order)).is_being_placed(seconds_after_send_by=50)
 
-    await database.let_pass(WINDOWS.send_seconds + 20)
+    await database.let_pass(DEADLINES.send_seconds + 20)
     assert (await read(rows, order)).is_being_placed(seconds_after_send_by=50)
     await database.let_pass(40)
 

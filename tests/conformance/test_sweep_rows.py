@@ -2,12 +2,12 @@
 
 import pytest
 
-from ordertrail.domain.order_in_doubt import Doubt
+from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.storage.doubt_rows import Taken, Verdict
-from ordertrail.storage.errors import DatabaseAnswered
-from ordertrail.storage.order_rows import Rows, SpooledTrail, StepRow
-from tests.conformance.databases import WINDOWS, DatabaseSubject, Doubts
+from ordertrail.storage.doubt_rows import Lease, Verdict
+from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
+from tests.conformance.databases import DEADLINES, DatabaseSubject, Doubts
 from tests.support.orders import an_order, new_id
 
 VENUE = "venue"
@@ -15,60 +15,60 @@ RACERS = 20
 
 
 async def taken_ids(doubts: Doubts) -> list[str]:
-    return sorted(taken.order_id for taken in await doubts.take(doubts_max=1000, lease_seconds=100))
+    return sorted(lease.order_id for lease in await doubts.lease(doubts_max=1000, lease_seconds=100))
 
 
 # Turns
 
 
 async def test_first_turn_begins_at_the_beginning(doubts: Doubts) -> None:
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) == ("", 0)
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) == ("", 0)
 
 
 async def test_turn_is_one_replicas_until_its_lease_ends(database: DatabaseSubject, doubts: Doubts) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
 
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) is None
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) is None
     await database.let_pass(80)
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) is None
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) is None
     await database.let_pass(21)
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) == ("", 0)
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) is None
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) == ("", 0)
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) is None
 
 
 async def test_turn_that_is_refused_does_not_lengthen_the_lease(database: DatabaseSubject, doubts: Doubts) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
-    await doubts.take_sweep(VENUE, lease_seconds=10_000)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=10_000)
     await database.let_pass(101)
 
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) == ("", 0)
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) == ("", 0)
 
 
 async def test_turns_of_one_venue_are_nothing_to_another(doubts: Doubts) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
     await doubts.move_sweep(VENUE, "epoch", 7)
 
-    assert await doubts.take_sweep("other", lease_seconds=100) == ("", 0)
+    assert await doubts.lease_sweep("other", lease_seconds=100) == ("", 0)
     await doubts.end_sweep("other", rest_seconds=0)
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) is None
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) is None
 
 
 @pytest.mark.parametrize("rest_seconds", [0, 50, 500])
 async def test_turn_that_has_ended_is_given_after_a_rest(
     database: DatabaseSubject, doubts: Doubts, rest_seconds: float
 ) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
     await doubts.end_sweep(VENUE, rest_seconds=rest_seconds)
 
     if rest_seconds:
         await database.let_pass(rest_seconds - 20)
-        assert await doubts.take_sweep(VENUE, lease_seconds=100) is None
+        assert await doubts.lease_sweep(VENUE, lease_seconds=100) is None
         await database.let_pass(21)
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) == ("", 0)
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) == ("", 0)
 
 
 async def test_one_of_many_has_the_turn(database: DatabaseSubject, doubts: Doubts) -> None:
-    turns = await database.together(*(doubts.take_sweep(VENUE, lease_seconds=100) for _ in range(RACERS)))
+    turns = await database.together(*(doubts.lease_sweep(VENUE, lease_seconds=100) for _ in range(RACERS)))
 
     assert [turn for turn in turns if turn is not None] == [("", 0)]
 
@@ -78,11 +78,11 @@ async def test_one_of_many_has_the_turn(database: DatabaseSubject, doubts: Doubt
 
 async def position(doubts: Doubts) -> tuple[str, int] | None:
     await doubts.end_sweep(VENUE, rest_seconds=0)
-    return await doubts.take_sweep(VENUE, lease_seconds=100)
+    return await doubts.lease_sweep(VENUE, lease_seconds=100)
 
 
 async def test_next_turn_begins_where_the_last_one_came_to(doubts: Doubts) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
 
     await doubts.move_sweep(VENUE, "epoch", 2**40)
 
@@ -90,7 +90,7 @@ async def test_next_turn_begins_where_the_last_one_came_to(doubts: Doubts) -> No
 
 
 async def test_position_never_goes_back_in_its_epoch(doubts: Doubts) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
     await doubts.move_sweep(VENUE, "epoch", 9)
 
     await doubts.move_sweep(VENUE, "epoch", 8)
@@ -99,7 +99,7 @@ async def test_position_never_goes_back_in_its_epoch(doubts: Doubts) -> None:
 
 
 async def test_other_epoch_begins_where_it_is_said_to(doubts: Doubts) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
     await doubts.move_sweep(VENUE, "old", 9)
 
     await doubts.move_sweep(VENUE, "new", 3)
@@ -109,7 +109,7 @@ async def test_other_epoch_begins_where_it_is_said_to(doubts: Doubts) -> None:
 
 async def test_position_of_one_venue_is_nothing_to_another(doubts: Doubts) -> None:
     for venue in (VENUE, "other"):
-        await doubts.take_sweep(venue, lease_seconds=100)
+        await doubts.lease_sweep(venue, lease_seconds=100)
 
     await doubts.move_sweep("other", "epoch", 9)
 
@@ -117,11 +117,11 @@ async def test_position_of_one_venue_is_nothing_to_another(doubts: Doubts) -> No
 
 
 async def test_moving_keeps_the_turn(doubts: Doubts) -> None:
-    await doubts.take_sweep(VENUE, lease_seconds=100)
+    await doubts.lease_sweep(VENUE, lease_seconds=100)
 
     await doubts.move_sweep(VENUE, "epoch", 9)
 
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) is None
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) is None
 
 
 async def test_venue_that_nobody_has_swept_has_no_position(database: DatabaseSubject, doubts: Doubts) -> None:
@@ -129,7 +129,7 @@ async def test_venue_that_nobody_has_swept_has_no_position(database: DatabaseSub
     await doubts.end_sweep(VENUE, rest_seconds=500)
 
     assert (await database.contents())["sweep_positions"] == []
-    assert await doubts.take_sweep(VENUE, lease_seconds=100) == ("", 0)
+    assert await doubts.lease_sweep(VENUE, lease_seconds=100) == ("", 0)
 
 
 # Statuses
@@ -138,7 +138,7 @@ async def test_venue_that_nobody_has_swept_has_no_position(database: DatabaseSub
 async def test_statuses_of_orders_that_have_a_trail(rows: Rows, doubts: Doubts) -> None:
     fresh, placed, headless = an_order(), an_order(), an_order()
     await rows.insert_initiated([fresh, placed])
-    await rows.insert_steps([StepRow(placed.id, OrderStatus.COMPLETED, None, "E-1")])
+    await rows.insert_trail_rows([NewTrailRow(placed.id, OrderStatus.COMPLETED, None, "E-1")])
     await rows.replay([SpooledTrail(headless, (TrailRow(OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, "unknown:x"),))])
 
     assert await doubts.statuses_of([placed.id, new_id(), headless.id, fresh.id, fresh.id]) == {
@@ -152,97 +152,97 @@ async def test_statuses_of_orders_that_have_a_trail(rows: Rows, doubts: Doubts) 
 # Sightings
 
 
-async def test_sighting_is_kept_once_and_stays(rows: Rows, doubts: Doubts) -> None:
+async def test_observation_is_kept_once_and_stays(rows: Rows, doubts: Doubts) -> None:
     order, other = an_order(), an_order()
     await rows.insert_initiated([order, other])
 
-    assert await doubts.keep_sightings({order.id: "E-1"}) == [order.id]
-    assert await doubts.keep_sightings({other.id: "E-3", order.id: "E-2"}) == [other.id]
-    assert await doubts.keep_sightings({}) == []
+    assert await doubts.keep_observations({order.id: "E-1"}) == [order.id]
+    assert await doubts.keep_observations({other.id: "E-3", order.id: "E-2"}) == [other.id]
+    assert await doubts.keep_observations({}) == []
 
     loaded = await doubts.load([order.id, other.id])
-    assert {id_: doubt.sighted_as for id_, doubt in loaded.items() if isinstance(doubt, Doubt)} == {
+    assert {
+        id_: doubt.observed_exchange_order_id for id_, doubt in loaded.items() if isinstance(doubt, OrderInDoubt)
+    } == {
         order.id: "E-1",
         other.id: "E-3",
     }
 
 
-async def test_sightings_are_told_in_the_order_of_their_ids(doubts: Doubts) -> None:
+async def test_observations_come_in_the_order_of_their_ids(doubts: Doubts) -> None:
     ids = [new_id() for _ in range(5)]
 
-    assert await doubts.keep_sightings(dict.fromkeys(ids[::-1], "E-1")) == sorted(ids)
+    assert await doubts.keep_observations(dict.fromkeys(ids[::-1], "E-1")) == sorted(ids)
 
 
-async def test_sighted_order_that_may_still_be_placed_is_left_to_its_request(
+async def test_observed_order_that_may_still_be_placed_is_left_to_its_request(
     database: DatabaseSubject, rows: Rows, doubts: Doubts
 ) -> None:
     order = an_order()
     await rows.insert_initiated([order])
 
-    await doubts.keep_sightings({order.id: "E-1"})
+    await doubts.keep_observations({order.id: "E-1"})
 
     assert await taken_ids(doubts) == []
-    await database.let_pass(WINDOWS.review_seconds + 1)
-    await doubts.take_in(batches_max=10)
+    await database.let_pass(DEADLINES.review_seconds + 1)
+    await doubts.enqueue_due_batches(batches_max=10)
     assert await taken_ids(doubts) == [order.id]
 
 
-async def test_sighting_of_an_order_that_is_not_ours_makes_no_doubt(database: DatabaseSubject, doubts: Doubts) -> None:
-    assert await doubts.keep_sightings({"theirs": "E-1"}) == ["theirs"]
+async def test_observation_of_an_order_that_is_not_ours_makes_no_doubt(
+    database: DatabaseSubject, doubts: Doubts
+) -> None:
+    assert await doubts.keep_observations({"theirs": "E-1"}) == ["theirs"]
     assert (await database.contents())["doubts"] == []
 
 
 @pytest.mark.parametrize(
     ("status", "reason"), [(OrderStatus.EXCHANGE_CREATION_FAILED, "refused:x"), (OrderStatus.COMPLETED, None)]
 )
-async def test_sighted_order_with_another_row_is_looked_after_now(
+async def test_observed_order_with_another_row_is_reviewed_now(
     rows: Rows, doubts: Doubts, status: OrderStatus, reason: str | None
 ) -> None:
     order = an_order()
     await rows.insert_initiated([order])
-    await rows.insert_steps([StepRow(order.id, status, reason)])
+    await rows.insert_trail_rows([NewTrailRow(order.id, status, reason)])
 
-    await doubts.keep_sightings({order.id: "E-1"})
+    await doubts.keep_observations({order.id: "E-1"})
 
-    assert await doubts.take(doubts_max=10, lease_seconds=100) == [Taken(order.id, 1, 0)]
+    assert await doubts.lease(doubts_max=10, lease_seconds=100) == [Lease(order.id, 1, 0)]
 
 
 @pytest.mark.parametrize("is_settled", [True, False])
-async def test_sighted_order_that_was_in_doubt_is_looked_after_now(
-    rows: Rows, doubts: Doubts, is_settled: bool
-) -> None:
+async def test_observed_order_that_was_in_doubt_is_reviewed_now(rows: Rows, doubts: Doubts, is_settled: bool) -> None:
     order = an_order()
     await rows.insert_initiated([order])
     await doubts.reopen([order.id])
-    [taken] = await doubts.take(doubts_max=10, lease_seconds=100)
-    await doubts.conclude([Verdict(taken, (), is_settled=is_settled, next_seconds=1000, seen="")])
+    [lease] = await doubts.lease(doubts_max=10, lease_seconds=100)
+    await doubts.apply([Verdict(lease, (), is_settled=is_settled, next_seconds=1000, observation="")])
 
-    await doubts.keep_sightings({order.id: "E-1"})
+    await doubts.keep_observations({order.id: "E-1"})
 
-    assert await doubts.take(doubts_max=10, lease_seconds=100) == [Taken(order.id, taken.fence + 2, 0)]
+    assert await doubts.lease(doubts_max=10, lease_seconds=100) == [Lease(order.id, lease.fence + 2, 0)]
 
 
-async def test_first_sighting_takes_the_order_from_whoever_holds_it_and_no_other_does(
-    rows: Rows, doubts: Doubts
-) -> None:
+async def test_first_observation_takes_the_order_from_its_holder_and_no_other_does(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
     await rows.insert_initiated([order])
     await doubts.reopen([order.id])
-    [before] = await doubts.take(doubts_max=10, lease_seconds=100)
-    await doubts.keep_sightings({order.id: "E-1"})
-    [after] = await doubts.take(doubts_max=10, lease_seconds=100)
+    [before] = await doubts.lease(doubts_max=10, lease_seconds=100)
+    await doubts.keep_observations({order.id: "E-1"})
+    [after] = await doubts.lease(doubts_max=10, lease_seconds=100)
 
-    await doubts.keep_sightings({order.id: "E-1"})
+    await doubts.keep_observations({order.id: "E-1"})
 
-    verdicts = [Verdict(taken, (), is_settled=True, next_seconds=0, seen="") for taken in (before, after)]
-    assert [await doubts.conclude([verdict]) for verdict in verdicts] == [[False], [True]]
+    verdicts = [Verdict(lease, (), is_settled=True, next_seconds=0, observation="") for lease in (before, after)]
+    assert [await doubts.apply([verdict]) for verdict in verdicts] == [[False], [True]]
 
 
 async def test_many_see_the_same_at_once(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     ids = [new_id() for _ in range(RACERS)]
     orders = [dict.fromkeys(ids[:: 1 if n % 2 else -1], "E-1") for n in range(6)]
 
-    kept = await database.together(*(doubts.keep_sightings(some) for some in orders))
+    kept = await database.together(*(doubts.keep_observations(some) for some in orders))
 
     assert sorted(id_ for some in kept for id_ in some) == sorted(ids)
 
@@ -269,9 +269,9 @@ async def test_orphan_is_another_by_any_of_its_names(
 
 
 async def test_bad_orphan_leaves_nothing_of_its_batch(database: DatabaseSubject, doubts: Doubts) -> None:
-    with pytest.raises(DatabaseAnswered):
+    with pytest.raises(StatementFailed):
         await doubts.keep_orphans(VENUE, "1", {"a": "E-1", "b\x00": "E-2"})
-    with pytest.raises(DatabaseAnswered):
-        await doubts.keep_sightings({"a": "E-1", "b": "E-\x00"})
+    with pytest.raises(StatementFailed):
+        await doubts.keep_observations({"a": "E-1", "b": "E-\x00"})
 
     assert not any((await database.contents()).values())

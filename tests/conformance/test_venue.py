@@ -14,22 +14,22 @@ from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
-    Answer,
     CancelAccepted,
     CancelTooLate,
     Found,
     NoAnswer,
     NotSent,
+    PlaceAnswer,
     Refused,
     Unknown,
     VenueOrder,
     judge_found,
 )
-from ordertrail.venues.venue import Executions, OpenOrders
+from ordertrail.venues.venue import ExecutionPage, OpenOrders
 from simulated_exchange.capabilities import PROFILES, Profile
 from tests.conformance.subjects import Open, Subject, Way
 
-PATIENCE_SECONDS = 20.0
+WAIT_SECONDS_MAX = 20.0
 SHORT_SECONDS = 0.4
 LIMIT = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
 
@@ -44,19 +44,19 @@ async def place(
     subject: Subject,
     order: Order = LIMIT,
     *,
-    timeout_seconds: float = PATIENCE_SECONDS,
+    timeout_seconds: float = WAIT_SECONDS_MAX,
     accept_by: datetime | None = None,
-) -> Answer:
+) -> PlaceAnswer:
     return await subject.venue.place(
-        order, send_by=time.monotonic() + PATIENCE_SECONDS, timeout_seconds=timeout_seconds, accept_by=accept_by
+        order, send_by=time.monotonic() + WAIT_SECONDS_MAX, timeout_seconds=timeout_seconds, accept_by=accept_by
     )
 
 
 async def find(subject: Subject, order_id: str = LIMIT.id) -> VenueOrder:
     """Ask until it is found, for what was sent may still be under way."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
         while True:
-            verification = await subject.venue.ask(order_id, timeout_seconds=PATIENCE_SECONDS)
+            verification = await subject.venue.query(order_id, timeout_seconds=WAIT_SECONDS_MAX)
             if isinstance(verification, Found):
                 return verification.order
             await asyncio.sleep(0)
@@ -96,7 +96,7 @@ async def test_market_order_that_nobody_takes_was_accepted(subject: Subject) -> 
     assert (await find(subject)).ord_status == "canceled"
 
 
-async def test_refused_order_keeps_its_id_and_can_be_asked_for(subject: Subject) -> None:
+async def test_refused_order_keeps_its_id_and_can_be_queried(subject: Subject) -> None:
     bring_about(subject, Way.REFUSE)
 
     answer = await place(subject)
@@ -149,7 +149,7 @@ async def test_error_before_acceptance_is_unknown_and_absent(subject: Subject) -
     answer = await place(subject)
 
     assert isinstance(answer, Unknown)
-    assert await subject.venue.ask(LIMIT.id, timeout_seconds=PATIENCE_SECONDS) == Absent()
+    assert await subject.venue.query(LIMIT.id, timeout_seconds=WAIT_SECONDS_MAX) == Absent()
 
 
 async def test_equal_order_under_the_same_id_is_the_same_order(subject: Subject) -> None:
@@ -178,7 +178,7 @@ async def test_another_order_under_the_same_id_is_unknown(subject: Subject, othe
 async def test_order_of_a_stranger_is_absent(subject: Subject) -> None:
     await place(subject)
 
-    assert await subject.venue.ask("order-2", timeout_seconds=PATIENCE_SECONDS) == Absent()
+    assert await subject.venue.query("order-2", timeout_seconds=WAIT_SECONDS_MAX) == Absent()
 
 
 @pytest.mark.parametrize("order_id", ["a/b", "a?b", "a%20b", "a#b", "..", "~!"])
@@ -190,29 +190,29 @@ async def test_any_id_arrives_as_it_is(subject: Subject, order_id: str) -> None:
 
 async def test_question_without_an_answer_says_nothing(subject: Subject) -> None:
     await place(subject)
-    bring_about(subject, Way.ASK_UNANSWERED)
+    bring_about(subject, Way.QUERY_UNANSWERED)
 
-    assert isinstance(await subject.venue.ask(LIMIT.id, timeout_seconds=PATIENCE_SECONDS), NoAnswer)
+    assert isinstance(await subject.venue.query(LIMIT.id, timeout_seconds=WAIT_SECONDS_MAX), NoAnswer)
 
 
 async def test_open_order_is_canceled_once(subject: Subject) -> None:
     await place(subject)
 
-    assert await subject.venue.cancel(LIMIT.id, timeout_seconds=PATIENCE_SECONDS) == CancelAccepted()
-    assert await subject.venue.cancel(LIMIT.id, timeout_seconds=PATIENCE_SECONDS) == CancelTooLate()
+    assert await subject.venue.cancel(LIMIT.id, timeout_seconds=WAIT_SECONDS_MAX) == CancelAccepted()
+    assert await subject.venue.cancel(LIMIT.id, timeout_seconds=WAIT_SECONDS_MAX) == CancelTooLate()
     assert (await find(subject)).ord_status == "canceled"
 
 
 async def test_unknown_order_cannot_be_canceled(subject: Subject) -> None:
-    assert await subject.venue.cancel(LIMIT.id, timeout_seconds=PATIENCE_SECONDS) == Absent()
+    assert await subject.venue.cancel(LIMIT.id, timeout_seconds=WAIT_SECONDS_MAX) == Absent()
 
 
 async def test_open_orders_are_all_that_are_open(subject: Subject) -> None:
     for number in (1, 2, 3):
         await place(subject, replace(LIMIT, id=f"order-{number}"))
-    await subject.venue.cancel("order-2", timeout_seconds=PATIENCE_SECONDS)
+    await subject.venue.cancel("order-2", timeout_seconds=WAIT_SECONDS_MAX)
 
-    answer = await subject.venue.open_orders(timeout_seconds=PATIENCE_SECONDS)
+    answer = await subject.venue.open_orders(timeout_seconds=WAIT_SECONDS_MAX)
 
     assert isinstance(answer, OpenOrders)
     assert {order.client_order_id for order in answer.orders} == {"order-1", "order-3"}
@@ -223,10 +223,10 @@ async def test_executions_come_in_order_from_a_position(subject: Subject) -> Non
     await place(subject)
     await place(subject, replace(LIMIT, id="order-2", side=Side.SELL, quantity=4))
 
-    everything = await subject.venue.executions(after=0, limit=100, timeout_seconds=PATIENCE_SECONDS)
-    page = await subject.venue.executions(after=1, limit=2, timeout_seconds=PATIENCE_SECONDS)
+    everything = await subject.venue.executions(after=0, limit=100, timeout_seconds=WAIT_SECONDS_MAX)
+    page = await subject.venue.executions(after=1, limit=2, timeout_seconds=WAIT_SECONDS_MAX)
 
-    assert isinstance(everything, Executions)
+    assert isinstance(everything, ExecutionPage)
     assert [(e.seq, e.exec_type, e.client_order_id) for e in everything.executions] == [
         (1, "new", "order-1"),
         (2, "new", "order-2"),
@@ -234,7 +234,7 @@ async def test_executions_come_in_order_from_a_position(subject: Subject) -> Non
         (4, "trade", "order-1"),
     ]
     assert everything.head == 4
-    assert page == Executions(everything.epoch, everything.executions[1:3], 4)
+    assert page == ExecutionPage(everything.epoch, everything.executions[1:3], 4)
     found = await find(subject)
     assert (found.ord_status, found.cum_qty, found.leaves_qty, found.avg_px) == (
         "partially_filled",
@@ -246,12 +246,12 @@ async def test_executions_come_in_order_from_a_position(subject: Subject) -> Non
 
 async def test_nothing_is_sent_after_send_by(subject: Subject) -> None:
     answer = await subject.venue.place(
-        LIMIT, send_by=time.monotonic(), timeout_seconds=PATIENCE_SECONDS, accept_by=None
+        LIMIT, send_by=time.monotonic(), timeout_seconds=WAIT_SECONDS_MAX, accept_by=None
     )
 
     assert answer == NotSent("send_window_passed")
     assert not subject.other_side.has_seen(LIMIT.id)
-    assert await subject.venue.ask(LIMIT.id, timeout_seconds=PATIENCE_SECONDS) == Absent()
+    assert await subject.venue.query(LIMIT.id, timeout_seconds=WAIT_SECONDS_MAX) == Absent()
 
 
 async def test_order_that_is_late_for_accept_by_is_refused(subject: Subject) -> None:
@@ -270,14 +270,14 @@ async def test_order_in_time_for_accept_by_is_accepted(subject: Subject) -> None
 async def test_every_call_ends_with_its_timeout(subject: Subject) -> None:
     bring_about(subject, Way.SLOW)
 
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
         placed = await place(subject, timeout_seconds=SHORT_SECONDS)
-        asked = await subject.venue.ask(LIMIT.id, timeout_seconds=SHORT_SECONDS)
+        queried = await subject.venue.query(LIMIT.id, timeout_seconds=SHORT_SECONDS)
         canceled = await subject.venue.cancel(LIMIT.id, timeout_seconds=SHORT_SECONDS)
         open_orders = await subject.venue.open_orders(timeout_seconds=SHORT_SECONDS)
 
     assert placed == Unknown("timeout")
-    assert [asked, canceled, open_orders] == [NoAnswer("timeout")] * 3
+    assert [queried, canceled, open_orders] == [NoAnswer("timeout")] * 3
 
 
 async def test_concurrent_orders_get_their_own_answers(subject: Subject) -> None:
@@ -292,7 +292,7 @@ async def test_concurrent_orders_get_their_own_answers(subject: Subject) -> None
 @pytest.mark.parametrize("name", PROFILES)
 async def test_capabilities_are_what_the_venue_promises(open_subject: Open, tmp_path: Path, name: str) -> None:
     async with open_subject(tmp_path, PROFILES[name]) as subject:
-        promised = await subject.venue.capabilities(timeout_seconds=PATIENCE_SECONDS)
+        promised = await subject.venue.capabilities(timeout_seconds=WAIT_SECONDS_MAX)
 
         assert isinstance(promised, Capabilities)
         assert promised.epoch

@@ -18,7 +18,7 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import Absent, Accepted, NotSent, Refused, Unknown
 from simulated_exchange.entries import AcceptedLine
 from simulated_exchange.log import LOG_NAME
-from tests.support.checker import Answer, Evidence, check, read_evidence_async
+from tests.support.checker import ClientAnswer, Evidence, check, read_evidence_async
 from tests.support.orders import SEED_ORDER, request_body
 from tests.support.programs import Program, api_program, exchange_program
 from tests.support.service import Reply, Running, ScriptedVenue, found
@@ -42,7 +42,7 @@ class Site:
     folder: Path
     exchange: Program
     session: aiohttp.ClientSession
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[ClientAnswer] = field(default_factory=list)
 
     async def api(self, programs: contextlib.ExitStack, **settings: object) -> Program:
         starting = api_program(self.database_url, self.folder, exchange_url=self.exchange.url, **settings)
@@ -56,7 +56,7 @@ class Site:
             ) as response:
                 body = await response.json(content_type=None)
                 status, headers = response.status, {name.lower(): value for name, value in response.headers.items()}
-        self.answers.append(Answer(key, SEED_ORDER, status, body, datetime.now(UTC)))
+        self.answers.append(ClientAnswer(key, SEED_ORDER, status, body, datetime.now(UTC)))
         return status, body, headers
 
     async def evidence(self) -> Evidence:
@@ -329,7 +329,7 @@ async def test_key_of_a_refused_request_is_not_consumed(
     assert [order.quantity for order in venue.sent] == [7]
 
 
-async def test_key_of_a_request_that_was_turned_away_is_not_consumed(service: Running, venue: ScriptedVenue) -> None:
+async def test_key_of_a_request_that_was_shed_is_not_consumed(service: Running, venue: ScriptedVenue) -> None:
     service.service.gate.halt()
     halted = await repeat(service)
     service.service.gate.resume()

@@ -8,7 +8,7 @@ import pytest
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.storage.doubt_rows import WantedSend
-from ordertrail.storage.order_rows import SentLater, SpooledTrail, Unsent
+from ordertrail.storage.order_rows import NeverSent, SentLater, SpooledTrail
 from tests.support.reconciling import REVIEW, Installation, installation, limit_order
 
 INITIATED = ("INITIATED", None)
@@ -39,7 +39,7 @@ async def resent(house: Installation) -> Order:
 async def test_order_that_was_sent_later_is_not_said_to_be_never_sent(house: Installation) -> None:
     order = await resent(house)
 
-    assert await house.service.rows.insert_unsent([order]) == [SentLater()]
+    assert await house.service.rows.insert_never_sent([order]) == [SentLater()]
     assert await house.rows(order.id) == [INITIATED, ("COMPLETED", "resent")]
 
 
@@ -57,14 +57,14 @@ async def test_order_that_nobody_has_sent_is_never_sent(house: Installation) -> 
     order = limit_order()
     await house.service.rows.insert_initiated([order])
     await house.service.doubts.reopen([order.id])
-    taken = await house.service.doubts.take(doubts_max=1, lease_seconds=60)
+    leases = await house.service.doubts.lease(doubts_max=1, lease_seconds=60)
 
-    first, second = [await house.service.rows.insert_unsent([order]) for _ in range(2)]
+    first, second = [await house.service.rows.insert_never_sent([order]) for _ in range(2)]
 
-    assert isinstance(first[0], Unsent)
+    assert isinstance(first[0], NeverSent)
     assert first == second
     # Whoever has looked at it before must not send it now.
-    wanted = [WantedSend(each, None) for each in taken]
+    wanted = [WantedSend(each, None) for each in leases]
     assert await house.service.doubts.claim_sends(wanted, claimed_by="x", send_seconds=5, answer_seconds=1) == [None]
     await house.pass_time(REVIEW)
     await house.due()

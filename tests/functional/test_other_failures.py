@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ordertrail.domain.order import Order
-from ordertrail.domain.venue_answer import Absent, Accepted, Answer, Found, NoAnswer, NotSent, Refused, Unknown
+from ordertrail.domain.venue_answer import Absent, Accepted, Found, NoAnswer, NotSent, PlaceAnswer, Refused, Unknown
 from ordertrail.runtime import failpoints
 from ordertrail.up.tcp_ports import free_port
 from tests.support.orders import LATER
@@ -37,7 +37,7 @@ def told(reply: Reply) -> tuple[str, str, str, bool, str | None]:
     )
 
 
-ANSWERS: list[tuple[Answer, Row, tuple[str, str, str, bool, None]]] = [
+ANSWERS: list[tuple[PlaceAnswer, Row, tuple[str, str, str, bool, None]]] = [
     (
         Refused("unknown_instrument"),
         ("EXCHANGE_CREATION_FAILED", "refused:unknown_instrument", None),
@@ -73,7 +73,7 @@ ANSWERS: list[tuple[Answer, Row, tuple[str, str, str, bool, None]]] = [
 
 @pytest.mark.parametrize(("answer", "row", "expected"), ANSWERS, ids=[str(answer) for answer, _, _ in ANSWERS])
 async def test_each_answer_of_the_exchange_has_its_row_and_its_problem(
-    service: Running, venue: ScriptedVenue, answer: Answer, row: Row, expected: object
+    service: Running, venue: ScriptedVenue, answer: PlaceAnswer, row: Row, expected: object
 ) -> None:
     venue.answer = answer
 
@@ -120,7 +120,7 @@ async def test_unknown_and_found_is_placed_with_two_rows(service: Running, venue
     assert reply.status == 201
     assert reply.body["exchange_order_id"] == "X-9"
     assert await service.trail(reply.body["id"]) == [INITIATED, ("COMPLETED", None, "X-9")]
-    assert venue.asked == [reply.body["id"]]
+    assert venue.queried == [reply.body["id"]]
     assert len(venue.sent) == 1
 
 
@@ -160,11 +160,11 @@ async def test_unknown_and_not_found_stays_unknown(
 
     assert told(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
     assert await service.trail(reply.body["order_id"]) == [INITIATED, ("EXCHANGE_OUTCOME_UNKNOWN", reason, None)]
-    assert len(venue.asked) == 1
+    assert len(venue.queried) == 1
 
 
 async def test_an_adapter_that_raises_leaves_the_order_in_doubt(service: Running, venue: ScriptedVenue) -> None:
-    def fail(order: Order) -> Answer:
+    def fail(order: Order) -> PlaceAnswer:
         raise RuntimeError("a bug")
 
     venue.answer = fail
@@ -229,9 +229,7 @@ async def test_instruments_that_fail_on_purpose_fail_as_their_names_say(
 
 
 @pytest.mark.parametrize("instrument", ["FAULTERROR00", "FAULTGARBAGE", "FAULTRESET00", "FAULTLOST000"])
-async def test_an_answer_that_got_lost_is_asked_for_and_found(
-    database_url: str, tmp_path: Path, instrument: str
-) -> None:
+async def test_an_answer_that_got_lost_is_queried_and_found(database_url: str, tmp_path: Path, instrument: str) -> None:
     async with running(database_url, tmp_path, exchange_timeout_seconds=0.5) as service:
         reply = await service.place(instrument=instrument)
 
@@ -244,7 +242,7 @@ async def test_an_answer_that_got_lost_is_asked_for_and_found(
 
 @pytest.mark.parametrize(("answer", "row", "expected"), ANSWERS, ids=[str(answer) for answer, _, _ in ANSWERS])
 async def test_a_failing_row_that_is_refused_is_replaced_by_one_that_keeps_its_reason(
-    service: Running, venue: ScriptedVenue, answer: Answer, row: Row, expected: tuple[str, str, str, bool, None]
+    service: Running, venue: ScriptedVenue, answer: PlaceAnswer, row: Row, expected: tuple[str, str, str, bool, None]
 ) -> None:
     status, reason, _ = row
     venue.answer = answer
@@ -259,7 +257,7 @@ async def test_a_failing_row_that_is_refused_is_replaced_by_one_that_keeps_its_r
 
 @pytest.mark.parametrize(("answer", "row", "expected"), ANSWERS[:2], ids=["refused", "throttled"])
 async def test_when_both_failing_rows_fail_the_answer_is_the_same_and_the_row_comes_later(
-    service: Running, venue: ScriptedVenue, answer: Answer, row: Row, expected: tuple[str, str, str, bool, None]
+    service: Running, venue: ScriptedVenue, answer: PlaceAnswer, row: Row, expected: tuple[str, str, str, bool, None]
 ) -> None:
     status, reason, _ = row
     venue.answer = answer
@@ -356,7 +354,7 @@ async def test_database_away_from_the_very_start(
     assert len(venue.sent) == 1
 
 
-AWAY_BETWEEN: list[tuple[Answer, Row, str]] = [
+AWAY_BETWEEN: list[tuple[PlaceAnswer, Row, str]] = [
     (Accepted("X-1"), ("DATABASE_PERSISTENCE_FAILED", "accepted", "X-1"), "placed"),
     (Refused("price"), ("DATABASE_PERSISTENCE_FAILED", "refused:price", None), "not_placed"),
     (NotSent("closed"), ("DATABASE_PERSISTENCE_FAILED", "not_sent:closed", None), "pending"),
@@ -367,7 +365,7 @@ AWAY_BETWEEN: list[tuple[Answer, Row, str]] = [
 @pytest.mark.parametrize("case", AWAY_BETWEEN, ids=[str(answer) for answer, _, _ in AWAY_BETWEEN])
 @pytest.mark.parametrize("moment", ["before_send", "after_send"])
 async def test_database_away_between_the_two_rows(
-    service: Running, venue: ScriptedVenue, case: tuple[Answer, Row, str], moment: str
+    service: Running, venue: ScriptedVenue, case: tuple[PlaceAnswer, Row, str], moment: str
 ) -> None:
     venue.answer, row, outcome = case
     failpoints.arm(moment, service.take_database_away)

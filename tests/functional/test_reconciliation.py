@@ -16,8 +16,8 @@ from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer
 from ordertrail.placement.place_order import Failed, Repeated
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.telemetry import metrics
-from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Taken, Verdict, WantedSend
-from ordertrail.storage.order_rows import SpooledTrail, StepRow
+from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Lease, Verdict, WantedSend
+from ordertrail.storage.order_rows import NewTrailRow, SpooledTrail
 from ordertrail.storage.postgres.halt_switch import set_halted
 from simulated_exchange.capabilities import PROFILES, Profile
 from tests.support.reconciling import (
@@ -116,7 +116,7 @@ async def test_row_alone_is_found_by_its_batch(house: Installation) -> None:
     await house.pass_time(REVIEW)
     await house.reconcile()
 
-    assert before.looked_at == 0
+    assert before.reviewed == 0
     assert await house.rows(order.id) == [INITIATED, VERIFIED]
     assert await house.connection.fetchval("SELECT count(*) FROM order_batches") == 0
 
@@ -136,7 +136,7 @@ async def test_placed_order_whose_row_failed_is_completed(house: Installation) -
     order = limit_order()
     await crash_at(house, "before_completed", order)
     await house.service.journal.step(
-        StepRow(order.id, OrderStatus.DATABASE_PERSISTENCE_FAILED, "accepted", house.at_exchange(order)[0])
+        NewTrailRow(order.id, OrderStatus.DATABASE_PERSISTENCE_FAILED, "accepted", house.at_exchange(order)[0])
     )
 
     await house.due()
@@ -181,7 +181,7 @@ async def test_absent_order_is_resent_once_absence_counts(house: Installation) -
     await house.pass_time(REVIEW)
     await house.due()
 
-    assert too_soon.seen == [(order.id, "absence does not count yet")]
+    assert too_soon.observations == [(order.id, "absence does not count yet")]
     assert await house.rows(order.id) == [INITIATED, UNKNOWN_ERROR, RESENT]
     assert len(house.at_exchange(order)) == 1
 
@@ -226,7 +226,7 @@ async def test_absent_order_is_not_resent_where_nothing_protects_it(
 
 
 @pytest.mark.parametrize("profile", EVERY_PROFILE)
-async def test_unsent_order_is_sent_by_every_profile(database_url: str, tmp_path: Path, profile: str) -> None:
+async def test_never_sent_order_is_sent_by_every_profile(database_url: str, tmp_path: Path, profile: str) -> None:
     async with installation(database_url, tmp_path, profile) as house:
         house.fail("closed")
         order = limit_order()
@@ -255,7 +255,7 @@ async def test_nothing_doubles_whatever_is_swallowed(database_url: str, tmp_path
             assert (await house.outcome(order.id) == "placed") == placed
 
 
-async def test_unsent_order_is_not_placed_after_place_by_without_a_question(house: Installation) -> None:
+async def test_never_sent_order_is_not_placed_after_place_by_without_a_question(house: Installation) -> None:
     house.fail("closed")
     order = limit_order()
     await house.place(order)
@@ -322,12 +322,12 @@ async def test_resend_refused_while_the_first_was_accepted_is_completed(house: I
 
     failpoints.arm("after_claim", arrive)
     house.exchange._newest_by_id.pop(order.id)
-    taken = house.exchange._newest_by_id
+    leases = house.exchange._newest_by_id
     await house.due()
 
     assert await house.attempts(order.id) == [(2, "refused", "refused:refused_on_purpose")]
     accepted = house.exchange._open[house.at_exchange(order)[0]]
-    taken[order.id] = accepted
+    leases[order.id] = accepted
     await house.due()
     assert await house.rows(order.id) == [INITIATED, UNKNOWN_ERROR, VERIFIED]
 
@@ -335,7 +335,7 @@ async def test_resend_refused_while_the_first_was_accepted_is_completed(house: I
 async def test_order_that_was_not_recorded_is_never_sent(house: Installation) -> None:
     order = limit_order()
     await crash_at(house, "after_initiated", order)
-    await house.service.journal.unsent(order)
+    await house.service.journal.never_sent(order)
     await house.pass_time(REVIEW)
 
     await house.reconcile()
@@ -375,10 +375,10 @@ async def test_place_by_that_passes_before_the_claim_forbids_the_resend(house: I
     order = limit_order(place_by=datetime.now(UTC) + timedelta(seconds=60))
     await house.place(order)
     house.fail()
-    taken = await _take(house)
+    lease = await _take(house)
     await house.pass_time(61)
 
-    assert await claim_of(house, taken) is None
+    assert await claim_of(house, lease) is None
     await house.connection.execute("UPDATE doubts SET leased_until = NULL")
     await house.due()
     assert await house.rows(order.id) == [INITIATED, NOT_SENT, ("NOT_PLACED", "proved:not_sent:closed")]
@@ -388,9 +388,9 @@ async def test_place_by_bounds_a_resend_that_is_under_way(house: Installation) -
     house.fail("closed")
     order = limit_order(place_by=datetime.now(UTC) + timedelta(seconds=3))
     await house.place(order)
-    taken = await _take(house)
+    lease = await _take(house)
 
-    claim = await claim_of(house, taken)
+    claim = await claim_of(house, lease)
 
     assert claim is not None
     assert order.place_by is not None and claim.send_by <= order.place_by
@@ -399,11 +399,11 @@ async def test_place_by_bounds_a_resend_that_is_under_way(house: Installation) -
 
 async def test_resend_starts_inside_the_time_for_which_the_id_is_unique(house: Installation) -> None:
     await in_doubt(house, "error_before")
-    taken = await _take(house)
+    lease = await _take(house)
     soon = datetime.now(UTC) + timedelta(seconds=2)
 
-    late = await claim_of(house, taken, soon - timedelta(seconds=4))
-    claim = await claim_of(house, taken, soon)
+    late = await claim_of(house, lease, soon - timedelta(seconds=4))
+    claim = await claim_of(house, lease, soon)
 
     assert late is None
     assert claim is not None and claim.send_by == soon
@@ -412,16 +412,16 @@ async def test_resend_starts_inside_the_time_for_which_the_id_is_unique(house: I
 # Crashes, fences, two at once
 
 
-async def claim_of(house: Installation, taken: Taken, send_by_max: datetime | None = None) -> ClaimedSend | None:
-    wanted = [WantedSend(taken, send_by_max)]
+async def claim_of(house: Installation, lease: Lease, send_by_max: datetime | None = None) -> ClaimedSend | None:
+    wanted = [WantedSend(lease, send_by_max)]
     (claim,) = await house.service.doubts.claim_sends(wanted, claimed_by="t", send_seconds=5, answer_seconds=0.25)
     return claim
 
 
 async def _take(house: Installation) -> Any:
     await house.connection.execute("UPDATE doubts SET next_at = clock_timestamp()")
-    (taken,) = await house.service.doubts.take(doubts_max=1, lease_seconds=60)
-    return taken
+    (lease,) = await house.service.doubts.lease(doubts_max=1, lease_seconds=60)
+    return lease
 
 
 async def test_claim_without_an_answer_is_in_doubt_and_counts(house: Installation) -> None:
@@ -437,7 +437,7 @@ async def test_claim_without_an_answer_is_in_doubt_and_counts(house: Installatio
     await house.pass_time(REVIEW)
     await house.due()
 
-    assert waiting.seen == [(order.id, "absence does not count yet")]
+    assert waiting.observations == [(order.id, "absence does not count yet")]
     assert await house.rows(order.id) == [INITIATED, NOT_SENT, RESENT]
     assert await house.attempts(order.id) == [(2, None, None), (3, "accepted", "accepted")]
 
@@ -466,12 +466,12 @@ async def test_whoever_lost_the_order_changes_nothing(house: Installation) -> No
     new = await _take(house)
     row = TrailRow(OrderStatus.NOT_PLACED, "presumed:absent")
 
-    concluded = await house.service.doubts.conclude([Verdict(old, (row,), True, 0, "late")])
+    applied = await house.service.doubts.apply([Verdict(old, (row,), True, 0, "late")])
 
-    assert concluded == [False]
+    assert applied == [False]
     assert await claim_of(house, old) is None
     assert await house.rows(order.id) == [INITIATED, UNKNOWN_TIMEOUT]
-    assert await house.service.doubts.conclude([Verdict(new, (), True, 0, "x")]) == [True]
+    assert await house.service.doubts.apply([Verdict(new, (), True, 0, "x")]) == [True]
 
 
 async def test_two_replicas_at_once_send_once(house: Installation, database_url: str, tmp_path: Path) -> None:
@@ -500,7 +500,7 @@ async def test_one_unreadable_order_stops_no_other(house: Installation) -> None:
     assert await house.rows(good.id) == [INITIATED, UNKNOWN_TIMEOUT, VERIFIED]
     (view,) = await house.service.doubts.oldest(limit=10)
     assert view.order_id == poison.id
-    assert "sideways" in (view.last_seen or "")
+    assert "sideways" in (view.last_observation or "")
 
 
 # Backing off
@@ -535,7 +535,7 @@ async def test_retry_after_is_waited_for(house: Installation) -> None:
     assert 0.8 < seconds <= 1
 
 
-async def test_halted_nothing_is_sent_again_and_asking_goes_on(house: Installation) -> None:
+async def test_halted_nothing_is_sent_again_and_querying_goes_on(house: Installation) -> None:
     unsent, swallowed = limit_order(), await in_doubt(house, "lost")
     house.fail("closed")
     await house.place(unsent)
@@ -568,7 +568,7 @@ async def test_cancel_of_a_placed_order(house: Installation) -> None:
     assert await house.is_settled(order.id)
 
 
-async def test_cancel_of_an_unsent_order_settles_it(house: Installation) -> None:
+async def test_cancel_of_an_never_sent_order_settles_it(house: Installation) -> None:
     house.fail("closed")
     order = limit_order()
     await house.place(order)
@@ -629,10 +629,10 @@ async def test_cancel_before_the_claim_forbids_the_resend(house: Installation) -
     order = limit_order()
     await house.place(order)
     house.fail()
-    taken = await _take(house)
+    lease = await _take(house)
     await cancel(house, order)
 
-    assert await claim_of(house, taken) is None
+    assert await claim_of(house, lease) is None
     await house.due()
     assert house.at_exchange(order) == []
 
@@ -676,12 +676,12 @@ async def test_many_cancels_race_many_resends(house: Installation) -> None:
 async def test_repeated_cancel_does_not_keep_the_reconciler_from_its_work(house: Installation) -> None:
     order = await in_doubt(house, "lost")
     await cancel(house, order)
-    taken = await _take(house)
+    lease = await _take(house)
     await cancel(house, order)
 
     fence = await house.connection.fetchval("SELECT fence FROM doubts WHERE order_id = $1", order.id)
 
-    assert fence == taken.fence
+    assert fence == lease.fence
 
 
 # Repeated POSTs
@@ -753,20 +753,20 @@ async def test_late_arrival_that_the_exchange_does_not_show_yet_is_not_forgotten
         assert (await house.rows(order.id))[-1] == ("COMPLETED", "execution")
 
 
-async def test_late_arrival_voids_what_a_reconciler_is_about_to_conclude(database_url: str, tmp_path: Path) -> None:
+async def test_late_arrival_voids_what_a_reconciler_is_about_to_apply(database_url: str, tmp_path: Path) -> None:
     async with installation(database_url, tmp_path) as house:
         order = await in_doubt(house, "error_before")
-        taken = await _take(house)
+        lease = await _take(house)
         house.arrives(order)
         await house.service.schedule._sweep.run_once()
         row = TrailRow(OrderStatus.NOT_PLACED, "proved:absent")
 
-        assert await house.service.doubts.conclude([Verdict(taken, (row,), True, 0, "")]) == [False]
+        assert await house.service.doubts.apply([Verdict(lease, (row,), True, 0, "")]) == [False]
         await house.due()
         assert (await house.rows(order.id))[-1] == VERIFIED
 
 
-async def test_filled_order_is_known_by_its_executions_where_only_open_ones_can_be_asked_for(
+async def test_filled_order_is_known_by_its_executions_where_only_open_ones_can_be_queried(
     database_url: str, tmp_path: Path
 ) -> None:
     async with installation(database_url, tmp_path, "open_only") as house:
@@ -781,7 +781,7 @@ async def test_filled_order_is_known_by_its_executions_where_only_open_ones_can_
         assert await house.outcome(order.id) == "placed"
 
 
-async def test_canceled_order_is_let_go_of_where_only_open_ones_can_be_asked_for(
+async def test_canceled_order_is_let_go_of_where_only_open_ones_can_be_queried(
     database_url: str, tmp_path: Path
 ) -> None:
     async with installation(database_url, tmp_path, "open_only") as house:
@@ -807,7 +807,7 @@ async def test_replay_after_settling_changes_nothing_that_is_true(house: Install
     assert await house.rows(order.id) == [INITIATED, UNKNOWN_TIMEOUT, VERIFIED]
 
 
-async def test_replayed_acceptance_after_not_placed_is_asked_for(house: Installation) -> None:
+async def test_replayed_acceptance_after_not_placed_is_queried(house: Installation) -> None:
     order = await in_doubt(house, "error_before")
     await house.pass_time(AFTER_PLACE_BY)
     await house.due()
@@ -827,14 +827,14 @@ async def test_replayed_refusal_voids_a_claim_that_is_about_to_be_made(house: In
     order = limit_order()
     await crash_at(house, "after_initiated", order)
     await house.service.doubts.reopen([order.id])
-    taken = await _take(house)
+    lease = await _take(house)
     rows = (
         TrailRow(OrderStatus.INITIATED),
         TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded"),
     )
     await house.service.rows.replay([SpooledTrail(order, rows)])
 
-    assert await claim_of(house, taken) is None
+    assert await claim_of(house, lease) is None
     await house.pass_time(REVIEW)
     await house.due()
     assert await house.attempts(order.id) == []

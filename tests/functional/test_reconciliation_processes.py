@@ -123,7 +123,7 @@ def test_once_says_what_it_did(site: Site) -> None:
     assert site.rows(order_id)[-1] == ("COMPLETED", "resent")
 
 
-def test_reconcile_runs_until_it_is_told_to_stop(site: Site) -> None:
+def test_reconcile_runs_until_it_is_signalled(site: Site) -> None:
     order_id = site.trail(*UNSENT)
     process = site.start("reconcile", reconcile_interval_seconds=0.1)
 
@@ -204,7 +204,7 @@ def test_absent_database_is_said_in_a_sentence(site: Site, arguments: tuple[str,
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.parametrize("point", ["after_take", "after_claim", "after_resend", "after_answer", "before_conclude"])
+@pytest.mark.parametrize("point", ["after_lease", "after_claim", "after_resend", "after_answer", "before_apply"])
 def test_killed_reconciler_leaves_nothing_lost_or_doubled(site: Site, point: str) -> None:
     order_id = site.trail(*UNSENT)
 

@@ -23,7 +23,7 @@ async def house(database_url: str, tmp_path: Path) -> AsyncIterator[Installation
 
 
 def sweep_of(house: Installation) -> Sweep:
-    return Sweep(house.service.doubts, house.service.sender, venue="simulated", rest_seconds=0)
+    return Sweep(house.service.doubts, house.service.gateway, venue="simulated", rest_seconds=0)
 
 
 async def position(house: Installation) -> tuple[str, int]:
@@ -48,7 +48,7 @@ async def test_placed_orders_are_nothing_new(house: Installation) -> None:
 
     swept = await sweep_of(house).run_once()
 
-    assert (swept.sighted, swept.late, swept.orphans) == (0, 0, 0)
+    assert (swept.observed, swept.late, swept.orphans) == (0, 0, 0)
     assert await house.connection.fetchval("SELECT count(*) FROM doubts") == 0
 
 
@@ -75,7 +75,7 @@ async def test_rejected_orders_are_not_there(house: Installation) -> None:
 
     swept = await sweep_of(house).run_once()
 
-    assert swept.sighted == 0
+    assert swept.observed == 0
 
 
 async def test_open_orders_only_are_enough(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,11 +147,11 @@ async def test_order_that_is_being_placed_is_left_to_its_request(house: Installa
 async def test_two_replicas_take_turns(house: Installation, database_url: str, tmp_path: Path) -> None:
     house.arrives(limit_order(side=Side.SELL))
     async with replica(database_url, tmp_path, house.service.venue) as other:
-        mine = Sweep(house.service.doubts, house.service.sender, venue="simulated", rest_seconds=30)
-        theirs = Sweep(other.doubts, other.sender, venue="simulated", rest_seconds=30)
+        mine = Sweep(house.service.doubts, house.service.gateway, venue="simulated", rest_seconds=30)
+        theirs = Sweep(other.doubts, other.gateway, venue="simulated", rest_seconds=30)
 
         one, two, again = *await asyncio.gather(mine.run_once(), theirs.run_once()), await theirs.run_once()
 
-    assert sorted([one.seen, two.seen]) == [0, 2]
+    assert sorted([one.shown_orders, two.shown_orders]) == [0, 2]
     assert one.orphans + two.orphans == 1
-    assert again.seen == 0
+    assert again.shown_orders == 0

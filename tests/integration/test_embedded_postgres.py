@@ -30,18 +30,18 @@ def folder() -> Iterator[Path]:
 
 
 def make(folder: Path, **options: object) -> EmbeddedPostgres:
-    return EmbeddedPostgres(folder / "postgres", options=OPTIONS, refuge=folder / "refuge", **options)  # type: ignore[arg-type] # forwarded as they are
+    return EmbeddedPostgres(folder / "postgres", options=OPTIONS, fallback_root=folder / "fallback_root", **options)  # type: ignore[arg-type] # forwarded as they are
 
 
-def ask(server: EmbeddedPostgres, question: str) -> object:
-    async def connect_and_ask() -> object:
+def query(server: EmbeddedPostgres, question: str) -> object:
+    async def connect_and_query() -> object:
         connection = await asyncpg.connect(server.url, timeout=10)
         try:
             return await connection.fetchval(question)
         finally:
             await connection.close()
 
-    return run(connect_and_ask())
+    return run(connect_and_query())
 
 
 def start_outside_the_main_thread(server: EmbeddedPostgres) -> None:
@@ -60,8 +60,8 @@ def test_data_are_kept_between_runs(folder: Path, major: int) -> None:
     server.stop()
 
     server.start()
-    answer = ask(server, "SELECT answer FROM kept")
-    version = ask(server, "SELECT current_setting('server_version_num')::int / 10000")
+    answer = query(server, "SELECT answer FROM kept")
+    version = query(server, "SELECT current_setting('server_version_num')::int / 10000")
     server.stop()
 
     assert (answer, version, server.port) == (42, major, first_port)
@@ -69,7 +69,7 @@ def test_data_are_kept_between_runs(folder: Path, major: int) -> None:
 
 def test_the_role_has_a_password_and_no_power_over_the_machine(folder: Path) -> None:
     with make(folder) as server:
-        is_superuser = ask(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        is_superuser = query(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         wrong = server.url.replace(":ordertrail@", ":wrong@")
         with pytest.raises(asyncpg.InvalidPasswordError):
             execute(wrong, "SELECT 1")
@@ -79,9 +79,9 @@ def test_the_role_has_a_password_and_no_power_over_the_machine(folder: Path) -> 
 
 def test_text_is_sorted_by_code_point_and_pages_have_checksums(folder: Path) -> None:
     with make(folder) as server:
-        order = ask(server, "SELECT string_agg(x, '' ORDER BY x) FROM unnest(ARRAY['b', 'A', 'ä', 'a', 'B']) x")
-        upper = ask(server, "SELECT upper('ä')")
-        checksums = ask(server, "SHOW data_checksums")
+        order = query(server, "SELECT string_agg(x, '' ORDER BY x) FROM unnest(ARRAY['b', 'A', 'ä', 'a', 'B']) x")
+        upper = query(server, "SELECT upper('ä')")
+        checksums = query(server, "SHOW data_checksums")
 
     assert (order, upper, checksums) == ("ABabä", "Ä", "on")
 
@@ -90,20 +90,20 @@ def test_text_is_sorted_by_code_point_and_pages_have_checksums(folder: Path) -> 
 def test_root_may_start_it_below_a_folder_only_root_may_enter(folder: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
-    server = EmbeddedPostgres(closed / "data", options=OPTIONS, refuge=folder / "refuge")
+    server = EmbeddedPostgres(closed / "data", options=OPTIONS, fallback_root=folder / "fallback_root")
 
     with server:
         execute(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
         runs_as = psutil.Process(server.pid).uids().real
-    again = EmbeddedPostgres(closed / "data", options=OPTIONS, refuge=folder / "refuge")
+    again = EmbeddedPostgres(closed / "data", options=OPTIONS, fallback_root=folder / "fallback_root")
     with again:
-        answer = ask(again, "SELECT answer FROM kept")
+        answer = query(again, "SELECT answer FROM kept")
 
     assert answer == 42
     assert runs_as != 0
     assert closed.stat().st_mode & 0o777 == 0o700
     assert server.folder == again.folder
-    assert server.folder.is_relative_to(folder / "refuge")
+    assert server.folder.is_relative_to(folder / "fallback_root")
     assert str(server.folder) in (closed / "data" / "the-database-is-elsewhere.txt").read_text()
 
 
@@ -121,15 +121,15 @@ def test_binaries_that_the_account_cannot_reach_are_copied(folder: Path, monkeyp
     with make(folder) as server:
         program = psutil.Process(server.pid).exe()
 
-    assert Path(program).is_relative_to(folder / "refuge")
+    assert Path(program).is_relative_to(folder / "fallback_root")
 
 
 @AS_ROOT
-def test_a_refuge_that_others_may_write_to_is_refused(folder: Path) -> None:
+def test_a_fallback_root_that_others_may_write_to_is_refused(folder: Path) -> None:
     (folder / "closed").mkdir(mode=0o700)
-    (folder / "refuge").mkdir()
-    (folder / "refuge").chmod(0o777)
-    server = EmbeddedPostgres(folder / "closed" / "data", options=OPTIONS, refuge=folder / "refuge")
+    (folder / "fallback_root").mkdir()
+    (folder / "fallback_root").chmod(0o777)
+    server = EmbeddedPostgres(folder / "closed" / "data", options=OPTIONS, fallback_root=folder / "fallback_root")
 
     with pytest.raises(CannotStart, match="only root may write"):
         server.start()
@@ -144,7 +144,7 @@ def test_a_server_that_was_killed_is_started_again_under_the_same_url(folder: Pa
 
         server.start()
 
-        assert ask(server, "SELECT answer FROM kept") == 42
+        assert query(server, "SELECT answer FROM kept") == 42
         assert server.url == url
 
 
@@ -155,7 +155,7 @@ def test_a_server_whose_launcher_is_gone_is_found_by_its_folder_and_ended(folder
     said: list[str] = []
 
     with make(folder, say=said.append) as server:
-        assert ask(server, "SELECT 42") == 42
+        assert query(server, "SELECT 42") == 42
 
     assert orphan.poll() is not None
     assert "left behind" in said[0]
@@ -172,7 +172,7 @@ def test_helpers_that_outlived_their_server_are_ended(folder: Path) -> None:
     orphan._release_lock()
 
     with make(folder) as server:
-        assert ask(server, "SELECT 42") == 42
+        assert query(server, "SELECT 42") == 42
 
     assert not any(helper.is_running() and helper.status() != psutil.STATUS_ZOMBIE for helper in helpers)
 
@@ -208,7 +208,7 @@ def test_a_stale_lock_file_that_names_somebody_elses_process_is_no_obstacle(fold
         (server.folder / "data" / "postmaster.pid").write_text(content.replace(content.split()[0], str(foreign.pid)))
 
         with server:
-            assert ask(server, "SELECT 42") == 42
+            assert query(server, "SELECT 42") == 42
 
         assert foreign.poll() is None
         foreign.communicate(b"\n")
@@ -227,7 +227,7 @@ def test_a_taken_port_is_named(folder: Path) -> None:
             make(folder, port=port).start()
 
 
-def test_a_port_that_was_taken_in_between_is_chosen_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_was_enqueued_between_is_chosen_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         answers = [taken.getsockname()[1]]
         free = make(folder / "other")
@@ -236,7 +236,7 @@ def test_a_port_that_was_taken_in_between_is_chosen_anew(folder: Path, monkeypat
         )
 
         with free as server:
-            assert ask(server, "SELECT 42") == 42
+            assert query(server, "SELECT 42") == 42
 
 
 def _free_port() -> int:
@@ -276,7 +276,7 @@ def test_an_initialisation_that_was_killed_is_begun_again(folder: Path) -> None:
     (unfinished / "base").mkdir(parents=True)
 
     with make(folder) as server:
-        assert ask(server, "SELECT 42") == 42
+        assert query(server, "SELECT 42") == 42
 
     assert not unfinished.exists()
 

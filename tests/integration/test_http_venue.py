@@ -13,11 +13,11 @@ import pytest
 from typing_extensions import override
 
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.venue_answer import Accepted, Answer, CancelAccepted, Found, NoAnswer, NotSent, Unknown
+from ordertrail.domain.venue_answer import Accepted, CancelAccepted, Found, NoAnswer, NotSent, PlaceAnswer, Unknown
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
 
-PATIENCE_SECONDS = 20.0
+WAIT_SECONDS_MAX = 20.0
 SHORT_SECONDS = 0.3
 ORDER = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
 PLACED = json.dumps({"exchange_order_id": "X-1", "client_order_id": "order-1", "ord_status": "new"}).encode()
@@ -113,9 +113,9 @@ class Server:
 class Venue(HttpVenue):
     """The adapter, with a patience for each call."""
 
-    async def send(self, *, timeout_seconds: float = PATIENCE_SECONDS, order: Order = ORDER) -> Answer:
+    async def send(self, *, timeout_seconds: float = WAIT_SECONDS_MAX, order: Order = ORDER) -> PlaceAnswer:
         return await self.place(
-            order, send_by=time.monotonic() + PATIENCE_SECONDS, timeout_seconds=timeout_seconds, accept_by=None
+            order, send_by=time.monotonic() + WAIT_SECONDS_MAX, timeout_seconds=timeout_seconds, accept_by=None
         )
 
 
@@ -251,24 +251,24 @@ async def test_hostile_answer_proves_nothing_and_nothing_is_sent_twice(behaviour
     async with server.run() as url, venue_at(url) as venue:
         placed = await venue.send()
         connections = server.connections
-        asked = await venue.ask(ORDER.id, timeout_seconds=PATIENCE_SECONDS)
-        canceled = await venue.cancel(ORDER.id, timeout_seconds=PATIENCE_SECONDS)
+        queried = await venue.query(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX)
+        canceled = await venue.cancel(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX)
 
     assert placed == Unknown(cause)
     assert connections == 1
-    assert isinstance(asked, NoAnswer)
+    assert isinstance(queried, NoAnswer)
     assert isinstance(canceled, NoAnswer)
 
 
 @pytest.mark.parametrize("behaviour", [hears_nothing_more, drips])
 async def test_deadline_is_of_the_whole_call(behaviour: Behaviour) -> None:
     async with Server(behaviour).run() as url, venue_at(url) as venue:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
             placed = await venue.send(timeout_seconds=SHORT_SECONDS)
-            asked = await venue.ask(ORDER.id, timeout_seconds=SHORT_SECONDS)
+            queried = await venue.query(ORDER.id, timeout_seconds=SHORT_SECONDS)
 
     assert placed == Unknown("timeout")
-    assert asked == NoAnswer("timeout")
+    assert queried == NoAnswer("timeout")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -283,10 +283,10 @@ async def test_redirect_is_not_followed(status: int) -> None:
 
         async with Server(redirects).run() as url, venue_at(url) as venue:
             placed = await venue.send()
-            asked = await venue.ask(ORDER.id, timeout_seconds=PATIENCE_SECONDS)
+            queried = await venue.query(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX)
 
     assert placed == Unknown("redirect")
-    assert asked == NoAnswer("redirect")
+    assert queried == NoAnswer("redirect")
     assert elsewhere.connections == 0
 
 
@@ -334,15 +334,15 @@ async def test_kept_connection_that_was_closed_meanwhile_is_not_used_again() -> 
     async with server.run() as url, venue_at(url) as venue:
         first = await venue.send()
         # A question takes a connection of its own, and so long that the end of the first one is seen.
-        asked = await venue.ask(ORDER.id, timeout_seconds=PATIENCE_SECONDS)
+        queried = await venue.query(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX)
         second = await venue.send()
 
     assert [first, second] == [Accepted("X-1")] * 2
-    assert isinstance(asked, Found)
+    assert isinstance(queried, Found)
     assert server.connections == 3
 
 
-@pytest.mark.parametrize("verb", ["ask", "cancel"])
+@pytest.mark.parametrize("verb", ["query", "cancel"])
 async def test_harmless_request_may_be_repeated_where_a_kept_connection_broke(verb: str) -> None:
     async def answers_once_and_closes_on_the_next(connection: Connection) -> None:
         request = await connection.request()
@@ -351,8 +351,8 @@ async def test_harmless_request_may_be_repeated_where_a_kept_connection_broke(ve
 
     server = Server(answers_once_and_closes_on_the_next)
     async with server.run() as url, venue_at(url) as venue:
-        call = venue.ask if verb == "ask" else venue.cancel
-        answers = [await call(ORDER.id, timeout_seconds=PATIENCE_SECONDS) for _ in range(2)]
+        call = venue.query if verb == "query" else venue.cancel
+        answers = [await call(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX) for _ in range(2)]
 
     assert all(isinstance(answer, Found | CancelAccepted) for answer in answers)
     assert server.connections == 2
@@ -364,11 +364,11 @@ async def test_refused_connection_is_proof_that_nothing_was_sent() -> None:
 
     async with venue_at(f"http://127.0.0.1:{port}") as venue:
         placed = await venue.send()
-        asked = await venue.ask(ORDER.id, timeout_seconds=PATIENCE_SECONDS)
-        promised = await venue.capabilities(timeout_seconds=PATIENCE_SECONDS)
+        queried = await venue.query(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX)
+        promised = await venue.capabilities(timeout_seconds=WAIT_SECONDS_MAX)
 
     assert placed == NotSent("connect_failed")
-    assert [asked, promised] == [NoAnswer("connect_failed")] * 2
+    assert [queried, promised] == [NoAnswer("connect_failed")] * 2
 
 
 async def test_name_that_cannot_be_resolved_is_proof_that_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +419,7 @@ async def test_waiting_for_a_free_connection_counts_and_ends_as_not_sent() -> No
 
     async with Server(takes_its_time).run() as url, venue_at(url, connections_max=1) as venue:
         slow = asyncio.create_task(venue.send())
-        await asyncio.wait_for(is_busy.wait(), PATIENCE_SECONDS)
+        await asyncio.wait_for(is_busy.wait(), WAIT_SECONDS_MAX)
         waited = await venue.send(timeout_seconds=SHORT_SECONDS)
         may_answer.set()
         answer = await slow
@@ -429,7 +429,7 @@ async def test_waiting_for_a_free_connection_counts_and_ends_as_not_sent() -> No
     assert len(requests) == 1 or requests[1] == b""
 
 
-async def test_placing_that_hangs_leaves_connections_for_asking_and_cancelling() -> None:
+async def test_placing_that_hangs_leaves_connections_for_querying_and_cancelling() -> None:
     is_busy = asyncio.Event()
 
     async def answers_all_but_orders(connection: Connection) -> None:
@@ -440,14 +440,14 @@ async def test_placing_that_hangs_leaves_connections_for_asking_and_cancelling()
         await connection.respond(200 if request.startswith(b"GET") else 202, VIEW)
 
     async with Server(answers_all_but_orders).run() as url, venue_at(url, connections_max=1) as venue:
-        hanging = asyncio.create_task(venue.send(timeout_seconds=PATIENCE_SECONDS))
-        await asyncio.wait_for(is_busy.wait(), PATIENCE_SECONDS)
-        asked = await venue.ask(ORDER.id, timeout_seconds=PATIENCE_SECONDS)
-        canceled = await venue.cancel(ORDER.id, timeout_seconds=PATIENCE_SECONDS)
+        hanging = asyncio.create_task(venue.send(timeout_seconds=WAIT_SECONDS_MAX))
+        await asyncio.wait_for(is_busy.wait(), WAIT_SECONDS_MAX)
+        queried = await venue.query(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX)
+        canceled = await venue.cancel(ORDER.id, timeout_seconds=WAIT_SECONDS_MAX)
         hanging.cancel()
         await asyncio.wait({hanging})
 
-    assert isinstance(asked, Found)
+    assert isinstance(queried, Found)
     assert canceled == CancelAccepted()
 
 
@@ -484,8 +484,8 @@ async def test_no_byte_leaves_once_send_by_has_passed_while_connecting(monkeypat
             return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))]
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolves_slowly)
-        answer = await venue.place(ORDER, send_by=105.0, timeout_seconds=PATIENCE_SECONDS, accept_by=None)
-        arrived = await asyncio.wait_for(heard, PATIENCE_SECONDS)
+        answer = await venue.place(ORDER, send_by=105.0, timeout_seconds=WAIT_SECONDS_MAX, accept_by=None)
+        arrived = await asyncio.wait_for(heard, WAIT_SECONDS_MAX)
 
     assert answer == NotSent("send_window_passed")
     assert arrived == b""
@@ -505,11 +505,11 @@ async def test_no_byte_leaves_once_send_by_has_passed_while_waiting_for_a_connec
 
     async with Server(answers_once).run() as url, venue_at(url, clock=clock, connections_max=1) as venue:
 
-        async def send() -> Answer:
-            return await venue.place(ORDER, send_by=105.0, timeout_seconds=PATIENCE_SECONDS, accept_by=None)
+        async def send() -> PlaceAnswer:
+            return await venue.place(ORDER, send_by=105.0, timeout_seconds=WAIT_SECONDS_MAX, accept_by=None)
 
         first = asyncio.create_task(send())
-        await asyncio.wait_for(is_busy.wait(), PATIENCE_SECONDS)
+        await asyncio.wait_for(is_busy.wait(), WAIT_SECONDS_MAX)
         second = asyncio.create_task(send())
         clock.seconds = 106.0
         may_answer.set()
@@ -553,6 +553,6 @@ async def test_caller_that_gives_up_leaves_no_order_behind_on_the_wire() -> None
         placing = asyncio.create_task(venue.place(ORDER, send_by=1.0, timeout_seconds=9, accept_by=None))
         with pytest.raises(asyncio.CancelledError):
             await placing
-        arrived = await asyncio.wait_for(heard, PATIENCE_SECONDS)
+        arrived = await asyncio.wait_for(heard, WAIT_SECONDS_MAX)
 
     assert arrived == b""

@@ -9,8 +9,8 @@ import pytest
 
 from ordertrail.domain.trail import PRECEDENCE, OrderStatus
 from ordertrail.domain.venue_answer import Refused, Unknown
-from ordertrail.storage.errors import DatabaseLost
-from ordertrail.storage.order_rows import StepRow
+from ordertrail.storage.errors import StatementOutcomeUnknown
+from ordertrail.storage.order_rows import NewTrailRow
 from tests.support.orders import MARKET_ORDER, an_order
 from tests.support.service import Running, ScriptedVenue, running
 
@@ -96,7 +96,7 @@ async def test_a_repeat_that_cannot_read_its_order_keeps_its_key(service: Runnin
     await service.place(key="mine")
 
     async def away(order_id: str) -> None:
-        raise DatabaseLost("away", may_have_happened=False)
+        raise StatementOutcomeUnknown("away", may_have_happened=False)
 
     service.service.journal.read = away  # type: ignore[method-assign]
 
@@ -166,12 +166,12 @@ async def test_a_commit_whose_answer_was_lost_is_repeated_without_harm(service: 
 async def test_writing_the_same_rows_twice_gives_the_same_results(service: Running) -> None:
     rows = service.service.rows
     orders = [an_order(), an_order(client_order_id="mine"), an_order(client_order_id="mine")]
-    steps = [StepRow(orders[0].id, OrderStatus.COMPLETED, None, "X-1")]
+    steps = [NewTrailRow(orders[0].id, OrderStatus.COMPLETED, None, "X-1")]
 
-    first = await rows.insert_initiated(orders), await rows.insert_steps(steps)
-    again = await rows.insert_initiated(orders), await rows.insert_steps(steps)
+    first = await rows.insert_initiated(orders), await rows.insert_trail_rows(steps)
+    again = await rows.insert_initiated(orders), await rows.insert_trail_rows(steps)
 
-    assert first == again == await rows.insert_both(orders, steps)
+    assert first == again == await rows.insert_initiated_and_completed(orders, steps)
     assert await service.rows() == 3
 
 
@@ -220,7 +220,7 @@ async def test_times_are_written_alike_in_every_answer(service: Running, venue: 
 def lose_first_answers(service: Running) -> None:
     """Each kind of write commits once, and then its answer is lost."""
     rows: Any = service.service.rows
-    for write in ("insert_initiated", "insert_both", "insert_steps"):
+    for write in ("insert_initiated", "insert_initiated_and_completed", "insert_trail_rows"):
         setattr(rows, write, losing_once(getattr(rows, write)))
 
 
@@ -231,7 +231,7 @@ def losing_once(write: Callable[..., Awaitable[object]]) -> Callable[..., Awaita
         results = await write(*items)
         if not lost:
             lost.append(items)
-            raise DatabaseLost("the answer was lost", may_have_happened=True)
+            raise StatementOutcomeUnknown("the answer was lost", may_have_happened=True)
         return results
 
     return write_and_lose

@@ -48,7 +48,7 @@ def app_on(database: Database, **settings: float) -> FastAPI:
     return app
 
 
-async def ask(app: FastAPI, path: str, query: str = "") -> Answer:
+async def get_json(app: FastAPI, path: str, query: str = "") -> Answer:
     """As a server would call it; `path` is decoded already."""
     sent: list[Message] = []
 
@@ -88,7 +88,7 @@ def get(database: Database) -> Get:
     app = app_on(database)
 
     async def get(path: str, **query: str) -> Answer:
-        return await ask(app, path, urlencode(query))
+        return await get_json(app, path, urlencode(query))
 
     return get
 
@@ -154,7 +154,7 @@ async def test_an_unknown_id_is_not_found_whatever_it_is(get: Get, order_id: str
     ],
 )
 async def test_a_query_that_is_not_valid_is_pointed_at(database: Database, path: str, query: str, pointer: str) -> None:
-    answer = await ask(app_on(database), path, query)
+    answer = await get_json(app_on(database), path, query)
 
     assert answer.status == 422
     assert answer.document["type"] == "/problems/invalid-request"
@@ -166,7 +166,7 @@ async def test_a_database_that_is_away_is_said_to_be(path: str) -> None:
     nowhere = Database("postgresql://nobody@127.0.0.1:1/none", timeout_seconds=1, connections_max=1)
     await nowhere.open()
 
-    answer = await ask(app_on(nowhere), path)
+    answer = await get_json(app_on(nowhere), path)
 
     assert (answer.status, answer.document["type"]) == (503, "/problems/database-unavailable")
     assert answer.headers["retry-after"] == "1"
@@ -178,7 +178,7 @@ async def test_a_database_without_tables_is_one_that_cannot_be_used_yet(empty_da
     empty = Database(empty_database_url, timeout_seconds=20, connections_max=1)
     await empty.open()
 
-    answer = await ask(app_on(empty), path)
+    answer = await get_json(app_on(empty), path)
 
     assert (answer.status, answer.document["type"]) == (503, "/problems/database-unavailable")
     await empty.close()
@@ -188,7 +188,7 @@ async def test_a_list_that_takes_too_long_is_a_problem_of_its_own(database: Data
     await database.fetch(INSERT, 1, 30_000)
     app = app_on(database, list_timeout_seconds=0.003)
 
-    answer = await ask(app, "/orders", "outcome=unknown")
+    answer = await get_json(app, "/orders", "outcome=unknown")
 
     assert (answer.status, answer.document["type"]) == (503, "/problems/too-slow")
     assert answer.headers["retry-after"] == "1"

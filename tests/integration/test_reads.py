@@ -308,7 +308,7 @@ async def test_pages_stay_as_they_are_while_new_orders_arrive(database: Database
 
 
 @pytest.mark.parametrize("order_id", ["", "nul\0", "\ud800", "x" * 10_000, "ü😀", "' OR 1=1 --", "%"])
-async def test_any_text_may_be_asked_for(reads: OrderReads, order_id: str) -> None:
+async def test_any_text_may_be_queried(reads: OrderReads, order_id: str) -> None:
     assert await reads.one(order_id) is None
 
 

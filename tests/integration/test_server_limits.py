@@ -20,7 +20,7 @@ HEADER_BYTES_MAX = 2048
 BODY_BYTES_MAX = 4096
 CONNECTIONS_MAX = 20
 # Timeouts are late by a quarter and a linger at the most; a hang would be far more.
-PATIENCE_SECONDS = 10
+WAIT_SECONDS_MAX = 10
 
 ORDER = b'{"type":"limit","side":"buy","instrument":"AAPL12345678","limit_price":150.00,"quantity":10}'
 
@@ -46,7 +46,7 @@ def api(postgres_server: Any, migrated_template: str, tmp_path_factory: pytest.T
 
 @contextmanager
 def connected(api: Program) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=WAIT_SECONDS_MAX) as connection:
         yield connection
 
 
@@ -132,7 +132,7 @@ def test_trickle_does_not_put_off_the_end(api: Program, already_sent: bytes) -> 
         connection.settimeout(0.05)
         begin = time.monotonic()
         received = b""
-        while not received and time.monotonic() - begin < PATIENCE_SECONDS:
+        while not received and time.monotonic() - begin < WAIT_SECONDS_MAX:
             connection.sendall(b"a")
             try:
                 received = connection.recv(65536)
@@ -239,7 +239,7 @@ def test_huge_body_is_answered_with_413(api: Program, request_: bytes) -> None:
     assert_problem(exchanged(api, request_), 413, "payload-too-large")
 
 
-def test_body_that_nobody_asked_for_ends_the_connection(api: Program) -> None:
+def test_body_that_nobody_wants_ends_the_connection(api: Program) -> None:
     with connected(api) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n")
         received = until_closed(connection)
@@ -291,18 +291,18 @@ def test_ten_thousand_pipelined_requests_of_a_client_that_does_not_read_take_lit
         with suppress(TimeoutError, ConnectionError):
             connection.sendall(LIVEZ * 200_000)
         grown = resident_bytes(api) - before
-        connection.settimeout(PATIENCE_SECONDS)
+        connection.settimeout(WAIT_SECONDS_MAX)
         with pytest.raises(ConnectionError):  # cut: it does not take its answers
             connection.sendall(LIVEZ * 300_000)
 
     assert grown < 10_000_000
 
 
-def test_connections_beyond_the_limit_are_told_so(api: Program) -> None:
+def test_connections_beyond_the_limit_are_answered_so(api: Program) -> None:
     connections = []
     try:
         for _ in range(CONNECTIONS_MAX):
-            connection = socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE_SECONDS)
+            connection = socket.create_connection(("127.0.0.1", api.port), timeout=WAIT_SECONDS_MAX)
             connections.append(connection)
             connection.sendall(LIVEZ)
             assert one_answer(connection).startswith(b"HTTP/1.1 200 ")

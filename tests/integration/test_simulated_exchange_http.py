@@ -90,7 +90,7 @@ async def test_life_of_an_order(start: Start) -> None:
 
     status, placed = await exchange.place("a")
     _, duplicate = await exchange.place("a")
-    _, asked = await exchange.call("GET", "/v1/orders/a")
+    _, queried = await exchange.call("GET", "/v1/orders/a")
     _, opened = await exchange.call("GET", "/v1/orders?open=true")
     _, reported = await exchange.call("GET", "/v1/executions?after=0&limit=10")
     canceled, _ = await exchange.call("DELETE", "/v1/orders/a")
@@ -98,7 +98,7 @@ async def test_life_of_an_order(start: Start) -> None:
 
     assert status == 201
     assert set(placed) == {"exchange_order_id", "client_order_id", "ord_status", "transact_time"}
-    assert asked == {
+    assert queried == {
         "exchange_order_id": placed["exchange_order_id"],
         "client_order_id": "a",
         "type": "limit",
@@ -112,8 +112,8 @@ async def test_life_of_an_order(start: Start) -> None:
         "avg_px": None,
         "reject_reason": None,
     }
-    assert duplicate == {"error": "duplicate_client_order_id", "order": asked}
-    assert opened["orders"] == [asked]
+    assert duplicate == {"error": "duplicate_client_order_id", "order": queried}
+    assert opened["orders"] == [queried]
     assert set(opened) == {"orders", "as_of"}
     assert reported["head"] == 1
     assert set(reported["executions"][0]) == {
@@ -137,9 +137,9 @@ async def test_ids_with_unusual_characters_are_found(start: Start) -> None:
     exchange = await start()
     await exchange.place("a/b%c?d=e")
 
-    status, asked = await exchange.call("GET", "/v1/orders/a%2Fb%25c%3Fd=e")
+    status, queried = await exchange.call("GET", "/v1/orders/a%2Fb%25c%3Fd=e")
 
-    assert (status, asked["client_order_id"]) == (200, "a/b%c?d=e")
+    assert (status, queried["client_order_id"]) == (200, "a/b%c?d=e")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ async def test_errors_have_a_word(start: Start, request_: tuple[str, str, object
     assert (answer[0], answer[1]["error"]) == (status, error)
 
 
-async def test_capabilities_are_told_and_set(start: Start) -> None:
+async def test_capabilities_are_reported_and_set(start: Start) -> None:
     exchange = await start("--profile", "while_open")
     _, before = await exchange.call("GET", "/v1/capabilities")
 

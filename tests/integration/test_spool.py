@@ -151,7 +151,7 @@ def test_another_process_adopts_what_a_killed_one_left(database_url: str, tmp_pa
 
 
 @pytest.mark.parametrize("how", ["full", "unwritable"])
-def test_spool_that_takes_nothing_turns_orders_away_before_a_row(database_url: str, tmp_path: Path, how: str) -> None:
+def test_spool_that_takes_nothing_sheds_orders_before_a_row(database_url: str, tmp_path: Path, how: str) -> None:
     bytes_max = 1 if how == "full" else 1_000_000
     if how == "unwritable":
         (tmp_path / "spool").write_text("a file where the folder should be")

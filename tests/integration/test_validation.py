@@ -51,7 +51,7 @@ async def test_every_invalid_order_is_refused_with_field_and_reason_and_leaves_n
         ("place_by", '"2099-01-01T01:00:00+01:00"', "2099-01-01T00:00:00.000000Z"),
     ],
 )
-async def test_values_at_the_edge_are_taken_and_told_again_as_they_came(
+async def test_values_at_the_edge_are_taken_and_reported_again_as_they_came(
     service: Running, field: str, literal: str, value: object
 ) -> None:
     reply = await service.post(body_with(field, literal))

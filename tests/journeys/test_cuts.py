@@ -54,12 +54,21 @@ PLACING = (
 UNSENT = {
     "hold before its commit": UNCOMMITTED,
     "insert unsent before its commit": UNCOMMITTED,
-    "insert unsent": EVERY_WAY,
+    "insert never sent": EVERY_WAY,
 }
 REPLAYING = {"replay before its commit": UNCOMMITTED, "replay": WAYS}
-RECONCILING = ("take in", "take", "load", "claim sends", "record answers", "conclude", "note epoch", "counts")
-SWEEPING = ("take sweep", "statuses of", "keep sightings", "move sweep", "end sweep")
-CALLS = ("place", "ask", "capabilities", "executions", "open orders")
+RECONCILING = (
+    "enqueue due batches",
+    "lease",
+    "load",
+    "claim sends",
+    "record answers",
+    "apply verdicts",
+    "note epoch",
+    "counts",
+)
+SWEEPING = ("lease sweep", "statuses of", "keep observations", "move sweep", "end sweep")
+CALLS = ("place", "query", "capabilities", "executions", "open orders")
 
 
 def statements_by_text() -> dict[str, str]:
@@ -191,4 +200,4 @@ def test_every_statement_that_writes_is_cut() -> None:
     cut = {step.removesuffix(" before its commit") for step in (*PLACING, *UNSENT, *REPLAYING, *RECONCILING, *SWEEPING)}
 
     # These are for a person, for an exchange that comes back, and for orders that are not ours.
-    assert writes - cut == {"reopen", "request cancel", "resolve", "wake", "keep orphans"}
+    assert writes - cut == {"reopen", "request cancel", "resolve", "make due", "keep orphans"}

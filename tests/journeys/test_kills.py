@@ -23,7 +23,7 @@ import pytest
 import ordertrail
 from ordertrail.up.embedded_postgres import EmbeddedPostgres
 from simulated_exchange.log import LOG_NAME
-from tests.support.checker import PLACED_SHARE_MIN, Answer, Report, check, read_evidence
+from tests.support.checker import PLACED_SHARE_MIN, ClientAnswer, Report, check, read_evidence
 from tests.support.clients import is_final
 from tests.support.counts import Count
 from tests.support.postgres import execute, temporary_database
@@ -39,12 +39,12 @@ POLL_SECONDS = 0.01
 POINTS = {
     "before_initiated": 20,
     "after_initiated": 19,
-    "before_unsent": 2,
-    "after_unsent": 2,
+    "before_never_sent": 2,
+    "after_never_sent": 2,
     "before_send": 18,
     "after_send": 17,
-    "before_ask": 3,
-    "after_ask": 4,
+    "before_query": 3,
+    "after_query": 4,
     "before_completed": 16,
     "after_completed": 15,
     "before_failure": 4,
@@ -97,7 +97,7 @@ class Site:
     folder: Path
     exchange: Program
     programs: contextlib.ExitStack
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[ClientAnswer] = field(default_factory=list)
     steady: Program = field(init=False)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -131,15 +131,15 @@ class Site:
                 request["client_order_id"] = key
             yield key, request
 
-    async def post(self, session: aiohttp.ClientSession, url: str, order: Request) -> Answer:
+    async def post(self, session: aiohttp.ClientSession, url: str, order: Request) -> ClientAnswer:
         """One request; losing the connection, or being cancelled while waiting, is an answer too."""
         key, request = order
         headers = {} if key is None or "client_order_id" in request else {"Idempotency-Key": key}
-        answer = Answer(key, request, None)
+        answer = ClientAnswer(key, request, None)
         try:
             async with session.post(url + "/orders", json=request, headers=headers) as response:
                 body = await response.json(content_type=None)
-                answer = Answer(key, request, response.status, body, datetime.now(UTC))
+                answer = ClientAnswer(key, request, response.status, body, datetime.now(UTC))
         except (aiohttp.ClientError, OSError):
             pass
         finally:
@@ -157,7 +157,7 @@ class Site:
             ended = {answer.key for answer in self.answers if is_final(answer)}
             await self._repeat(session, [a for a in self.answers if a.key is not None and a.key not in ended])
 
-    async def _repeat(self, session: aiohttp.ClientSession, answers: Sequence[Answer]) -> None:
+    async def _repeat(self, session: aiohttp.ClientSession, answers: Sequence[ClientAnswer]) -> None:
         orders = {answer.key: (answer.key, dict(answer.request)) for answer in answers}
         await run_clients(lambda order: self.post(session, self.steady.url, order), iter(orders.values()))
 
@@ -326,7 +326,7 @@ async def test_process_stopped_between_any_two_steps_while_its_clients_repeat_el
 async def test_process_that_wakes_after_its_order_was_settled_sends_nothing(site: Site) -> None:
     async with a_session() as session:
 
-        async def wake_late(point: str) -> tuple[list[int | None], Answer, Answer]:
+        async def wake_late(point: str) -> tuple[list[int | None], ClientAnswer, ClientAnswer]:
             request = {"type": "limit", "side": "buy", "instrument": PLAIN, "limit_price": 1.25, "quantity": 1}
             order = (f"late-{point}", request)
             starting = site.api(failpoints=f"{point}=stop", reconcile_in_api=False)
@@ -384,7 +384,7 @@ def test_documented_failpoints_are_those_in_the_code() -> None:
 STEPS = {
     *(f"self._journal.{write}" for write in ("initiated", "completed", "step", "unsent", "spooled")),
     "self._venue.place",
-    "self.ask",
+    "self.query",
 }
 
 

@@ -35,7 +35,7 @@ JOURNEYS = -(-KILLS // KILLS_AT_ONCE_MAX)
 CLIENTS = 6
 CLIENT_SECONDS = 5
 NOTICED = 3
-PATIENCE_SECONDS = 5
+WAIT_SECONDS_MAX = 5
 # More than the checker demands, so that a slow machine's orders are enough too.
 ENOUGH_PLACED = PLACED_SHARE_MIN + 0.1
 LAST_ORDERS = 5
@@ -59,14 +59,14 @@ API_POINTS = {
     "after_initiated": 8,
     "before_send": 8,
     "after_send": 8,
-    "before_ask": 2,
-    "after_ask": 2,
+    "before_query": 2,
+    "after_query": 2,
     "before_completed": 8,
     "after_completed": 8,
     "before_failure": 3,
     "after_failure": 3,
 }
-RECONCILE_POINTS = {"after_take": 10, "before_conclude": 4, "after_claim": 2, "after_resend": 2, "after_answer": 2}
+RECONCILE_POINTS = {"after_lease": 10, "before_apply": 4, "after_claim": 2, "after_resend": 2, "after_answer": 2}
 
 
 @dataclass(eq=False)
@@ -180,7 +180,7 @@ class Torment:
         with contextlib.suppress(TimeoutError):
             await until(
                 lambda: sum(answer.status != 201 for answer in self.load.answers[start:]) >= NOTICED,
-                timeout_seconds=PATIENCE_SECONDS,
+                timeout_seconds=WAIT_SECONDS_MAX,
             )
 
     async def _backend(self, *, is_stopped_first: bool) -> None:
@@ -278,7 +278,7 @@ def by_count(load: Load, chance: random.Random) -> Callable[[], Awaitable[None]]
     async def turn() -> None:
         target = load.placed + chance.randint(1, 12)
         with contextlib.suppress(TimeoutError):
-            await until(lambda: load.placed >= target, timeout_seconds=PATIENCE_SECONDS)
+            await until(lambda: load.placed >= target, timeout_seconds=WAIT_SECONDS_MAX)
 
     return turn
 

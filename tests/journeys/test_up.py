@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ordertrail.up.up import MARK, _end_leftovers
+from ordertrail.up.up import MARK, _end_stale_processes
 from tests.support.postgres import open_folder
 from tests.support.until import until
 
@@ -194,22 +194,22 @@ def test_a_killed_run_leaves_nothing_in_the_way_of_the_next(data_dir: Path) -> N
     assert trail == ["INITIATED", "COMPLETED"]
 
 
-def test_only_marked_processes_are_ended_as_leftovers(data_dir: Path) -> None:
+def test_only_marked_processes_are_ended_as_stale(data_dir: Path) -> None:
     data_dir.mkdir()
     waits = [sys.executable, "-c", "input()"]
     other = {**os.environ, MARK: str(data_dir / "other")}
     ours = {**os.environ, MARK: str(data_dir)}
     with (
-        subprocess.Popen(waits, stdin=subprocess.PIPE, env=ours) as leftover,
+        subprocess.Popen(waits, stdin=subprocess.PIPE, env=ours) as stale_process,
         subprocess.Popen(waits, stdin=subprocess.PIPE, env=other) as foreign,
     ):
         # Until a process has begun its program, its environment is still a copy of ours.
-        for process, mark in ((leftover, ours), (foreign, other)):
+        for process, mark in ((stale_process, ours), (foreign, other)):
             until(lambda pid=process.pid, mark=mark: psutil.Process(pid).environ().get(MARK) == mark[MARK])  # type: ignore[misc] # bound now
 
-        _end_leftovers(data_dir)
+        _end_stale_processes(data_dir)
 
-        assert leftover.poll() is not None
+        assert stale_process.poll() is not None
         assert foreign.poll() is None
         foreign.communicate(b"\n")
 

@@ -23,11 +23,11 @@ from ordertrail.placement.place_order import Failed, Placed, Placing
 from ordertrail.reconciliation import reconciler
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.storage.doubt_rows import ClaimedSend
-from ordertrail.storage.errors import DatabaseLost
+from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import KeyTaken
 from ordertrail.storage.postgres import doubt_statements, order_statements
-from ordertrail.venues.gateway import Sender
+from ordertrail.venues.gateway import Gateway
 from ordertrail.venues.simulated import translation
 from simulated_exchange import results
 from tests.simulation import tables as tables_module
@@ -59,16 +59,16 @@ def canary(**focus: Any) -> Callable[[Callable[[], Iterator[None]]], None]:
 
 @canary()
 def a_new_id_for_each_resend() -> Iterator[None]:
-    original = Sender.send_and_ask
+    original = Gateway.send_and_query
     sends = iter(range(10**9))
 
-    async def send(self: Sender, order: Order, **how: Any) -> Any:
-        is_resend = asyncio.current_task().get_coro().__name__ == "_look_at"  # type: ignore[union-attr]
+    async def send(self: Gateway, order: Order, **how: Any) -> Any:
+        is_resend = asyncio.current_task().get_coro().__name__ == "_review"  # type: ignore[union-attr]
         if is_resend:
             order = replace(order, id=f"{order.id}-{next(sends)}")
         return await original(self, order, **how)
 
-    with patch.object(Sender, "send_and_ask", send):
+    with patch.object(Gateway, "send_and_query", send):
         yield
 
 
@@ -138,29 +138,29 @@ def resend_where_nothing_makes_it_safe() -> Iterator[None]:
 
 @canary()
 def completed_before_the_answer() -> Iterator[None]:
-    original = Sender.send_and_ask
+    original = Gateway.send_and_query
     journals: dict[Any, Journal] = {}
 
-    async def send(self: Sender, order: Order, **how: Any) -> Any:
+    async def send(self: Gateway, order: Order, **how: Any) -> Any:
         journal = journals.get(self)
         if journal is not None:
             await journal.completed(order.id, "e-1")
         return await original(self, order, **how)
 
-    def init(self: Placing, journal: Journal, sender: Sender, *rest: Any) -> None:
-        original_init(self, journal, sender, *rest)
-        journals[sender] = journal
+    def init(self: Placing, journal: Journal, gateway: Gateway, *rest: Any) -> None:
+        original_init(self, journal, gateway, *rest)
+        journals[gateway] = journal
 
     original_init = Placing.__init__
-    with patch.object(Sender, "send_and_ask", send), patch.object(Placing, "__init__", init):
+    with patch.object(Gateway, "send_and_query", send), patch.object(Placing, "__init__", init):
         yield
 
 
 @canary()
 def sent_before_it_is_recorded() -> Iterator[None]:
     async def place(self: Placing, order: Order) -> Any:
-        send_by = self._clock.monotonic() + self._windows.send_seconds
-        answer = await self._sender.send_and_ask(order, send_by=send_by, accept_by=None)
+        send_by = self._clock.monotonic() + self._deadlines.send_seconds
+        answer = await self._gateway.send_and_query(order, send_by=send_by, accept_by=None)
         recorded = await self._journal.initiated(order)
         if isinstance(recorded, KeyTaken):
             return await self.repeat(recorded.order_id)
@@ -190,12 +190,12 @@ def placed_before_completed_is_committed() -> Iterator[None]:
     keyless=0.9,
 )
 def a_lost_commit_taken_for_none() -> Iterator[None]:
-    original = DatabaseLost.__init__
+    original = StatementOutcomeUnknown.__init__
 
-    def lost(self: DatabaseLost, text: str, *, may_have_happened: bool) -> None:
+    def lost(self: StatementOutcomeUnknown, text: str, *, may_have_happened: bool) -> None:
         original(self, text, may_have_happened=False)
 
-    with patch.object(DatabaseLost, "__init__", lost):
+    with patch.object(StatementOutcomeUnknown, "__init__", lost):
         yield
 
 
@@ -208,8 +208,8 @@ def a_repeated_request_that_sends() -> Iterator[None]:
         stored = repeated.stored
         if stored is None or OrderStatus.COMPLETED in {row.status for row in stored.rows}:
             return repeated
-        send_by = self._clock.monotonic() + self._windows.send_seconds
-        answer = await self._sender.send_and_ask(stored.order, send_by=send_by, accept_by=None)
+        send_by = self._clock.monotonic() + self._deadlines.send_seconds
+        answer = await self._gateway.send_and_query(stored.order, send_by=send_by, accept_by=None)
         if isinstance(answer, Accepted):
             await self._journal.completed(order_id, answer.exchange_order_id)
             return await original(self, order_id)
@@ -221,9 +221,9 @@ def a_repeated_request_that_sends() -> Iterator[None]:
 
 @canary()
 def resend_after_not_placed() -> Iterator[None]:
-    original = settling.after_asking
+    original = settling.after_query
 
-    def after_asking(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
+    def after_query(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
         step = original(doubt, verification, *rest, **named)
         if isinstance(step, Settle) and any(row.status is OrderStatus.NOT_PLACED for row in step.rows):
             is_young = doubt.now < doubt.created_at + timedelta(seconds=120)
@@ -235,23 +235,23 @@ def resend_after_not_placed() -> Iterator[None]:
         return not doubt.is_final
 
     with (
-        patch.object(reconciler, "after_asking", after_asking),
+        patch.object(reconciler, "after_query", after_query),
         patch.object(settling, "_may_send", may_send),
-        patch.object(reconciler, "before_asking", lambda doubt: None),
+        patch.object(reconciler, "before_query", lambda doubt: None),
     ):
         yield
 
 
 @canary()
 def no_answer_taken_for_absence() -> Iterator[None]:
-    original = settling.after_asking
+    original = settling.after_query
 
-    def after_asking(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
+    def after_query(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
         if isinstance(verification, NoAnswer):
             verification = Absent()
         return original(doubt, verification, *rest, **named)
 
-    with patch.object(reconciler, "after_asking", after_asking):
+    with patch.object(reconciler, "after_query", after_query):
         yield
 
 
@@ -259,11 +259,11 @@ def no_answer_taken_for_absence() -> Iterator[None]:
 def no_answer_given_up_after_some_tries() -> Iterator[None]:
     original = Reconciler._carry_out
 
-    async def carry_out(self: Reconciler, taken: Any, doubt: Any, step: Any, *rest: Any) -> Any:
-        if isinstance(step, Wait) and step.why.startswith("no answer") and taken.tries >= 2:
+    async def carry_out(self: Reconciler, lease: Any, doubt: Any, step: Any, *rest: Any) -> Any:
+        if isinstance(step, Wait) and step.why.startswith("no answer") and lease.tries >= 2:
             rows = (TrailRow(OrderStatus.NOT_PLACED, "proved:gave_up"),)
-            return reconciler._settled(taken, rows, "gave up")
-        return await original(self, taken, doubt, step, *rest)
+            return reconciler._settled(lease, rows, "gave up")
+        return await original(self, lease, doubt, step, *rest)
 
     with patch.object(Reconciler, "_carry_out", carry_out):
         yield
@@ -273,8 +273,8 @@ def no_answer_given_up_after_some_tries() -> Iterator[None]:
 def a_doubt_forgotten_after_one_look() -> Iterator[None]:
     original = Reconciler._later
 
-    def later(self: Reconciler, taken: Any, seen: str, *rest: Any, **named: Any) -> Any:
-        return replace(original(self, taken, seen, *rest, **named), is_settled=True)
+    def later(self: Reconciler, lease: Any, observation: str, *rest: Any, **named: Any) -> Any:
+        return replace(original(self, lease, observation, *rest, **named), is_settled=True)
 
     with patch.object(Reconciler, "_later", later):
         yield
@@ -288,9 +288,9 @@ def found_is_not_compared() -> Iterator[None]:
     # A venue that answers with somebody else's order, and an adapter that believes it.
     from ordertrail.domain.venue_answer import VenueOrder  # noqa: PLC0415
 
-    original = ExchangeWire.ask
+    original = ExchangeWire.query
 
-    async def ask(self: ExchangeWire, order_id: str, **how: Any) -> Any:
+    async def query(self: ExchangeWire, order_id: str, **how: Any) -> Any:
         answer = await original(self, order_id, **how)
         if isinstance(answer, Absent) and self._clock.monotonic() % 1 < 0.5:
             others = await self._far_end.venue.open_orders(timeout_seconds=1)
@@ -300,12 +300,12 @@ def found_is_not_compared() -> Iterator[None]:
                 return Found(others.orders[0])
         return answer
 
-    with patch.object(VenueOrder, "equals", judge), patch.object(ExchangeWire, "ask", ask):
+    with patch.object(VenueOrder, "equals", judge), patch.object(ExchangeWire, "query", query):
         yield
 
 
 @canary(events=("stop",) * 4)
-def the_send_window_is_not_looked_at() -> Iterator[None]:
+def the_send_window_is_not_reviewed() -> Iterator[None]:
     original = ExchangeWire.place
 
     async def place(self: ExchangeWire, order: Order, **how: Any) -> Any:
@@ -405,7 +405,7 @@ def no_fence() -> Iterator[None]:
 
         return name, forgetful
 
-    changed = {sql: without_fence(sql) for sql in (doubt_statements.CONCLUDE, doubt_statements.CLAIM_SENDS)}
+    changed = {sql: without_fence(sql) for sql in (doubt_statements.APPLY_VERDICTS, doubt_statements.CLAIM_SENDS)}
     with patch.dict(STATEMENTS, changed):
         yield
 
@@ -430,16 +430,16 @@ def spooled_orders_replayed_as_sendable() -> Iterator[None]:
 
 @canary()
 def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
-    name, run = STATEMENTS[order_statements.INSERT_STEPS]
+    name, run = STATEMENTS[order_statements.INSERT_TRAIL_ROWS]
 
-    def insert_steps(tables: Any, now: datetime, ids: Any, statuses: Any, *rest: Any) -> Any:
+    def insert_trail_rows(tables: Any, now: datetime, ids: Any, statuses: Any, *rest: Any) -> Any:
         result = run(tables, now, ids, statuses, *rest)
         unknown = {id_ for id_, status in zip(ids, statuses, strict=True) if status == "EXCHANGE_OUTCOME_UNKNOWN"}
         for key in [key for key, order_id in tables.keys.items() if order_id in unknown]:
             del tables.keys[key]
         return result
 
-    with patch.dict(STATEMENTS, {order_statements.INSERT_STEPS: (name, insert_steps)}):
+    with patch.dict(STATEMENTS, {order_statements.INSERT_TRAIL_ROWS: (name, insert_trail_rows)}):
         yield
 
 
@@ -452,13 +452,13 @@ def the_key_is_not_claimed_with_the_order() -> Iterator[None]:
 @canary()
 def only_failures_are_looked_after() -> Iterator[None]:
     """An order whose process died before it could fail is found by nobody."""
-    name, run = STATEMENTS[doubt_statements.TAKE_IN]
+    name, run = STATEMENTS[doubt_statements.ENQUEUE_DUE_BATCHES]
 
-    def take_in(tables: Any, now: datetime, batches_max: int) -> Any:
+    def enqueue_due_batches(tables: Any, now: datetime, batches_max: int) -> Any:
         tables.batches.clear()
         return run(tables, now, batches_max)
 
-    with patch.dict(STATEMENTS, {doubt_statements.TAKE_IN: (name, take_in)}):
+    with patch.dict(STATEMENTS, {doubt_statements.ENQUEUE_DUE_BATCHES: (name, enqueue_due_batches)}):
         yield
 
 
@@ -466,8 +466,8 @@ def only_failures_are_looked_after() -> Iterator[None]:
 def a_cancel_that_is_asked_for_once() -> Iterator[None]:
     original = Reconciler._cancel
 
-    async def cancel(self: Reconciler, taken: Any, doubt: Any, rows: Any, *rest: Any) -> Any:
-        verdict = await original(self, taken, doubt, rows, *rest)
+    async def cancel(self: Reconciler, lease: Any, doubt: Any, rows: Any, *rest: Any) -> Any:
+        verdict = await original(self, lease, doubt, rows, *rest)
         return replace(verdict, is_settled=True)
 
     with patch.object(Reconciler, "_cancel", cancel):

@@ -6,7 +6,7 @@ from random import Random
 from typing import Protocol
 
 from simulated_exchange.capabilities import PROFILES, Profile
-from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
+from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
 from tests.simulation.network import Fates, Passage
 from tests.simulation.site import FAILPOINTS, SETTINGS, Member, Site
 
@@ -56,7 +56,7 @@ class Plan:
         hide_seconds = self.hide_seconds if visible is None else min(self.hide_seconds, visible)
         return Faults(
             place=weights,
-            ask=AskFaults(no_answer=self.no_answer, hide_seconds=hide_seconds),
+            ask=QueryFaults(no_answer=self.no_answer, hide_seconds=hide_seconds),
             late_seconds=self.late_seconds,
         )
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.simulation.site import Member, Site
-from tests.support.checker import Answer
+from tests.support.checker import ClientAnswer
 
 INSTRUMENTS = ("AAPL12345678", "MSFT12345678")
 REPEATS_MAX = 12
@@ -20,7 +20,7 @@ class Clients:
         self._keyless = keyless
         self._site = site
         self._cancels = cancels
-        self.answers: list[Answer] = []
+        self.answers: list[ClientAnswer] = []
         self._keys = 0
 
     async def run(self, clients: int, orders: int) -> None:
@@ -75,7 +75,7 @@ class Clients:
         moment: datetime = self._site.now() + timedelta(seconds=seconds)
         return moment.isoformat()
 
-    async def _post(self, order: dict[str, Any], key: str | None) -> Answer:
+    async def _post(self, order: dict[str, Any], key: str | None) -> ClientAnswer:
         patience = self._site.random.choice((0.02, 8.0, 30.0, 30.0))
         return await self.post_to(self.some_member(), order, key, patience=patience)
 
@@ -86,7 +86,7 @@ class Clients:
 
     async def post_to(
         self, member: Member | None, order: dict[str, Any], key: str | None = None, *, patience: float = 30.0
-    ) -> Answer:
+    ) -> ClientAnswer:
         """One request to one process."""
         site = self._site
         seen = None
@@ -95,7 +95,7 @@ class Clients:
         else:
             await asyncio.sleep(0.05)
         status, text = (None, b"{}") if seen is None else seen
-        answer = Answer(key, order, status, json.loads(text), site.now())
+        answer = ClientAnswer(key, order, status, json.loads(text), site.now())
         self.answers.append(answer)
         site.note("answer", f"{key} {status} {answer.order_id} {answer.body.get('outcome')}")
         return answer

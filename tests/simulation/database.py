@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar, cast
 
-from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.halt_switch import is_halted
@@ -57,9 +57,9 @@ class SimulatedDatabase:
         """A connection without faults."""
         return Direct(self._now)
 
-    def rows(self, windows: Windows, connection: Connection) -> PostgresRows:
+    def rows(self, deadlines: Deadlines, connection: Connection) -> PostgresRows:
         """`Rows` over a connection."""
-        return PostgresRows(self._over(connection), windows)
+        return PostgresRows(self._over(connection), deadlines)
 
     def doubts(self, connection: Connection) -> PostgresDoubts:
         """`DoubtRows` and `SweepRows` over a connection."""

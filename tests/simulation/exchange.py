@@ -13,7 +13,7 @@ from simulated_exchange.entries import AcceptedLine, Line, RejectedLine, accepte
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import Faults
 from simulated_exchange.orders import NewOrder, Order, Refusal, Report
-from simulated_exchange.service import Service
+from simulated_exchange.service import ExchangeService
 from simulated_exchange.wire import text_us, time_text
 from tests.simulation.loop import Process, SimulationLoop
 
@@ -104,7 +104,7 @@ class ExchangeHost:
         return lines
 
     def _venue(self) -> SimulatedVenue:
-        service = Service(self.exchange, self.log)
+        service = ExchangeService(self.exchange, self.log)
         venue = SimulatedVenue(_Opened(service), clock=self._clock)
         venue._service = service
         return venue
@@ -115,8 +115,8 @@ class _Opened:
 
     forgets = False
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ExchangeService) -> None:
         self._service = service
 
-    def open(self) -> Service:
+    def open(self) -> ExchangeService:
         return self._service

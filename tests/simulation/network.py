@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
-from ordertrail.domain.venue_answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
+from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, NotSent, PlaceAnswer, Unknown, Verification
 from ordertrail.runtime.clock import Clock
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.venues.venue import Executions, OpenOrders, Venue
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 
 T = TypeVar("T")
 
@@ -76,17 +76,17 @@ class DatabaseWire:
         passage = self._fates.database(name)
         if passage.refused:
             await asyncio.sleep(passage.back_seconds)
-            raise DatabaseLost("cannot connect: ConnectionRefusedError", may_have_happened=False)
+            raise StatementOutcomeUnknown("cannot connect: ConnectionRefusedError", may_have_happened=False)
         answer: asyncio.Future[T] = loop.create_future()
 
         def act() -> None:
             self._note("database", name)
             if passage.error is not None:
-                reply(answer.set_exception, DatabaseAnswered(passage.error, "drawn"))
+                reply(answer.set_exception, StatementFailed(passage.error, "drawn"))
                 return
             try:
                 result = work(self._now(passage.starts_before))
-            except DatabaseAnswered as error:
+            except StatementFailed as error:
                 reply(answer.set_exception, error)
             else:
                 reply(answer.set_result, result)
@@ -109,11 +109,11 @@ class DatabaseWire:
             async with asyncio.timeout(self._timeout_seconds):
                 return await answer
         except TimeoutError:
-            raise DatabaseLost("TimeoutError: ", may_have_happened=True) from None
+            raise StatementOutcomeUnknown("TimeoutError: ", may_have_happened=True) from None
 
 
-def cut() -> DatabaseLost:
-    return DatabaseLost("ConnectionDoesNotExistError: connection was closed", may_have_happened=True)
+def cut() -> StatementOutcomeUnknown:
+    return StatementOutcomeUnknown("ConnectionDoesNotExistError: connection was closed", may_have_happened=True)
 
 
 class FarEnd(Protocol):
@@ -147,11 +147,11 @@ class ExchangeWire:
 
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
-    ) -> Answer:
+    ) -> PlaceAnswer:
         if self._clock.monotonic() >= send_by:
             return NotSent("send_window_passed")
 
-        def place(**_: float) -> Awaitable[Answer]:
+        def place(**_: float) -> Awaitable[PlaceAnswer]:
             # How long a caller waits is no business of the other side's.
             return self._far_end.venue.place(order, send_by=float("inf"), timeout_seconds=FOR_EVER, accept_by=accept_by)
 
@@ -160,11 +160,11 @@ class ExchangeWire:
             return NotSent(answer) if answer == REFUSED else Unknown(answer)
         return answer
 
-    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
-        async def ask(timeout_seconds: float) -> Verification:
-            return await self._far_end.venue.ask(order_id, timeout_seconds=timeout_seconds)
+    async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
+        async def query(timeout_seconds: float) -> Verification:
+            return await self._far_end.venue.query(order_id, timeout_seconds=timeout_seconds)
 
-        answer = await self._call("ask", ask, timeout_seconds)
+        answer = await self._call("query", query, timeout_seconds)
         return NoAnswer(answer) if isinstance(answer, str) else answer
 
     async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:
@@ -178,8 +178,8 @@ class ExchangeWire:
         answer = await self._call("open_orders", self._far_end.venue.open_orders, timeout_seconds)
         return NoAnswer(answer) if isinstance(answer, str) else answer
 
-    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
-        async def executions(timeout_seconds: float) -> Executions | NoAnswer:
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
+        async def executions(timeout_seconds: float) -> ExecutionPage | NoAnswer:
             return await self._far_end.venue.executions(after=after, limit=limit, timeout_seconds=timeout_seconds)
 
         answer = await self._call("executions", executions, timeout_seconds)

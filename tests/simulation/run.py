@@ -19,7 +19,7 @@ from tests.simulation.clients import Clients
 from tests.simulation.evidence import evidence_of, is_settled, unfounded_claims
 from tests.simulation.loop import NothingLeft
 from tests.simulation.site import SETTINGS, Site
-from tests.support.checker import Answer, check, check_settled
+from tests.support.checker import ClientAnswer, check, check_settled
 
 TROUBLE_SECONDS = 40.0
 # Every deadline there is, the longest promise of a venue and some pauses of the reconciler, added up generously.
@@ -96,8 +96,8 @@ async def settle(site: Site) -> None:
     """Until nothing is left to be done, or for as long as it may take; what arrives late must have been swept up."""
     deadline = site.loop.time() + SETTLE_SECONDS_MAX
     # Somebody may have died in the turn that would have found it.
-    sweeps_take = LEASE_SECONDS + 3 * SETTINGS.sweep_interval_seconds
-    swept = site.held_until + sweeps_take if site.held_until else 0.0
+    sweeps_lease = LEASE_SECONDS + 3 * SETTINGS.sweep_interval_seconds
+    swept = site.held_until + sweeps_lease if site.held_until else 0.0
     while site.loop.time() < deadline and (site.loop.time() < swept or not is_settled(site)):  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -115,7 +115,7 @@ async def _tail(site: Site, clients: Clients) -> None:
             site.counts["tail never placed"] += 1
 
 
-def _check(site: Site, answers: list[Answer]) -> list[str]:
+def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
     evidence = evidence_of(site)
     report = check(evidence, answers)
     site.counts.update(report.counts)

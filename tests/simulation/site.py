@@ -23,7 +23,7 @@ from typing import Any
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import ProblemError
-from ordertrail.domain.settling import Rules
+from ordertrail.domain.settling import VerificationLimits
 from ordertrail.placement.place_order import Placing
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
@@ -31,19 +31,19 @@ from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry import buffered
-from ordertrail.server.service import gate_limits_of, windows_of
+from ordertrail.server.service import deadlines_of, gate_limits_of
 from ordertrail.storage import spool
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.venues.gate.breaker import State
-from ordertrail.venues.gate.denial import Budget, Cause
+from ordertrail.venues.gate.denial import BudgetName, Cause
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
-from ordertrail.venues.gateway import Sender
+from ordertrail.venues.gateway import Gateway
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults
 from tests.simulation.exchange import ExchangeHost
@@ -66,9 +66,9 @@ SETTINGS = Settings(
 )
 # All of them; a test compares.
 FAILPOINTS = (
-    "after_answer", "after_ask", "after_claim", "after_completed", "after_failure", "after_initiated", "after_resend",
-    "after_send", "after_spool", "after_take", "after_unsent", "before_ask", "before_completed", "before_conclude",
-    "before_failure", "before_initiated", "before_send", "before_spool", "before_unsent",
+    "after_answer", "after_query", "after_claim", "after_completed", "after_failure", "after_initiated", "after_resend",
+    "after_send", "after_spool", "after_lease", "after_never_sent", "before_query", "before_completed", "before_apply",
+    "before_failure", "before_initiated", "before_send", "before_spool", "before_never_sent",
 )  # fmt: skip
 
 
@@ -228,9 +228,9 @@ class Member:
             timeout_seconds=settings.database_timeout_seconds,
             note=site.note,
         )
-        windows = windows_of(settings)
+        deadlines = deadlines_of(settings)
         session: Any = site.database.session(wire)
-        self.rows = PostgresRows(session, windows)
+        self.rows = PostgresRows(session, deadlines)
         self.doubts = PostgresDoubts(session)
         self._session = session
         self.spool = spool.Spool(site.folder / slot / "spool", bytes_max=settings.spool_bytes_max)
@@ -242,40 +242,40 @@ class Member:
         )
         self.gate = Gate(
             gate_limits_of(settings),
-            GateRules(placing=BreakerRules(throttles_to_hold=3)),
+            GateRules(placing=BreakerRules(throttles_to_back_off=3)),
             clock=clock,
             chance=site.random.random,
             metrics=_Unreported(),
         )
         self.clock = clock
-        sender = Sender(
+        gateway = Gateway(
             ExchangeWire(site.exchange, fates, clock),
             self.gate,
             clock,
             timeout_seconds=settings.exchange_timeout_seconds,
         )
         self.endpoint = PlaceOrder(
-            Placing(self.journal, sender, clock, windows),
+            Placing(self.journal, gateway, clock, deadlines),
             clock,
-            turn_away=self._turn_away,
+            shed=self._shed,
             body_bytes_max=settings.body_bytes_max,
             seconds_after_send_by=settings.seconds_after_send_by,
-            place_by_of=windows.place_by,
+            place_by_of=deadlines.place_by,
             new_id=site.new_id,
         )
         reconciler = Reconciler(
             self.doubts,
             self.journal,
-            sender,
+            gateway,
             clock,
-            Rules(settings.exchange_timeout_seconds, settings.clock_margin_seconds),
+            VerificationLimits(settings.exchange_timeout_seconds, settings.clock_margin_seconds),
             name=self.process.name,
             send_seconds=settings.send_window_seconds,
             chance=Random(site.random.random()),
         )
-        sweep = Sweep(self.doubts, sender, venue="simulated", rest_seconds=settings.sweep_interval_seconds)
+        sweep = Sweep(self.doubts, gateway, venue="simulated", rest_seconds=settings.sweep_interval_seconds)
         self.schedule = Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
-        router = cancel_router(self.rows, self.doubts, self.schedule.nudge, lambda body: repr(body).encode())
+        router = cancel_router(self.rows, self.doubts, self.schedule.wake_up, lambda body: repr(body).encode())
         self._cancel_order: Callable[[str], Any] = router.routes[0].endpoint  # type: ignore[attr-defined]
 
     def start(self) -> None:
@@ -305,10 +305,10 @@ class Member:
                 self.gate.resume()
             if self.spool.has_trails:
                 await self.journal.replay()
-        except (DatabaseAnswered, DatabaseLost):
+        except (StatementFailed, StatementOutcomeUnknown):
             pass
 
-    def _turn_away(self, in_flight: int) -> str | None:
+    def _shed(self, in_flight: int) -> str | None:
         if self.journal.is_full:
             return "overloaded"
         if not self.spool.has_room(orders_in_flight=in_flight):
@@ -392,9 +392,9 @@ class Member:
 class _Unreported:
     """Nobody reads this gate's metrics."""
 
-    def refused(self, budget: Budget, cause: Cause) -> None: ...
+    def refused(self, budget: BudgetName, cause: Cause) -> None: ...
 
-    def changed(self, budget: Budget, state: State) -> None: ...
+    def changed(self, budget: BudgetName, state: State) -> None: ...
 
 
 class _Files:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus
-from ordertrail.storage.errors import DatabaseAnswered
+from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.postgres import doubt_statements, halt_switch, order_statements
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ def _bind(arguments: Sequence[Any]) -> None:
                 _bind_text(value)
             # Of the integers in arrays only fences are wider, and no run gets so far.
             elif isinstance(value, int) and isinstance(argument, list) and not -QUANTITY_MAX <= value <= QUANTITY_MAX:
-                raise DatabaseAnswered("22000", "value out of int32 range")
+                raise StatementFailed("22000", "value out of int32 range")
 
 
 def _bind_text(text: str) -> None:
@@ -138,19 +138,19 @@ def _bind_text(text: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise DatabaseAnswered("22000", f"invalid input for query argument: {error}") from error
+            raise StatementFailed("22000", f"invalid input for query argument: {error}") from error
     if "\x00" in text:
-        raise DatabaseAnswered("22021", 'invalid byte sequence for encoding "UTF8": 0x00')
+        raise StatementFailed("22021", 'invalid byte sequence for encoding "UTF8": 0x00')
 
 
 def _need_distinct(ids: Sequence[str]) -> None:
     if len(set(ids)) < len(ids):
-        raise DatabaseAnswered("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time")
+        raise StatementFailed("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time")
 
 
 def _need_limit(limit: int) -> None:
     if limit < 0:
-        raise DatabaseAnswered("2201W", "LIMIT must not be negative")
+        raise StatementFailed("2201W", "LIMIT must not be negative")
 
 
 def _plain(moment: datetime) -> datetime:
@@ -269,7 +269,7 @@ def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
     return []
 
 
-def _insert_unsent(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
+def _insert_never_sent(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     ids, types, sides, instruments, prices, quantities, keys, place_bys, retries, reason = columns
     claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
     for index in sorted(range(len(ids)), key=lambda index: str(ids[index])):
@@ -352,7 +352,7 @@ def _insert_completed(tables: Tables, now: datetime, ids: Sequence[str], exchang
     return [{"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)]
 
 
-def _insert_both(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Record]]:
+def _insert_initiated_and_completed(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Record]]:
     insert_initiated = _insert_initiated(has_keys=has_keys, has_place_by=has_place_by)
 
     def insert(tables: Tables, now: datetime, *arguments: Any) -> list[Record]:
@@ -365,7 +365,7 @@ def _insert_both(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Re
     return insert
 
 
-def _insert_steps(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
+def _insert_trail_rows(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     rows = sorted(zip(*columns, strict=True), key=lambda row: (row[0], _RANK[str(row[1])]))
     recorded = []
     for order_id, status, reason, exchange_order_id in rows:
@@ -379,7 +379,7 @@ def _insert_steps(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     return recorded
 
 
-def _steps_there(tables: Tables, _now: datetime, ids: Sequence[str], statuses: Sequence[str]) -> list[Record]:
+def _trail_rows_there(tables: Tables, _now: datetime, ids: Sequence[str], statuses: Sequence[str]) -> list[Record]:
     return [
         {"id": order_id, "status": str(status)}
         for order_id, status in zip(ids, statuses, strict=True)
@@ -400,7 +400,7 @@ def _read_order(tables: Tables, now: datetime, order_id: str) -> list[Record]:
     return [{**row, **more} for row in _by_time(tables.orders.get(order_id, {}))]
 
 
-def _take_in(tables: Tables, now: datetime, batches_max: int) -> list[Record]:
+def _enqueue_due_batches(tables: Tables, now: datetime, batches_max: int) -> list[Record]:
     _need_limit(batches_max)
     due = sorted((due_at, number) for number, (due_at, _) in tables.batches.items() if due_at <= now)[:batches_max]
     unsettled = set()
@@ -423,7 +423,7 @@ def _take_in(tables: Tables, now: datetime, batches_max: int) -> list[Record]:
     return [{"batches": len(due)}]
 
 
-def _take(tables: Tables, now: datetime, doubts_max: int, lease_seconds: float) -> list[Record]:
+def _lease(tables: Tables, now: datetime, doubts_max: int, lease_seconds: float) -> list[Record]:
     _need_limit(doubts_max)
     due = sorted(
         (doubt.next_at, number, order_id)
@@ -455,14 +455,14 @@ def _load(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
             more = {
                 "read_at": now,
                 "is_cancel_wanted": order_id in tables.cancels,
-                "sighted_as": tables.sightings.get(order_id),
+                "observed_exchange_order_id": tables.sightings.get(order_id),
                 "attempts": attempts,
             }
             records.append({**row, **more})
     return records
 
 
-def _conclude(
+def _apply_verdicts(
     tables: Tables,
     now: datetime,
     ids: Sequence[str],
@@ -518,7 +518,7 @@ def _claim_sends(
             continue
         limits = [now + _seconds(send_seconds), place_by] + ([] if send_by_max is None else [send_by_max])
         if order_id in claims:
-            raise DatabaseAnswered("23505", "two claims to the same number")
+            raise StatementFailed("23505", "two claims to the same number")
         send_by = min(limits)
         accept_by = send_by + _seconds(answer_seconds)
         claims[order_id] = _Attempt(fence, claimed_by, now, send_by, accept_by, next(tables.moments))
@@ -543,13 +543,13 @@ def _record_answers(tables: Tables, _now: datetime, *columns: Any) -> list[Recor
     answers = list(zip(*columns, strict=True))
     for order_id, number, *_ in answers:
         if number not in tables.attempts.get(order_id, {}):
-            raise DatabaseAnswered("23503", "the answer has no attempt")
+            raise StatementFailed("23503", "the answer has no attempt")
     for order_id, number, answer, reason, exchange_order_id in answers:
         tables.answers.setdefault((order_id, number), (str(answer), reason, exchange_order_id))
     return []
 
 
-def _wake(tables: Tables, now: datetime, doubts_max: int) -> list[Record]:
+def _make_due(tables: Tables, now: datetime, doubts_max: int) -> list[Record]:
     _need_limit(doubts_max)
     waiting = [
         doubt
@@ -611,7 +611,7 @@ def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
     ]
 
 
-def _take_sweep(tables: Tables, now: datetime, venue: str, lease_seconds: float) -> list[Record]:
+def _lease_sweep(tables: Tables, now: datetime, venue: str, lease_seconds: float) -> list[Record]:
     epoch, seq, leased_until = tables.sweeps.get(venue, ("", 0, None))
     if leased_until is not None and leased_until > now:
         return []
@@ -644,7 +644,7 @@ def _statuses_of(tables: Tables, _now: datetime, ids: Sequence[str]) -> list[Rec
     return [{"id": order_id, "statuses": list(tables.orders[order_id])} for order_id in known]
 
 
-def _keep_sightings(tables: Tables, now: datetime, ids: Sequence[str], exchange_ids: Sequence[str]) -> list[Record]:
+def _keep_observations(tables: Tables, now: datetime, ids: Sequence[str], exchange_ids: Sequence[str]) -> list[Record]:
     kept = []
     for order_id, exchange_order_id in sorted(zip(ids, exchange_ids, strict=True)):
         if order_id in tables.sightings:
@@ -697,35 +697,38 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
         for (has_keys, has_place_by), sql in order_statements.INSERT_INITIATED.items()
     },
     **{
-        sql: ("insert_both", _insert_both(has_keys=has_keys, has_place_by=has_place_by))
-        for (has_keys, has_place_by), sql in order_statements.INSERT_BOTH.items()
+        sql: (
+            "insert_initiated_and_completed",
+            _insert_initiated_and_completed(has_keys=has_keys, has_place_by=has_place_by),
+        )
+        for (has_keys, has_place_by), sql in order_statements.INSERT_INITIATED_AND_COMPLETED.items()
     },
     order_statements.HOLD: ("hold", _hold),
-    order_statements.INSERT_UNSENT: ("insert_unsent", _insert_unsent),
+    order_statements.INSERT_NEVER_SENT: ("insert_never_sent", _insert_never_sent),
     order_statements.REPLAY: ("replay", _replay),
     order_statements.KEY_OWNERS: ("key_owners", _key_owners),
     order_statements.INITIATED_TIMES: ("initiated_times", _initiated_times),
     order_statements.INSERT_COMPLETED: ("insert_completed", _insert_completed),
-    order_statements.INSERT_STEPS: ("insert_steps", _insert_steps),
-    order_statements.STEPS_THERE: ("steps_there", _steps_there),
+    order_statements.INSERT_TRAIL_ROWS: ("insert_trail_rows", _insert_trail_rows),
+    order_statements.TRAIL_ROWS_THERE: ("trail_rows_there", _trail_rows_there),
     order_statements.READ_ORDER: ("read_order", _read_order),
-    doubt_statements.TAKE_IN: ("take_in", _take_in),
-    doubt_statements.TAKE: ("take", _take),
+    doubt_statements.ENQUEUE_DUE_BATCHES: ("enqueue_due_batches", _enqueue_due_batches),
+    doubt_statements.LEASE: ("lease", _lease),
     doubt_statements.LOAD: ("load", _load),
-    doubt_statements.CONCLUDE: ("conclude", _conclude),
+    doubt_statements.APPLY_VERDICTS: ("apply_verdicts", _apply_verdicts),
     doubt_statements.CLAIM_SENDS: ("claim_sends", _claim_sends),
     doubt_statements.RECORD_ANSWERS: ("record_answers", _record_answers),
-    doubt_statements.WAKE: ("wake", _wake),
+    doubt_statements.MAKE_DUE: ("make_due", _make_due),
     doubt_statements.REOPEN: ("reopen", _reopen_all),
     doubt_statements.REQUEST_CANCEL: ("request_cancel", _request_cancel),
     doubt_statements.COUNTS: ("counts", _counts),
     doubt_statements.OLDEST: ("oldest", _oldest),
-    doubt_statements.TAKE_SWEEP: ("take_sweep", _take_sweep),
+    doubt_statements.LEASE_SWEEP: ("lease_sweep", _lease_sweep),
     doubt_statements.MOVE_SWEEP: ("move_sweep", _move_sweep),
     doubt_statements.END_SWEEP: ("end_sweep", _end_sweep),
     doubt_statements.NOTE_EPOCH: ("note_epoch", _note_epoch),
     doubt_statements.STATUSES_OF: ("statuses_of", _statuses_of),
-    doubt_statements.KEEP_SIGHTINGS: ("keep_sightings", _keep_sightings),
+    doubt_statements.KEEP_OBSERVATIONS: ("keep_observations", _keep_observations),
     doubt_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
     doubt_statements.RESOLVE: ("resolve", _resolve),
     halt_switch._READ: ("is_halted", _is_halted),

@@ -59,7 +59,7 @@ def test_a_share_of_the_pairs_of_faults(story: str, counted: Count) -> None:
     assert not violations
 
 
-def test_a_fault_that_is_told_makes_a_difference() -> None:
+def test_a_fault_that_is_reported_makes_a_difference() -> None:
     """Or the matrix would prove nothing: the same story with and without a fault is not the same run."""
     calm = tell(Case("happy", "durable", ()), keep_trace=True)
     first = next(crossing for crossing in calm.crossings if crossing.what == "insert_initiated")

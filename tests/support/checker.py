@@ -32,7 +32,7 @@ NEVER_SENT = "not_sent:not_recorded"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClientAnswer:
     """What a client saw of one request; `status` None: the connection was lost."""
 
     key: str | None
@@ -143,13 +143,13 @@ def unreplayed(spool: Path) -> list[str]:
     return sorted(path.name for path in files if _has_something(path))
 
 
-def check(evidence: Evidence, answers: Sequence[Answer]) -> Report:
+def check(evidence: Evidence, answers: Sequence[ClientAnswer]) -> Report:
     """Compare the three; `answers` stand in the order in which they came."""
     case = _Case(evidence, answers)
     return Report(_always(case), case.counts())
 
 
-def check_settled(evidence: Evidence, answers: Sequence[Answer]) -> Report:
+def check_settled(evidence: Evidence, answers: Sequence[ClientAnswer]) -> Report:
     """What `check` compares, and that nothing is left to do: every order has settled, or is unresolved and visible."""
     case = _SettledCase(evidence, answers)
     violations = [
@@ -186,7 +186,7 @@ def _always(case: "_Case") -> list[str]:
 
 
 class _Case:
-    def __init__(self, evidence: Evidence, answers: Sequence[Answer]) -> None:
+    def __init__(self, evidence: Evidence, answers: Sequence[ClientAnswer]) -> None:
         self.answers = answers
         self.keys = evidence.keys
         self.accepted: defaultdict[str, list[AcceptedLine]] = defaultdict(list)
@@ -200,7 +200,7 @@ class _Case:
         for row in evidence.rows:
             self.rows[row.id][row.status] = row
         self.attempts = Counter(order_id for order_id, _ in evidence.attempts)
-        self.of_key: defaultdict[str, list[Answer]] = defaultdict(list)
+        self.of_key: defaultdict[str, list[ClientAnswer]] = defaultdict(list)
         for answer in answers:
             if answer.key is not None:
                 self.of_key[answer.key].append(answer)
@@ -318,7 +318,7 @@ class _Case:
         counts["recorded"] = len(self.rows)
         return counts
 
-    def _answered(self, status: int) -> list[Answer]:
+    def _answered(self, status: int) -> list[ClientAnswer]:
         return [answer for answer in self.answers if answer.status == status]
 
     def _owners(self) -> dict[str, set[str]]:
@@ -342,7 +342,7 @@ class _Case:
 class _SettledCase(_Case):
     """The other half, for when all is over."""
 
-    def __init__(self, evidence: Evidence, answers: Sequence[Answer]) -> None:
+    def __init__(self, evidence: Evidence, answers: Sequence[ClientAnswer]) -> None:
         super().__init__(evidence, answers)
         self.doubts = frozenset(evidence.doubts)
         self.unseen = evidence.unseen

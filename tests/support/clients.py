@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.checker import Answer
+from tests.support.checker import ClientAnswer
 
 POLL_SECONDS = 0.01
 REPEAT_SECONDS_MIN = 0.2
@@ -32,7 +32,7 @@ class Door:
 
     url: str
     is_open: bool = True
-    waiting: set["asyncio.Task[Answer]"] = field(default_factory=set)
+    waiting: set["asyncio.Task[ClientAnswer]"] = field(default_factory=set)
 
     def close(self) -> None:
         """Nobody waits here any more: whoever does gives up, and repeats elsewhere."""
@@ -72,18 +72,18 @@ async def session(*, timeout_seconds: float) -> AsyncIterator[aiohttp.ClientSess
         yield client
 
 
-async def post(client: aiohttp.ClientSession, url: str, order: Request) -> Answer:
+async def post(client: aiohttp.ClientSession, url: str, order: Request) -> ClientAnswer:
     """One request; a lost connection, a wait that became too long and one that was given up are answers too."""
     key, request = order
     headers = {} if key is None or "client_order_id" in request else {"Idempotency-Key": key}
     with contextlib.suppress(aiohttp.ClientError, OSError, asyncio.CancelledError, ValueError):
         async with client.post(url + "/orders", json=request, headers=headers) as response:
             body = await response.json(content_type=None)
-            return Answer(key, request, response.status, body, datetime.now(UTC))
-    return Answer(key, request, None)
+            return ClientAnswer(key, request, response.status, body, datetime.now(UTC))
+    return ClientAnswer(key, request, None)
 
 
-def is_final(answer: Answer) -> bool:
+def is_final(answer: ClientAnswer) -> bool:
     """Whether a repeat can tell nothing else."""
     return answer.status == 201 or (answer.status == 500 and answer.body.get("outcome") == "not_placed")
 
@@ -106,7 +106,7 @@ class Load:
     doors: Callable[[], Sequence[Door]]
     chance: random.Random
     clients: int = 16
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[ClientAnswer] = field(default_factory=list)
     begun: int = 0
     placed: int = 0
     refused: int = 0
@@ -168,7 +168,7 @@ class Load:
         self.begun += 1
         return _Again(now, 0, next(self.new_orders))
 
-    async def _post(self, door: Door, order: Request) -> Answer:
+    async def _post(self, door: Door, order: Request) -> ClientAnswer:
         request = asyncio.create_task(post(self.client, door.url, order))
         door.waiting.add(request)
         request.add_done_callback(door.waiting.discard)
@@ -176,9 +176,9 @@ class Load:
             await asyncio.wait({request})
         finally:
             request.cancel()
-        return Answer(order[0], order[1], None) if request.cancelled() else request.result()
+        return ClientAnswer(order[0], order[1], None) if request.cancelled() else request.result()
 
-    def _take(self, answer: Answer, again: _Again) -> None:
+    def _take(self, answer: ClientAnswer, again: _Again) -> None:
         self.answers.append(answer)
         if is_final(answer):
             self.placed += answer.status == 201

@@ -297,7 +297,7 @@ def _step_of(request: bytes) -> str:
     if path == b"/v1/orders":
         return "place" if method == b"POST" else "open orders"
     if path.startswith(b"/v1/orders/"):
-        return "ask" if method == b"GET" else "cancel"
+        return "query" if method == b"GET" else "cancel"
     return path.rpartition(b"/")[2].decode()
 
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.placement.place_order import Placement
-from ordertrail.reconciliation.reconciler import Counts
+from ordertrail.reconciliation.reconciler import PassReport
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.service import Service, gate_limits_of
@@ -32,7 +32,7 @@ from ordertrail.venues.simulated.translation import new_order
 from ordertrail.venues.venue import Venue
 from simulated_exchange.capabilities import PROFILES, Profile
 from simulated_exchange.exchange import Exchange
-from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
+from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
 
 TIMES = {
     "orders": ("created_at", "place_by", "send_by", "accept_by"),
@@ -60,7 +60,7 @@ class Installation:
     def fail(self, place: str | None = None, *, no_answer: bool = False) -> None:
         """What becomes of orders and of questions from now on; the gate has forgotten what was before."""
         service = self.service
-        service.gate = service.sender._gate = Gate(
+        service.gate = service.gateway._gate = Gate(
             gate_limits_of(service.settings),
             GateRules(),
             clock=service.clock,
@@ -68,7 +68,7 @@ class Installation:
             metrics=GateReport(venue=service.venue.name),
         )
         weights = PlaceWeights(**{place or "accept": 1.0})
-        self.exchange.set_faults(Faults(place=weights, ask=AskFaults(no_answer=float(no_answer)), late_seconds=0.01))
+        self.exchange.set_faults(Faults(place=weights, ask=QueryFaults(no_answer=float(no_answer)), late_seconds=0.01))
 
     async def place(self, order: Order) -> Placement:
         return await self.service.placing.place(order)
@@ -77,10 +77,10 @@ class Installation:
         """A request that was held on its way reaches the exchange now."""
         self.exchange.place(new_order(order, accept_by))
 
-    async def reconcile(self) -> Counts:
+    async def reconcile(self) -> PassReport:
         return await self.service.schedule.run_once()
 
-    async def due(self) -> Counts:
+    async def due(self) -> PassReport:
         """Everything that waits is due now, then a pass."""
         await self.connection.execute("UPDATE doubts SET next_at = clock_timestamp()")
         await self.connection.execute("UPDATE order_batches SET due_at = clock_timestamp()")

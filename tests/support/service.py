@@ -24,11 +24,11 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
-    Answer,
     CancelAccepted,
     CancelAnswer,
     Found,
     NoAnswer,
+    PlaceAnswer,
     Unknown,
     VenueOrder,
     Verification,
@@ -37,7 +37,7 @@ from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.server import Server
 from ordertrail.server.service import Service
-from ordertrail.venues.venue import Executions, OpenOrders, Venue
+from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 from tests.support.orders import SEED_ORDER
 from tests.support.postgres import execute
 
@@ -90,10 +90,10 @@ class ScriptedVenue:
     name = "scripted"
 
     def __init__(self) -> None:
-        self.answer: Answer | Callable[[Order], Answer] = Accepted("X-1")
+        self.answer: PlaceAnswer | Callable[[Order], PlaceAnswer] = Accepted("X-1")
         self.verification: Verification | Callable[[Order], Verification] = Absent()
         self.sent: list[Order] = []
-        self.asked: list[str] = []
+        self.queried: list[str] = []
         self.arrived = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -107,7 +107,7 @@ class ScriptedVenue:
 
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
-    ) -> Answer:
+    ) -> PlaceAnswer:
         self.sent.append(order)
         self.arrived.set()
         try:
@@ -117,8 +117,8 @@ class ScriptedVenue:
             return Unknown("timeout")
         return self.answer(order) if callable(self.answer) else self.answer
 
-    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
-        self.asked.append(order_id)
+    async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
+        self.queried.append(order_id)
         if callable(self.verification):
             return self.verification(next(order for order in self.sent if order.id == order_id))
         return self.verification
@@ -129,7 +129,7 @@ class ScriptedVenue:
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
         return NoAnswer("not_scripted")
 
-    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         return NoAnswer("not_scripted")
 
 

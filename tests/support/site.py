@@ -18,7 +18,7 @@ import psutil
 from ordertrail.storage.postgres.migrate import migrate
 from ordertrail.up.embedded_postgres import EmbeddedPostgres
 from simulated_exchange.log import LOG_NAME
-from tests.support.checker import Answer, Evidence, Report, check_settled, read_evidence_async, unreplayed
+from tests.support.checker import ClientAnswer, Evidence, Report, check_settled, read_evidence_async, unreplayed
 from tests.support.clients import Door, until
 from tests.support.postgres import run, temporary_postgres
 from tests.support.programs import Program, api_program, exchange_program, reconcile_program
@@ -212,7 +212,7 @@ class Site:
         said = [(line.strip(), actor.program.process.pid) for actor in self.actors for line in actor.program.log]
         return [f"{pid}: {line}" for line, pid in said if order_id in line]
 
-    def report(self, evidence: Evidence, answers: Sequence[Answer]) -> Report:
+    def report(self, evidence: Evidence, answers: Sequence[ClientAnswer]) -> Report:
         """Both halves of the checker, and what our processes said of whatever is violated."""
         report = check_settled(evidence, answers)
         said = ["\n    ".join([each, *self.said_of(each.partition(":")[0])]) for each in report.violations]

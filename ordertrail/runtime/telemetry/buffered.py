@@ -8,10 +8,10 @@ from bisect import bisect_left
 
 from prometheus_client import Counter, Histogram
 
-_all: "list[Count | Spread]" = []
+_all: "list[BufferedCounter | BufferedHistogram]" = []
 
 
-class Count:
+class BufferedCounter:
     """A counter's tally."""
 
     __slots__ = ("_counter", "_pending")
@@ -32,7 +32,7 @@ class Count:
             self._counter.inc(number)
 
 
-class Spread:
+class BufferedHistogram:
     """A histogram's tally."""
 
     __slots__ = ("_bounds", "_histogram", "_pending", "_sum")
@@ -64,5 +64,5 @@ class Spread:
 
 def flush() -> None:
     """Hand over what has gathered in all tallies of this process."""
-    for tally in _all:
-        tally.flush()
+    for buffered in _all:
+        buffered.flush()

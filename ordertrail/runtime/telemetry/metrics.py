@@ -33,12 +33,12 @@ VERIFICATIONS = Counter("ordertrail_verifications", "Questions by order id, by r
 COMMIT_ROWS = Histogram(
     "ordertrail_commit_rows",
     "Rows that shared one commit.",
-    ["lane"],
+    ["batcher"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 )
-COMMIT_SECONDS = Histogram("ordertrail_commit_seconds", "How long one commit took.", ["lane"], buckets=_SECONDS)
+COMMIT_SECONDS = Histogram("ordertrail_commit_seconds", "How long one commit took.", ["batcher"], buckets=_SECONDS)
 COMMIT_QUEUE = Gauge(
-    "ordertrail_commit_queue_rows", "Rows that wait for a commit.", ["lane"], multiprocess_mode="livesum"
+    "ordertrail_commit_queue_rows", "Rows that wait for a commit.", ["batcher"], multiprocess_mode="livesum"
 )
 DATABASE_FAILURES = Counter(
     "ordertrail_database_failures", "Statements that failed: answered with an error, or lost.", ["kind"]

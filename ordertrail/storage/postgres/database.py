@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 
 # Errors after which the statement may have been committed all the same: the operator or the network ended it.
 _LOST_CLASSES = ("08", "57", "58")
@@ -99,7 +99,7 @@ class Database:
                     connection = await self._pool.acquire()
             except Exception as error:
                 # Here too the driver raises others than its own errors, where the server goes away as we connect.
-                raise DatabaseLost(f"cannot connect: {_text(error)}", may_have_happened=False) from error
+                raise StatementOutcomeUnknown(f"cannot connect: {_text(error)}", may_have_happened=False) from error
             finally:
                 self._wanted -= 1
         is_clean = False
@@ -110,12 +110,12 @@ class Database:
         except asyncpg.PostgresError as error:
             code = error.sqlstate or ""
             if code[:2] in _LOST_CLASSES or not code:
-                raise DatabaseLost(f"{code} {_text(error)}", may_have_happened=True) from error
+                raise StatementOutcomeUnknown(f"{code} {_text(error)}", may_have_happened=True) from error
             is_clean = _is_idle(connection)
-            raise DatabaseAnswered(code, _text(error)) from error
+            raise StatementFailed(code, _text(error)) from error
         except Exception as error:
             # Beside its own errors the driver raises others where a connection is cut under a statement.
-            raise DatabaseLost(f"{type(error).__name__}: {error}", may_have_happened=True) from error
+            raise StatementOutcomeUnknown(f"{type(error).__name__}: {error}", may_have_happened=True) from error
         finally:
             if is_clean and not self._wanted:
                 self._idle.append(connection)

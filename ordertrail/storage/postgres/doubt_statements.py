@@ -7,7 +7,7 @@ into one about all of them, and `= ANY` a join from being begun at the table.
 """
 
 # Whatever its rows' deadlines: a batch is looked at once after it is due, whenever it became visible.
-TAKE_IN = """
+ENQUEUE_DUE_BATCHES = """
 WITH due AS (
     SELECT due_at, id, order_ids FROM order_batches
      WHERE due_at <= clock_timestamp()
@@ -26,13 +26,13 @@ WITH due AS (
     INSERT INTO doubts (order_id) SELECT id FROM unsettled ORDER BY id
     ON CONFLICT (order_id) DO UPDATE
        SET settled_at = NULL, next_at = clock_timestamp() WHERE doubts.settled_at IS NOT NULL
-), looked_at AS (
+), reviewed AS (
     DELETE FROM order_batches b USING due WHERE b.due_at = due.due_at AND b.id = due.id RETURNING b.id
 )
-SELECT count(*) AS batches FROM looked_at
+SELECT count(*) AS batches FROM reviewed
 """
 
-TAKE = """
+LEASE = """
 WITH due AS MATERIALIZED (
     SELECT order_id FROM doubts
      WHERE settled_at IS NULL
@@ -55,7 +55,7 @@ SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quanti
        o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
        clock_timestamp() AS read_at,
        EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id OFFSET 0) AS is_cancel_wanted,
-       (SELECT s.exchange_order_id FROM sightings s WHERE s.order_id = o.id) AS sighted_as,
+       (SELECT s.exchange_order_id FROM sightings s WHERE s.order_id = o.id) AS observed_exchange_order_id,
        CASE WHEN o.status = 'INITIATED' THEN (
            SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id) ORDER BY a.number)
              FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
@@ -66,7 +66,7 @@ SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quanti
 """
 
 # $1..$5: one element a verdict; $6..$9: one element a row, by the verdict's order.
-CONCLUDE = """
+APPLY_VERDICTS = """
 WITH verdict AS MATERIALIZED (
     SELECT * FROM unnest($1::varchar[], $2::bigint[], $3::boolean[], $4::float8[], $5::varchar[])
         AS t(order_id, fence, is_settled, next_seconds, seen)
@@ -147,7 +147,7 @@ ON CONFLICT DO NOTHING
 """
 
 # Some at a time, for an outage may have left very many.
-WAKE = """
+MAKE_DUE = """
 WITH waiting AS MATERIALIZED (
     SELECT order_id FROM doubts
      WHERE settled_at IS NULL AND next_at > clock_timestamp() AND tries > 0
@@ -202,7 +202,7 @@ SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::flo
 """
 
 # One replica's turn at a time; whoever dies in it leaves it to the next one after the lease.
-TAKE_SWEEP = """
+LEASE_SWEEP = """
 INSERT INTO sweep_positions (venue, epoch, seq, leased_until)
 VALUES ($1, '', 0, clock_timestamp() + $2::float8 * interval '1 second')
 ON CONFLICT (venue) DO UPDATE SET leased_until = excluded.leased_until
@@ -240,7 +240,7 @@ SELECT id, array_agg(status::text) AS statuses FROM orders WHERE id = ANY($1::va
 """
 
 # Orders whose request may still be placing them are kept too, but looked after when their batch is due.
-KEEP_SIGHTINGS = """
+KEEP_OBSERVATIONS = """
 WITH seen AS (
     SELECT * FROM unnest($1::varchar[], $2::varchar[]) AS t(order_id, exchange_order_id)
 ), kept AS (

@@ -5,14 +5,14 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from ordertrail.domain.order_in_doubt import Doubt, Send, SendAnswer, first_send
+from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.doubt_rows import (
     AnsweredSend,
     ClaimedSend,
     DoubtCounts,
     DoubtView,
-    Taken,
+    Lease,
     Unreadable,
     Verdict,
     WantedSend,
@@ -28,51 +28,51 @@ class PostgresDoubts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take_in(self, *, batches_max: int) -> int:
-        records = await self._database.fetch(statements.TAKE_IN, batches_max)
+    async def enqueue_due_batches(self, *, batches_max: int) -> int:
+        records = await self._database.fetch(statements.ENQUEUE_DUE_BATCHES, batches_max)
         return int(records[0]["batches"])
 
-    async def take(self, *, doubts_max: int, lease_seconds: float) -> list[Taken]:
-        records = await self._database.fetch(statements.TAKE, doubts_max, lease_seconds)
-        return [Taken(r["order_id"], r["fence"], r["tries"]) for r in records]
+    async def lease(self, *, doubts_max: int, lease_seconds: float) -> list[Lease]:
+        records = await self._database.fetch(statements.LEASE, doubts_max, lease_seconds)
+        return [Lease(r["order_id"], r["fence"], r["tries"]) for r in records]
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt | Unreadable]:
+    async def load(self, order_ids: Sequence[str]) -> dict[str, OrderInDoubt | Unreadable]:
         records = await self._database.fetch(statements.LOAD, list(order_ids))
         return {
             order_id: _doubt_of(list(rows)) for order_id, rows in groupby(records, key=lambda record: str(record["id"]))
         }
 
-    async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
-        newest = _newest(verdict.taken for verdict in verdicts)
-        current = [verdict for verdict in verdicts if verdict.taken == newest[verdict.taken.order_id]]
-        rows = [(verdict.taken.order_id, row) for verdict in current for row in verdict.rows]
+    async def apply(self, verdicts: Sequence[Verdict]) -> list[bool]:
+        newest = _newest(verdict.lease for verdict in verdicts)
+        current = [verdict for verdict in verdicts if verdict.lease == newest[verdict.lease.order_id]]
+        rows = [(verdict.lease.order_id, row) for verdict in current for row in verdict.rows]
         records = await self._database.fetch(
-            statements.CONCLUDE,
-            [verdict.taken.order_id for verdict in current],
-            [verdict.taken.fence for verdict in current],
+            statements.APPLY_VERDICTS,
+            [verdict.lease.order_id for verdict in current],
+            [verdict.lease.fence for verdict in current],
             [verdict.is_settled for verdict in current],
             [verdict.next_seconds for verdict in current],
-            [verdict.seen for verdict in current],
+            [verdict.observation for verdict in current],
             [order_id for order_id, _ in rows],
             [row.status for _, row in rows],
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
         )
-        concluded = {record["order_id"] for record in records}
+        applied = {record["order_id"] for record in records}
         return [
-            verdict.taken.order_id in concluded and verdict.taken == newest[verdict.taken.order_id]
+            verdict.lease.order_id in applied and verdict.lease == newest[verdict.lease.order_id]
             for verdict in verdicts
         ]
 
     async def claim_sends(
         self, wanted: Sequence[WantedSend], *, claimed_by: str, send_seconds: float, answer_seconds: float
     ) -> list[ClaimedSend | None]:
-        newest = _newest(each.taken for each in wanted)
-        current = [each for each in wanted if each.taken == newest[each.taken.order_id]]
+        newest = _newest(each.lease for each in wanted)
+        current = [each for each in wanted if each.lease == newest[each.lease.order_id]]
         records = await self._database.fetch(
             statements.CLAIM_SENDS,
-            [each.taken.order_id for each in current],
-            [each.taken.fence for each in current],
+            [each.lease.order_id for each in current],
+            [each.lease.fence for each in current],
             [each.send_by_max for each in current],
             claimed_by,
             send_seconds,
@@ -82,7 +82,7 @@ class PostgresDoubts:
             r["order_id"]: ClaimedSend(r["number"], r["send_by"], r["accept_by"], r["seconds_left"]) for r in records
         }
         return [
-            claimed.get(each.taken.order_id) if each.taken == newest[each.taken.order_id] else None for each in wanted
+            claimed.get(each.lease.order_id) if each.lease == newest[each.lease.order_id] else None for each in wanted
         ]
 
     async def record_answers(self, answers: Sequence[AnsweredSend]) -> list[None]:
@@ -96,8 +96,8 @@ class PostgresDoubts:
         )
         return [None] * len(answers)
 
-    async def wake(self, *, doubts_max: int) -> int:
-        return len(await self._database.fetch(statements.WAKE, doubts_max))
+    async def make_due(self, *, doubts_max: int) -> int:
+        return len(await self._database.fetch(statements.MAKE_DUE, doubts_max))
 
     async def reopen(self, order_ids: Sequence[str]) -> int:
         return len(await self._database.fetch(statements.REOPEN, list(dict.fromkeys(order_ids))))
@@ -116,8 +116,8 @@ class PostgresDoubts:
         records = await self._database.fetch(statements.OLDEST, limit)
         return [DoubtView(**dict(record)) for record in records]
 
-    async def take_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
-        records = await self._database.fetch(statements.TAKE_SWEEP, venue, lease_seconds)
+    async def lease_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
+        records = await self._database.fetch(statements.LEASE_SWEEP, venue, lease_seconds)
         return (records[0]["epoch"], records[0]["seq"]) if records else None
 
     async def move_sweep(self, venue: str, epoch: str, seq: int) -> None:
@@ -130,9 +130,9 @@ class PostgresDoubts:
         records = await self._database.fetch(statements.NOTE_EPOCH, venue, epoch)
         return records[0]["begun_at"] if records else None
 
-    async def keep_sightings(self, sightings: Mapping[str, str]) -> list[str]:
+    async def keep_observations(self, observations: Mapping[str, str]) -> list[str]:
         records = await self._database.fetch(
-            statements.KEEP_SIGHTINGS, list(sightings.keys()), list(sightings.values())
+            statements.KEEP_OBSERVATIONS, list(observations.keys()), list(observations.values())
         )
         return [record["order_id"] for record in records]
 
@@ -147,12 +147,12 @@ class PostgresDoubts:
         return [record["client_order_id"] for record in records]
 
 
-def _newest(taken: Iterable[Taken]) -> dict[str, Taken]:
+def _newest(leases: Iterable[Lease]) -> dict[str, Lease]:
     """By order, whoever holds it by the newest fence: a process that was stopped for long may come with two."""
-    return {each.order_id: each for each in sorted(taken, key=lambda each: each.fence)}
+    return {each.order_id: each for each in sorted(leases, key=lambda each: each.fence)}
 
 
-def _doubt_of(records: Sequence[Any]) -> Doubt | Unreadable:
+def _doubt_of(records: Sequence[Any]) -> OrderInDoubt | Unreadable:
     """An order in doubt from its rows, or why they cannot be read: one such order must not stop the others."""
     try:
         return doubt_of(records)
@@ -160,7 +160,7 @@ def _doubt_of(records: Sequence[Any]) -> Doubt | Unreadable:
         return Unreadable(f"{type(error).__name__}: {error}")
 
 
-def doubt_of(records: Sequence[Any]) -> Doubt:
+def doubt_of(records: Sequence[Any]) -> OrderInDoubt:
     """An order in doubt from its rows."""
     stored = stored_order(records)
     assert stored is not None
@@ -172,12 +172,12 @@ def doubt_of(records: Sequence[Any]) -> Doubt:
         Send(claim_send_by, accept_by, None if answer is None else SendAnswer(answer), reason or "", exchange_order_id)
         for claim_send_by, accept_by, answer, reason, exchange_order_id in first["attempts"] or ()
     ]
-    return Doubt(
+    return OrderInDoubt(
         order=stored.order,
         created_at=stored.created_at,
         rows=stored.rows,
         sends=tuple(sends),
         now=stored.read_at,
         is_cancel_wanted=first["is_cancel_wanted"],
-        sighted_as=first["sighted_as"],
+        observed_exchange_order_id=first["observed_exchange_order_id"],
     )

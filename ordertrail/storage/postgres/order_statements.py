@@ -113,7 +113,9 @@ _COLUMNS = tuple(itertools.product((False, True), repeat=2))
 INSERT_INITIATED = {(k, p): _insert_initiated(has_keys=k, has_place_by=p) for k, p in _COLUMNS}
 INSERT_COMPLETED = _COMPLETED.format(arrays="$1::varchar[], $2::varchar[]")
 # Rows of both kinds at once: half as many commits as for one kind after the other.
-INSERT_BOTH = {(k, p): _insert_initiated(has_keys=k, has_place_by=p, and_completed=True) for k, p in _COLUMNS}
+INSERT_INITIATED_AND_COMPLETED = {
+    (k, p): _insert_initiated(has_keys=k, has_place_by=p, and_completed=True) for k, p in _COLUMNS
+}
 
 # Nobody sends these orders while they are held, nor later on the strength of what was read before. That a statement
 # sees all sends that were claimed, it must begin after this one.
@@ -128,7 +130,7 @@ _WAS_SENT_LATER = """
 EXISTS (SELECT FROM attempts a WHERE a.order_id = {id})"""
 
 # Failing case 3: INITIATED and the row that says it was never sent, together; what is there already stays.
-INSERT_UNSENT = f"""
+INSERT_NEVER_SENT = f"""
 WITH {_INPUT}, {_CLAIMED}, ours AS (
     SELECT * FROM input{_KEY_IS_OURS}
         OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
@@ -185,7 +187,7 @@ KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_orde
 INITIATED_TIMES = "SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'"
 
 # A failure that is not final is looked after soon, without waiting for its batch.
-INSERT_STEPS = f"""
+INSERT_TRAIL_ROWS = f"""
 WITH recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
                         exchange_order_id)
@@ -207,7 +209,7 @@ WITH recorded AS (
 SELECT id FROM recorded
 """  # noqa: S608  # nosec B608 - built from constants
 
-STEPS_THERE = """
+TRAIL_ROWS_THERE = """
 SELECT o.id, o.status::text AS status
   FROM unnest($1::varchar[], $2::order_status_enum[]) AS x(id, status)
  CROSS JOIN LATERAL (SELECT * FROM orders s WHERE s.id = x.id AND s.status = x.status OFFSET 0) AS o

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.storage.order_rows import KeyTaken, Recorded, SentLater, SpooledTrail, StepRow, Unsent
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, SentLater, SpooledTrail
 from ordertrail.storage.postgres import order_statements
 from ordertrail.storage.postgres.database import Database
 
@@ -22,9 +22,9 @@ from ordertrail.storage.postgres.database import Database
 class PostgresRows:
     """`ordertrail.storage.order_rows.Rows` on PostgreSQL."""
 
-    def __init__(self, database: Database, windows: Windows) -> None:
+    def __init__(self, database: Database, deadlines: Deadlines) -> None:
         self._database = database
-        self._windows = windows
+        self._deadlines = deadlines
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
         variant, arguments = self._initiated(orders)
@@ -35,12 +35,12 @@ class PostgresRows:
         fresh = {record["id"]: Recorded(record["at"]) for record in records}
         return await self._with_what_was_there(orders, fresh)
 
-    async def insert_both(
-        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    async def insert_initiated_and_completed(
+        self, orders: Sequence[Order], completed: Sequence[NewTrailRow]
     ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
         variant, arguments = self._initiated(orders)
         [record] = await self._database.fetch(
-            order_statements.INSERT_BOTH[variant],
+            order_statements.INSERT_INITIATED_AND_COMPLETED[variant],
             *arguments,
             [row.order_id for row in completed],
             [row.exchange_order_id for row in completed],
@@ -55,12 +55,12 @@ class PostgresRows:
 
     def _initiated(self, orders: Sequence[Order]) -> tuple[tuple[bool, bool], list[Any]]:
         """Which of the statements, and its arguments."""
-        windows = self._windows
+        deadlines = self._deadlines
         arguments: list[Any] = [
-            windows.send_seconds,
-            windows.accept_seconds,
-            windows.review_seconds,
-            windows.retry_seconds or None,
+            deadlines.send_seconds,
+            deadlines.accept_seconds,
+            deadlines.review_seconds,
+            deadlines.retry_seconds or None,
             [order.id for order in orders],
             [order.type for order in orders],
             [order.side for order in orders],
@@ -78,18 +78,22 @@ class PostgresRows:
             arguments.append(place_by)
         return (has_keys, has_place_by), arguments
 
-    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
+    async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
         ids = [order.id for order in orders]
         await self._database.fetch_in_order(
             (order_statements.HOLD, [list(dict.fromkeys(ids))]),
-            (order_statements.INSERT_UNSENT, [*_columns(orders, self._windows), NOT_RECORDED]),
+            (order_statements.INSERT_NEVER_SENT, [*_columns(orders, self._deadlines), NOT_RECORDED]),
         )
         there = await self._with_what_was_there(orders, {})
         status = OrderStatus.DATABASE_PERSISTENCE_FAILED
-        records = await self._fetch_after_insert(order_statements.STEPS_THERE, ids, [status] * len(ids))
+        records = await self._fetch_after_insert(order_statements.TRAIL_ROWS_THERE, ids, [status] * len(ids))
         unsent = {record["id"] for record in records}
         return [
-            result if isinstance(result, KeyTaken) else Unsent(result.created_at) if order.id in unsent else SentLater()
+            result
+            if isinstance(result, KeyTaken)
+            else NeverSent(result.created_at)
+            if order.id in unsent
+            else SentLater()
             for order, result in zip(orders, there, strict=True)
         ]
 
@@ -117,7 +121,7 @@ class PostgresRows:
                 results.append(times[order.id])
         return results
 
-    async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
+    async def insert_trail_rows(self, rows: Sequence[NewTrailRow]) -> list[bool]:
         ids = [row.order_id for row in rows]
         if all(row.status is OrderStatus.COMPLETED and row.reason is None for row in rows):
             records = await self._database.fetch(
@@ -125,7 +129,7 @@ class PostgresRows:
             )
         else:
             records = await self._database.fetch(
-                order_statements.INSERT_STEPS,
+                order_statements.INSERT_TRAIL_ROWS,
                 ids,
                 [row.status for row in rows],
                 [row.reason for row in rows],
@@ -135,10 +139,10 @@ class PostgresRows:
             return [True] * len(rows)
         return await self._are_there(rows)
 
-    async def _are_there(self, rows: Sequence[StepRow]) -> list[bool]:
+    async def _are_there(self, rows: Sequence[NewTrailRow]) -> list[bool]:
         """Results for rows of which some were not inserted just now: they were before, or there is no INITIATED."""
         records = await self._fetch_after_insert(
-            order_statements.STEPS_THERE, [row.order_id for row in rows], [row.status for row in rows]
+            order_statements.TRAIL_ROWS_THERE, [row.order_id for row in rows], [row.status for row in rows]
         )
         there = {(record["id"], record["status"]) for record in records}
         return [(row.order_id, row.status.value) in there for row in rows]
@@ -147,13 +151,13 @@ class PostgresRows:
         """Read what an insert has left; that this fails does not say that the insert did."""
         try:
             return await self._database.fetch(sql, *arguments)
-        except (DatabaseAnswered, DatabaseLost) as error:
-            raise DatabaseLost(str(error), may_have_happened=True) from error
+        except (StatementFailed, StatementOutcomeUnknown) as error:
+            raise StatementOutcomeUnknown(str(error), may_have_happened=True) from error
 
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
         rows = [(trail.order, row) for trail in trails for row in trail.rows]
         replay = [
-            *_columns([order for order, _ in rows], self._windows)[:-1],
+            *_columns([order for order, _ in rows], self._deadlines)[:-1],
             [row.status for _, row in rows],
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
@@ -167,7 +171,7 @@ class PostgresRows:
         return stored_order(records)
 
 
-def _columns(orders: Sequence[Order], windows: Windows) -> tuple[list[Any], ...]:
+def _columns(orders: Sequence[Order], deadlines: Deadlines) -> tuple[list[Any], ...]:
     """An order's columns as arrays, one element an order."""
     return (
         [order.id for order in orders],
@@ -178,7 +182,7 @@ def _columns(orders: Sequence[Order], windows: Windows) -> tuple[list[Any], ...]
         [order.quantity for order in orders],
         [order.client_order_id for order in orders],
         [order.place_by for order in orders],
-        [windows.retry_seconds_of(order) for order in orders],
+        [deadlines.retry_seconds_of(order) for order in orders],
     )
 
 

@@ -41,7 +41,7 @@ class OrderFilter:
 
 
 class OrderReads:
-    """The reads of orders; each sees one moment of the database. Errors are `DatabaseAnswered` and `DatabaseLost`."""
+    """The reads of orders; each sees one moment of the database. Errors are `StatementFailed` and `StatementOutcomeUnknown`."""
 
     def __init__(self, database: Database, *, list_timeout_seconds: float = LIST_TIMEOUT_SECONDS) -> None:
         self._database = database

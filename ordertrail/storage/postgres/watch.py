@@ -3,7 +3,7 @@
 import asyncpg
 
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.migrate import migrate
 
@@ -28,7 +28,7 @@ class DatabaseWatch:
                 await migrate(self._url)
                 self._is_migrated = True
             await self._database.fetch("SELECT 1")
-        except (DatabaseAnswered, DatabaseLost, *_UNREACHABLE) as error:
+        except (StatementFailed, StatementOutcomeUnknown, *_UNREACHABLE) as error:
             self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
         except Exception as error:  # noqa: BLE001
             # A failed migration: nothing works without it, and the next look tries again.

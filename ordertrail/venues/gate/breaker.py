@@ -8,11 +8,11 @@ before the breaker opened neither ends a probe nor opens it again once it has re
 from collections.abc import Callable
 from enum import StrEnum
 
-from ordertrail.venues.gate.health_signals import Sign
+from ordertrail.venues.gate.health_signals import HealthSignal
 from ordertrail.venues.gate.rules import BreakerRules
 from ordertrail.venues.gate.window import Window
 
-_HEALTHY = Sign.HEALTHY
+_HEALTHY = HealthSignal.HEALTHY
 _GROWTH_MAX = 16
 
 
@@ -23,7 +23,7 @@ class State(StrEnum):
     """Lets all through."""
     HALF_OPEN = "half_open"
     """Lets one through at a time, to learn from it."""
-    HELD = "held"
+    THROTTLED = "throttled"
     """Lets none through: the exchange said when it wants the next."""
     OPEN = "open"
     """Lets none through: the exchange is in trouble."""
@@ -33,9 +33,9 @@ class Breaker:
     """One breaker; all times are monotonic seconds."""
 
     __slots__ = (
+        "_back_offs",
         "_chance",
         "_closed_at",
-        "_holds",
         "_on_change",
         "_pauses",
         "_probe_lost_at",
@@ -66,7 +66,7 @@ class Breaker:
         self._silences = 0
         self._until = 0.0
         self._pauses = 0
-        self._holds = 0
+        self._back_offs = 0
         self._throttles = 0
         self._probe_lost_at: float | None = None
         self._successes = 0
@@ -90,23 +90,23 @@ class Breaker:
             self._become(State.HALF_OPEN)
         return self._turn
 
-    def leave(self, turn: int, sign: Sign, *, now: float, took_seconds: float) -> None:
+    def leave(self, turn: int, signal: HealthSignal, *, now: float, took_seconds: float) -> None:
         """Learn from the call that was let through as `turn`; what was throttled is for `hold`."""
         if turn != self._turn:
             return
         slow_seconds = self._rules.slow_seconds
-        if sign is _HEALTHY and slow_seconds is not None and took_seconds >= slow_seconds:
-            sign = Sign.TROUBLE
+        if signal is _HEALTHY and slow_seconds is not None and took_seconds >= slow_seconds:
+            signal = HealthSignal.TROUBLE
         if not self.is_closed:
-            self._learn_from_probe(sign, now)
-        elif sign is _HEALTHY:
+            self._learn_from_probe(signal, now)
+        elif signal is _HEALTHY:
             self._silences = 0
             self._throttles = 0
             self._window.add(now, is_trouble=False)
-        elif sign is not Sign.NOTHING:
-            self._count_trouble(sign, now)
+        elif signal is not HealthSignal.NOTHING:
+            self._count_trouble(signal, now)
 
-    def hold(self, now: float, retry_after_seconds: float | None) -> None:
+    def back_off(self, now: float, retry_after_seconds: float | None) -> None:
         """No call until the exchange wants one; then one must be answered before all may pass.
 
         The turn of the call that was throttled does not matter: the exchange's wish holds from when it is heard.
@@ -114,11 +114,11 @@ class Breaker:
         rules = self._rules
         if self.is_closed:
             self._throttles += 1
-            if self._throttles < rules.throttles_to_hold:
+            if self._throttles < rules.throttles_to_back_off:
                 return
-        is_stopped = self.state in {State.HELD, State.OPEN}
+        is_stopped = self.state in {State.THROTTLED, State.OPEN}
         if retry_after_seconds is None:
-            growth = 0 if is_stopped else min(self._holds, _GROWTH_MAX)
+            growth = 0 if is_stopped else min(self._back_offs, _GROWTH_MAX)
             retry_after_seconds = rules.throttle_seconds * 2.0**growth
         until = now + min(max(retry_after_seconds, 0), rules.throttle_seconds_max)
         if is_stopped:
@@ -128,28 +128,28 @@ class Breaker:
         self._forgive(now)
         if self.is_closed:
             self._successes_needed = 1
-        self._holds += 1
+        self._back_offs += 1
         self._until = until
         self.is_throttled = True
-        self._stop(State.HELD)
+        self._stop(State.THROTTLED)
 
     def counts(self, now: float) -> tuple[int, int]:
         """Calls in the window, and how many of them were troubles."""
         self._window.move_to(now)
         return self._window.calls, self._window.troubles
 
-    def _learn_from_probe(self, sign: Sign, now: float) -> None:
+    def _learn_from_probe(self, signal: HealthSignal, now: float) -> None:
         self._probe_lost_at = None
-        if sign is _HEALTHY:
+        if signal is _HEALTHY:
             self._successes += 1
             if self._successes >= self._successes_needed:
                 self._close(now)
-        elif sign is not Sign.NOTHING:
+        elif signal is not HealthSignal.NOTHING:
             self._open(now)
 
-    def _count_trouble(self, sign: Sign, now: float) -> None:
+    def _count_trouble(self, signal: HealthSignal, now: float) -> None:
         self._window.add(now, is_trouble=True)
-        self._silences = self._silences + 1 if sign is Sign.SILENCE else 0
+        self._silences = self._silences + 1 if signal is HealthSignal.SILENCE else 0
         calls, troubles, rules = self._window.calls, self._window.troubles, self._rules
         # At high rates a run of silences is only chance: there the share decides.
         if calls >= rules.calls_min:
@@ -183,7 +183,7 @@ class Breaker:
 
     def _close(self, now: float) -> None:
         self._closed_at = now
-        self._holds = 0
+        self._back_offs = 0
         if not self.is_throttled:  # a throttling exchange may be in trouble too, and that must still add up
             self._window.clear()
         self.is_closed = True

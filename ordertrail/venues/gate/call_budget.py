@@ -13,24 +13,24 @@ from typing import Protocol
 from ordertrail.runtime.clock import Clock
 from ordertrail.venues.gate.breaker import Breaker, State
 from ordertrail.venues.gate.concurrency import Slots
-from ordertrail.venues.gate.denial import Budget, Cause, Closed, LaneState
-from ordertrail.venues.gate.health_signals import Sign, retry_after_of, sign_of
-from ordertrail.venues.gate.limits import LaneLimits
+from ordertrail.venues.gate.denial import BudgetName, CallBudgetState, Cause, Denied
+from ordertrail.venues.gate.health_signals import HealthSignal, health_signal_of, retry_after_of
+from ordertrail.venues.gate.limits import CallBudgetLimits
 from ordertrail.venues.gate.rate import Bucket
 
 # Event loops count milliseconds; waiting for less would only turn the loop.
 TIMER_SECONDS_MIN = 0.001
-_THROTTLED = Sign.THROTTLED
+_THROTTLED = HealthSignal.THROTTLED
 
 
 class GateMetrics(Protocol):
     """Who is told what the gate does."""
 
-    def refused(self, budget: Budget, cause: Cause) -> None:
+    def refused(self, budget: BudgetName, cause: Cause) -> None:
         """A call was not let through."""
         ...
 
-    def changed(self, budget: Budget, state: State) -> None:
+    def changed(self, budget: BudgetName, state: State) -> None:
         """The breaker of `budget` is now in `state`."""
         ...
 
@@ -54,27 +54,27 @@ def later_in_loop(seconds: float, call: Callable[[], None]) -> Timer:
 class Permit:
     """One call on its way; whoever holds it must leave exactly once, whatever happens."""
 
-    __slots__ = ("_entered_at", "_lane", "_turn")
+    __slots__ = ("_budget", "_entered_at", "_turn")
 
-    def __init__(self, lane: "Lane", turn: int, entered_at: float) -> None:
-        self._lane: Lane | None = lane
+    def __init__(self, budget: "CallBudget", turn: int, entered_at: float) -> None:
+        self._budget: CallBudget | None = budget
         self._turn = turn
         self._entered_at = entered_at
 
     def leave(self, answer: object, now: float) -> None:
         """The call is over with any answer of a `Venue`; None: cancelled, which says nothing of the exchange."""
-        lane, self._lane = self._lane, None
-        assert lane is not None, "a permit was left twice"
-        lane.leave(self._turn, answer, now=now, took_seconds=now - self._entered_at)
+        budget, self._budget = self._budget, None
+        assert budget is not None, "a permit was left twice"
+        budget.leave(self._turn, answer, now=now, took_seconds=now - self._entered_at)
 
 
-class Lane:
+class CallBudget:
     """One budget; all times are monotonic seconds of `clock`."""
 
     def __init__(
         self,
-        budget: Budget,
-        limits: LaneLimits,
+        budget: BudgetName,
+        limits: CallBudgetLimits,
         breaker: Breaker,
         *,
         clock: Clock,
@@ -89,33 +89,33 @@ class Lane:
         self._clock = clock
         self._metrics = metrics
         self._later = later
-        self._line: OrderedDict[asyncio.Future[Permit | Closed], float] = OrderedDict()
+        self._line: OrderedDict[asyncio.Future[Permit | Denied], float] = OrderedDict()
         self._timer: Timer | None = None
         self._is_halted = False
 
-    def try_enter(self, now: float) -> Permit | Closed | None:
+    def try_enter(self, now: float) -> Permit | Denied | None:
         """Pass, or learn why not, without waiting; None: `enter` would wait."""
         if not self._breaker.is_closed or self._is_halted:
-            closed = self.closed(now)
-            if closed is not None:
-                return self._refuse(closed)
+            denied = self.denial(now)
+            if denied is not None:
+                return self._deny(denied)
         return None if self._line else self._take(now)
 
-    async def enter(self, *, deadline: float) -> Permit | Closed:
+    async def enter(self, *, deadline: float) -> Permit | Denied:
         """Pass in turn and before `deadline`; what cannot be in time, as far as one can tell, is told at once."""
         now = self._clock.monotonic()
         if now >= deadline:
-            return self._refuse(Closed(Cause.WINDOW_PASSED))
+            return self._deny(Denied(Cause.WINDOW_PASSED))
         passed = self.try_enter(now)
         return await self._wait(now, deadline) if passed is None else passed
 
-    def closed(self, now: float) -> Closed | None:
+    def denial(self, now: float) -> Denied | None:
         """Why no call may pass now, limits aside; takes nothing and counts nothing."""
         if self._is_halted:
-            return Closed(Cause.HALTED)
+            return Denied(Cause.HALTED)
         wait_seconds = self._breaker.wait_seconds(now)
         if wait_seconds > 0:
-            return Closed(
+            return Denied(
                 Cause.THROTTLED if self._breaker.is_throttled else Cause.CIRCUIT_OPEN,
                 retry_after_seconds=wait_seconds,
             )
@@ -124,11 +124,11 @@ class Lane:
     def leave(self, turn: int, answer: object, *, now: float, took_seconds: float) -> None:
         """For `Permit` alone."""
         self._slots.give_back()
-        sign = sign_of(answer)
-        if sign is _THROTTLED:
-            self._breaker.hold(now, retry_after_of(answer))
+        signal = health_signal_of(answer)
+        if signal is _THROTTLED:
+            self._breaker.back_off(now, retry_after_of(answer))
         else:
-            self._breaker.leave(turn, sign, now=now, took_seconds=took_seconds)
+            self._breaker.leave(turn, signal, now=now, took_seconds=took_seconds)
         if self._line:
             self._advance(now)
 
@@ -137,13 +137,13 @@ class Lane:
         self._is_halted = is_halted
         self._advance(self._clock.monotonic())
 
-    def state(self, now: float) -> LaneState:
+    def state(self, now: float) -> CallBudgetState:
         """What this lane looks like."""
         calls, troubles = self._breaker.counts(now)
-        return LaneState(
+        return CallBudgetState(
             budget=self.budget,
             breaker=self._breaker.state,
-            closed_seconds=self._breaker.wait_seconds(now),
+            denied_seconds=self._breaker.wait_seconds(now),
             calls=calls,
             troubles=troubles,
             in_flight=self._slots.taken,
@@ -158,13 +158,13 @@ class Lane:
             return None
         return Permit(self, self._breaker.enter(now), now)
 
-    async def _wait(self, now: float, deadline: float) -> Permit | Closed:
+    async def _wait(self, now: float, deadline: float) -> Permit | Denied:
         free_at = now if self._bucket is None else self._bucket.free_at(now, ahead=len(self._line))
         if free_at >= deadline:
-            return self._refuse(Closed(Cause.RATE_LIMITED, free_at - now))
+            return self._deny(Denied(Cause.RATE_LIMITED, free_at - now))
         if len(self._line) >= self._waiting_max:
-            return self._refuse(Closed(Cause.QUEUE_FULL, free_at - now or None))
-        turn: asyncio.Future[Permit | Closed] = asyncio.get_running_loop().create_future()
+            return self._deny(Denied(Cause.QUEUE_FULL, free_at - now or None))
+        turn: asyncio.Future[Permit | Denied] = asyncio.get_running_loop().create_future()
         self._line[turn] = deadline
         timer = self._later(deadline - now, partial(self._expire, turn))
         self._arm(now)
@@ -182,14 +182,14 @@ class Lane:
         """Serve those that wait, from the first, as far as can be."""
         while self._line:
             turn, deadline = next(iter(self._line.items()))
-            passed: Permit | Closed | None = None
+            passed: Permit | Denied | None = None
             if not turn.done():
-                passed = Closed(Cause.WINDOW_PASSED) if now >= deadline else self.closed(now) or self._take(now)
+                passed = Denied(Cause.WINDOW_PASSED) if now >= deadline else self.denial(now) or self._take(now)
                 if passed is None:
                     break
             del self._line[turn]
             if passed is not None:
-                turn.set_result(self._refuse(passed) if isinstance(passed, Closed) else passed)
+                turn.set_result(self._deny(passed) if isinstance(passed, Denied) else passed)
         self._arm(now)
 
     def _arm(self, now: float) -> None:
@@ -204,10 +204,10 @@ class Lane:
         if self._slots.taken < self._slots.number:
             self._advance(now)
 
-    def _expire(self, turn: "asyncio.Future[Permit | Closed]") -> None:
+    def _expire(self, turn: "asyncio.Future[Permit | Denied]") -> None:
         if self._line.pop(turn, None) is not None and not turn.done():
-            turn.set_result(self._refuse(Closed(Cause.WINDOW_PASSED)))
+            turn.set_result(self._deny(Denied(Cause.WINDOW_PASSED)))
 
-    def _refuse(self, closed: Closed) -> Closed:
-        self._metrics.refused(self.budget, closed.cause)
-        return closed
+    def _deny(self, denied: Denied) -> Denied:
+        self._metrics.refused(self.budget, denied.cause)
+        return denied

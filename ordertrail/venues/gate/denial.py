@@ -6,12 +6,12 @@ from enum import StrEnum
 from ordertrail.venues.gate.breaker import State
 
 
-class Budget(StrEnum):
+class BudgetName(StrEnum):
     """What is kept apart, so that trouble with one never starves the others."""
 
     PLACE = "place"
     CANCEL = "cancel"
-    ASK = "ask"
+    QUERY = "query"
 
 
 class Cause(StrEnum):
@@ -26,7 +26,7 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class Denied:
     """No: nothing is sent. `retry_after_seconds` is an estimate; None: nobody knows."""
 
     cause: Cause
@@ -34,12 +34,12 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneState:
+class CallBudgetState:
     """One budget at one moment, in this process."""
 
-    budget: Budget
+    budget: BudgetName
     breaker: State
-    closed_seconds: float
+    denied_seconds: float
     """Until the next call may be tried; 0 where calls pass."""
     calls: int
     """In the breaker's window, like `troubles`."""
@@ -53,4 +53,4 @@ class GateState:
     """All budgets at one moment, in this process."""
 
     is_halted: bool
-    lanes: tuple[LaneState, ...]
+    budgets: tuple[CallBudgetState, ...]

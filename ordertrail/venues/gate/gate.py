@@ -5,9 +5,9 @@ from functools import partial
 
 from ordertrail.runtime.clock import Clock
 from ordertrail.venues.gate.breaker import Breaker
-from ordertrail.venues.gate.call_budget import GateMetrics, Lane, Later, later_in_loop
-from ordertrail.venues.gate.denial import Budget, GateState
-from ordertrail.venues.gate.limits import GateLimits, LaneLimits
+from ordertrail.venues.gate.call_budget import CallBudget, GateMetrics, Later, later_in_loop
+from ordertrail.venues.gate.denial import BudgetName, GateState
+from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
 
 
@@ -30,13 +30,13 @@ class Gate:
         """`limits` are this process's share; `chance` gives numbers from 0 to 1."""
         self._clock = clock
 
-        def lane(budget: Budget, lane_limits: LaneLimits, breaker_rules: BreakerRules) -> Lane:
+        def budget(budget: BudgetName, budget_limits: CallBudgetLimits, breaker_rules: BreakerRules) -> CallBudget:
             breaker = Breaker(breaker_rules, chance=chance, on_change=partial(metrics.changed, budget))
-            return Lane(budget, lane_limits, breaker, clock=clock, metrics=metrics, later=later)
+            return CallBudget(budget, budget_limits, breaker, clock=clock, metrics=metrics, later=later)
 
-        self.placing = lane(Budget.PLACE, limits.placing, rules.placing)
-        self.cancelling = lane(Budget.CANCEL, limits.cancelling, rules.cancelling)
-        self.asking = lane(Budget.ASK, limits.asking, rules.asking)
+        self.placing = budget(BudgetName.PLACE, limits.placing, rules.placing)
+        self.cancelling = budget(BudgetName.CANCEL, limits.cancelling, rules.cancelling)
+        self.querying = budget(BudgetName.QUERY, limits.querying, rules.querying)
         self.is_halted = False
 
     def halt(self) -> None:
@@ -52,5 +52,5 @@ class Gate:
     def state(self) -> GateState:
         """What the gate looks like now, for people; nothing is decided by it."""
         now = self._clock.monotonic()
-        lanes = (self.placing, self.cancelling, self.asking)
-        return GateState(self.is_halted, tuple(lane.state(now) for lane in lanes))
+        budgets = (self.placing, self.cancelling, self.querying)
+        return GateState(self.is_halted, tuple(budget.state(now) for budget in budgets))

@@ -5,7 +5,7 @@ from enum import Enum, auto
 from ordertrail.domain.venue_answer import NoAnswer, NotSent, Unknown
 
 
-class Sign(Enum):
+class HealthSignal(Enum):
     """How the exchange does, by one answer."""
 
     HEALTHY = auto()
@@ -23,25 +23,25 @@ class Sign(Enum):
 # Whatever else an adapter returns is the exchange's own answer.
 _MAY_BE_TROUBLE = frozenset({NotSent, Unknown, NoAnswer, type(None)})
 _BY_CAUSE = {
-    "throttled": Sign.THROTTLED,
-    "http_429": Sign.THROTTLED,
-    "send_window_passed": Sign.NOTHING,
-    "differs_at_exchange": Sign.HEALTHY,
-    "timeout": Sign.SILENCE,
-    "connect_failed": Sign.SILENCE,
-    "connect_timeout": Sign.SILENCE,
-    "connection_lost": Sign.SILENCE,
+    "throttled": HealthSignal.THROTTLED,
+    "http_429": HealthSignal.THROTTLED,
+    "send_window_passed": HealthSignal.NOTHING,
+    "differs_at_exchange": HealthSignal.HEALTHY,
+    "timeout": HealthSignal.SILENCE,
+    "connect_failed": HealthSignal.SILENCE,
+    "connect_timeout": HealthSignal.SILENCE,
+    "connection_lost": HealthSignal.SILENCE,
 }
-_HEALTHY = Sign.HEALTHY  # looked up once: an attribute of an enum costs a search through its metaclass
+_HEALTHY = HealthSignal.HEALTHY  # looked up once: an attribute of an enum costs a search through its metaclass
 
 
-def sign_of(answer: object) -> Sign:
+def health_signal_of(answer: object) -> HealthSignal:
     """The sign of any answer of a `Venue`; None: cancelled before there was one."""
     if type(answer) not in _MAY_BE_TROUBLE:
         return _HEALTHY
     if isinstance(answer, NotSent | Unknown | NoAnswer):
-        return _BY_CAUSE.get(answer.cause, Sign.TROUBLE)
-    return Sign.NOTHING
+        return _BY_CAUSE.get(answer.cause, HealthSignal.TROUBLE)
+    return HealthSignal.NOTHING
 
 
 def retry_after_of(answer: object) -> float | None:

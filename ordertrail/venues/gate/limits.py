@@ -7,7 +7,7 @@ BURST_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class LaneLimits:
+class CallBudgetLimits:
     """The limits of one budget: rate and number in flight for the installation, waiting for a process."""
 
     in_flight_max: int
@@ -20,9 +20,9 @@ class LaneLimits:
         """How many calls may go at once after a quiet time."""
         return max(self.per_second * BURST_SECONDS, 1)
 
-    def for_share(self, processes: int) -> "LaneLimits":
+    def for_share(self, processes: int) -> "CallBudgetLimits":
         """One process's share; never less than one in flight, for a process that may send nothing is none."""
-        return LaneLimits(
+        return CallBudgetLimits(
             in_flight_max=max(self.in_flight_max // processes, 1),
             per_second=self.per_second / processes,
             waiting_max=self.waiting_max,
@@ -33,9 +33,9 @@ class LaneLimits:
 class GateLimits:
     """The limits of all budgets."""
 
-    placing: LaneLimits = LaneLimits(in_flight_max=8192)
-    cancelling: LaneLimits = LaneLimits(in_flight_max=1024)
-    asking: LaneLimits = LaneLimits(in_flight_max=1024)
+    placing: CallBudgetLimits = CallBudgetLimits(in_flight_max=8192)
+    cancelling: CallBudgetLimits = CallBudgetLimits(in_flight_max=1024)
+    querying: CallBudgetLimits = CallBudgetLimits(in_flight_max=1024)
 
     def for_share(self, *, processes: int) -> "GateLimits":
         """What each of `processes` equal processes may do, so that together they keep to these limits."""
@@ -43,5 +43,5 @@ class GateLimits:
         return GateLimits(
             placing=self.placing.for_share(processes),
             cancelling=self.cancelling.for_share(processes),
-            asking=self.asking.for_share(processes),
+            querying=self.querying.for_share(processes),
         )

@@ -1,14 +1,14 @@
 """What the gate does, as metrics and log lines."""
 
 from ordertrail.runtime.telemetry import metrics
-from ordertrail.runtime.telemetry.buffered import Count
+from ordertrail.runtime.telemetry.buffered import BufferedCounter
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.venues.gate.breaker import State
-from ordertrail.venues.gate.denial import Budget, Cause, GateState
+from ordertrail.venues.gate.denial import BudgetName, Cause, GateState
 
 _log = get_logger()
 
-_LEVELS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.HELD: 2, State.OPEN: 3}
+_LEVELS = {State.CLOSED: 0, State.HALF_OPEN: 1, State.THROTTLED: 2, State.OPEN: 3}
 
 
 class GateReport:
@@ -17,19 +17,21 @@ class GateReport:
     def __init__(self, *, venue: str) -> None:
         self._venue = venue
         self._refused = {
-            (budget, cause): Count(metrics.GATE_REFUSED.labels(budget, cause)) for budget in Budget for cause in Cause
+            (budget, cause): BufferedCounter(metrics.GATE_REFUSED.labels(budget, cause))
+            for budget in BudgetName
+            for cause in Cause
         }
-        for budget in Budget:
+        for budget in BudgetName:
             metrics.GATE_BREAKER.labels(budget).set(_LEVELS[State.CLOSED])
 
-    def refused(self, budget: Budget, cause: Cause) -> None:
+    def refused(self, budget: BudgetName, cause: Cause) -> None:
         """A call was not let through."""
         self._refused[budget, cause].add()
 
-    def changed(self, budget: Budget, state: State) -> None:
+    def changed(self, budget: BudgetName, state: State) -> None:
         """The breaker of `budget` is now in `state`."""
         metrics.GATE_BREAKER.labels(budget).set(_LEVELS[state])
-        if state in {State.OPEN, State.HELD}:
+        if state in {State.OPEN, State.THROTTLED}:
             metrics.GATE_STOPS.labels(budget, state).inc()
             _log.warning("the gate stops calls to the exchange", venue=self._venue, budget=budget, breaker=state)
         else:
@@ -39,6 +41,6 @@ class GateReport:
 def publish(state: GateState) -> None:
     """Set the gauges; to be called about once a second, for the calls themselves do not touch them."""
     metrics.GATE_HALTED.set(state.is_halted)
-    for lane in state.lanes:
-        metrics.GATE_IN_FLIGHT.labels(lane.budget).set(lane.in_flight)
-        metrics.GATE_WAITING.labels(lane.budget).set(lane.waiting)
+    for budget in state.budgets:
+        metrics.GATE_IN_FLIGHT.labels(budget.budget).set(budget.in_flight)
+        metrics.GATE_WAITING.labels(budget.budget).set(budget.waiting)

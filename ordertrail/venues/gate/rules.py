@@ -23,7 +23,7 @@ class BreakerRules:
     successes_to_close: int = 3
     probe_seconds_max: float = 60
     """A probe that has not come back by then is taken for lost."""
-    throttles_to_hold: int = 1
+    throttles_to_back_off: int = 1
     """So many throttled calls with no answer in between hold the lane; one among answers speaks of its own order."""
     throttle_seconds: float = 1
     """How long to hold where the exchange throttles and does not say for how long; doubled each time."""
@@ -37,4 +37,4 @@ class GateRules:
 
     placing: BreakerRules = BreakerRules()
     cancelling: BreakerRules = BreakerRules(pause_seconds_max=5, successes_to_close=2)
-    asking: BreakerRules = BreakerRules(pause_seconds_max=2, successes_to_close=1)
+    querying: BreakerRules = BreakerRules(pause_seconds_max=2, successes_to_close=1)

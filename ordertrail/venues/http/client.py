@@ -9,20 +9,20 @@ from yarl import URL
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
-from ordertrail.domain.venue_answer import Answer, CancelAnswer, NoAnswer, NotSent, Unknown, Verification
+from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, NotSent, PlaceAnswer, Unknown, Verification
 from ordertrail.runtime.clock import Clock
 from ordertrail.venues.http import wire
 from ordertrail.venues.http.address import base_of
 from ordertrail.venues.http.send import SendOnce
 from ordertrail.venues.http.wire import Reply
-from ordertrail.venues.venue import Executions, OpenOrders
+from ordertrail.venues.venue import ExecutionPage, OpenOrders
 
 REPLY_BYTES_MAX = 64 * 1024
 LIST_BYTES_MAX = 64 * 1024 * 1024
 # Common servers close an idle connection after 5 s. Whoever writes on one just then learns nothing of the order.
 KEEPALIVE_SECONDS = 4.0
 DNS_TTL_SECONDS = 10
-QUESTIONS_SHARE = 8  # one in so many connections is for asking, and one for cancelling
+QUERIES_SHARE = 8  # one in so many connections is for asking, and one for cancelling
 
 _HEADERS = {"User-Agent": "ordertrail", "Accept": "application/json", "Accept-Encoding": "identity"}
 # Our own deadline covers all of a call, waiting for a connection included, so aiohttp needs none.
@@ -47,10 +47,10 @@ class HttpVenue:
         self._sessions: list[aiohttp.ClientSession] = []
 
     async def open(self) -> None:
-        share = max(self._connections_max // QUESTIONS_SHARE, 1)
+        share = max(self._connections_max // QUERIES_SHARE, 1)
         self._placing = self._session(max(self._connections_max - 2 * share, 1))
         self._cancelling = self._session(share)
-        self._asking = self._session(share)
+        self._querying = self._session(share)
 
     async def close(self) -> None:
         for session in self._sessions:
@@ -62,7 +62,7 @@ class HttpVenue:
 
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
-    ) -> Answer:
+    ) -> PlaceAnswer:
         body = SendOnce(wire.write_order(order, accept_by), send_by=send_by, clock=self._clock)
         try:
             reply = await _call(self._placing, "POST", self._orders_url, timeout_seconds, body=body)
@@ -74,7 +74,7 @@ class HttpVenue:
             return Unknown(reply)
         return wire.read_placed(reply, order, now=self._clock.now())
 
-    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
+    async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
         reply = await self._get(self._url_of(order_id), timeout_seconds)
         return NoAnswer(reply) if isinstance(reply, str) else wire.read_order(reply, order_id)
 
@@ -86,13 +86,13 @@ class HttpVenue:
         reply = await self._get(self._open_orders_url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
         return NoAnswer(reply) if isinstance(reply, str) else wire.read_open_orders(reply)
 
-    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         url = URL(f"{self._executions_url}?after={after}&limit={limit}", encoded=True)
         reply = await self._get(url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
         return NoAnswer(reply) if isinstance(reply, str) else wire.read_executions(reply, after=after, limit=limit)
 
     async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | str:
-        return await _call(self._asking, "GET", url, timeout_seconds, bytes_max=bytes_max)
+        return await _call(self._querying, "GET", url, timeout_seconds, bytes_max=bytes_max)
 
     def _url_of(self, order_id: str) -> URL:
         return URL(self._order_url + quote(order_id, safe=""), encoded=True)

@@ -17,20 +17,20 @@ from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
-    Answer,
     CancelAccepted,
     CancelAnswer,
     CancelTooLate,
     Found,
     NoAnswer,
     NotSent,
+    PlaceAnswer,
     Refused,
     Unknown,
     VenueOrder,
     Verification,
     judge_found,
 )
-from ordertrail.venues.venue import Execution, Executions, OpenOrders
+from ordertrail.venues.venue import Execution, ExecutionPage, OpenOrders
 
 RETRY_AFTER_SECONDS_MAX = 3600.0
 REFUSAL_TEXT_LENGTH_MAX = 500
@@ -158,7 +158,7 @@ def write_order(order: Order, accept_by: datetime | None) -> bytes:
     )
 
 
-def read_placed(reply: Reply, order: Order, *, now: datetime) -> Answer:
+def read_placed(reply: Reply, order: Order, *, now: datetime) -> PlaceAnswer:
     """What the reply to `POST /v1/orders` proves of this send; `now` (wall clock) reads a Retry-After date."""
     try:
         match reply.status:
@@ -222,7 +222,7 @@ def read_open_orders(reply: Reply) -> OpenOrders | NoAnswer:
         return NoAnswer(UNREADABLE)
 
 
-def read_executions(reply: Reply, *, after: int, limit: int) -> Executions | NoAnswer:
+def read_executions(reply: Reply, *, after: int, limit: int) -> ExecutionPage | NoAnswer:
     """Reports after a position; what is out of order, before it, or more than was asked for is unreadable."""
     if reply.status != 200:
         return NoAnswer(_cause(reply.status))
@@ -237,7 +237,7 @@ def read_executions(reply: Reply, *, after: int, limit: int) -> Executions | NoA
         position = execution.seq
     if len(read.executions) > limit or (read.executions and position > read.head):
         return NoAnswer(UNREADABLE)
-    return Executions(
+    return ExecutionPage(
         read.epoch,
         tuple(
             Execution(e.seq, e.exec_id, e.exec_type, e.client_order_id, e.exchange_order_id) for e in read.executions
@@ -267,7 +267,7 @@ def read_capabilities(reply: Reply) -> Capabilities | NoAnswer:
     )
 
 
-def _accepted(placed: _Placed, order: Order) -> Answer:
+def _accepted(placed: _Placed, order: Order) -> PlaceAnswer:
     if placed.client_order_id != order.id:
         return Unknown("another_order")
     return Accepted(placed.exchange_order_id)

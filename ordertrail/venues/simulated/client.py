@@ -7,13 +7,13 @@ from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import (
     Absent,
-    Answer,
     CancelAccepted,
     CancelAnswer,
     CancelTooLate,
     Found,
     NoAnswer,
     NotSent,
+    PlaceAnswer,
     Unknown,
     Verification,
 )
@@ -21,10 +21,10 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.venues.simulated import translation
 from ordertrail.venues.simulated.opening import Opening
-from ordertrail.venues.venue import Execution, Executions, OpenOrders
+from ordertrail.venues.venue import Execution, ExecutionPage, OpenOrders
 from simulated_exchange import results
 from simulated_exchange.log import LogError
-from simulated_exchange.service import Service
+from simulated_exchange.service import ExchangeService
 
 _log = get_logger()
 
@@ -37,10 +37,10 @@ class SimulatedVenue:
     def __init__(self, opening: Opening, *, clock: Clock) -> None:
         self._opening = opening
         self._clock = clock
-        self._service: Service | None = None
+        self._service: ExchangeService | None = None
 
     @property
-    def exchange(self) -> Service:
+    def exchange(self) -> ExchangeService:
         """The other side, for tests and for whoever sets its faults."""
         assert self._service is not None, "open() comes first"
         return self._service
@@ -61,7 +61,7 @@ class SimulatedVenue:
 
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
-    ) -> Answer:
+    ) -> PlaceAnswer:
         service = self.exchange
         new = translation.new_order(order, accept_by)
         if self._clock.monotonic() >= send_by:
@@ -69,7 +69,7 @@ class SimulatedVenue:
         try:
             async with asyncio.timeout(timeout_seconds):
                 result = await service.place(new)
-                if type(result) is results.NoAnswer:
+                if type(result) is results.Silence:
                     await asyncio.get_running_loop().create_future()  # as on a connection on which nothing comes
         except TimeoutError:
             return Unknown("timeout")
@@ -77,10 +77,10 @@ class SimulatedVenue:
             return Unknown("exchange_broken")
         return translation.answer_of(result, order)
 
-    async def ask(self, order_id: str, *, timeout_seconds: float) -> Verification:
+    async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
         try:
             async with asyncio.timeout(timeout_seconds):
-                result = await self.exchange.ask(order_id)
+                result = await self.exchange.query(order_id)
         except (TimeoutError, LogError) as problem:
             return _no_answer(problem)
         match result:
@@ -117,7 +117,7 @@ class SimulatedVenue:
             return NoAnswer("unreadable")
         return OpenOrders(orders, datetime.fromisoformat(result.as_of).astimezone(UTC))
 
-    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> Executions | NoAnswer:
+    async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         try:
             async with asyncio.timeout(timeout_seconds):
                 result = await self.exchange.executions(after, limit)
@@ -126,7 +126,7 @@ class SimulatedVenue:
         executions = tuple(
             Execution(e.seq, e.exec_id, e.exec_type, e.client_order_id, e.exchange_order_id) for e in result.executions
         )
-        return Executions(result.epoch, executions, result.head)
+        return ExecutionPage(result.epoch, executions, result.head)
 
 
 def _no_answer(problem: TimeoutError | LogError) -> NoAnswer:

@@ -9,7 +9,7 @@ from ordertrail.runtime.errors import CannotStart
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults, PlaceFault, PlaceWeights
 from simulated_exchange.log import LogError
-from simulated_exchange.service import Service, open_exchange
+from simulated_exchange.service import ExchangeService, open_exchange
 
 FOLDER = "exchange-in-process"
 LATENCY_MS_MAX = 600_000
@@ -23,7 +23,7 @@ class Opening(Protocol):
         """Whether what it accepts is gone with the process."""
         ...
 
-    def open(self) -> Service:
+    def open(self) -> ExchangeService:
         """CannotStart with a sentence."""
         ...
 
@@ -37,7 +37,7 @@ class Durable:
         self._folder = data_dir / FOLDER
         self._profile = profile
 
-    def open(self) -> Service:
+    def open(self) -> ExchangeService:
         try:
             return open_exchange(self._folder, profile=self._profile)
         except LogError as problem:
@@ -48,7 +48,7 @@ class Durable:
             ) from problem
 
 
-class Forgetful:
+class InMemory:
     """In memory, the newest orders alone, with faults from the start: for benchmarks."""
 
     forgets = True
@@ -56,11 +56,11 @@ class Forgetful:
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
 
-    def open(self) -> Service:
+    def open(self) -> ExchangeService:
         return open_exchange(None, faults=self._faults)
 
 
-def parse_forgetful(query: str) -> Forgetful:
+def parse_in_memory(query: str) -> InMemory:
     """From `latency_ms=5&refuse=0.1`: a latency, and a probability for what may become of an order.
 
     What is left of the probability is accepted. CannotStart with a sentence.
@@ -70,11 +70,11 @@ def parse_forgetful(query: str) -> Forgetful:
     total = sum(numbers.values())
     if total > 1 + 1e-9 or latency_ms > LATENCY_MS_MAX:
         raise CannotStart(
-            "ORDERTRAIL_EXCHANGE_URL: the probabilities after forgetful: must add up to 1 at most, and latency_ms "
+            "ORDERTRAIL_EXCHANGE_URL: the probabilities after in_memory: must add up to 1 at most, and latency_ms "
             f"be {LATENCY_MS_MAX} at most."
         )
     weights = PlaceWeights(**{"accept": max(1 - total, 0.0), **numbers})
-    return Forgetful(Faults(place=weights, latency_ms=latency_ms))
+    return InMemory(Faults(place=weights, latency_ms=latency_ms))
 
 
 def _numbers(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, float]]:
@@ -86,7 +86,7 @@ def _numbers(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, float]]:
             number = -1.0
         if name not in known or not 0 <= number < float("inf"):
             raise CannotStart(
-                f"ORDERTRAIL_EXCHANGE_URL: {name}={text} cannot stand after forgetful: there are "
+                f"ORDERTRAIL_EXCHANGE_URL: {name}={text} cannot stand after in_memory: there are "
                 f"{', '.join(known)}, each with a number from 0."
             )
         yield name, number

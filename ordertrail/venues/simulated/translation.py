@@ -6,7 +6,7 @@ from typing import assert_never
 
 from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.venue_answer import Accepted, Answer, NotSent, Refused, Unknown, VenueOrder, judge_found
+from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refused, Unknown, VenueOrder, judge_found
 from simulated_exchange import results
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.orders import NewOrder
@@ -26,7 +26,7 @@ def new_order(order: Order, accept_by: datetime | None) -> NewOrder:
     )
 
 
-def answer_of(result: results.PlaceResult, order: Order) -> Answer:
+def answer_of(result: results.PlaceResult, order: Order) -> PlaceAnswer:
     """What came of a send. `NoAnswer` is for the caller to wait out; what is left of it is unknown."""
     match result:
         case results.Accepted():
@@ -46,7 +46,7 @@ def answer_of(result: results.PlaceResult, order: Order) -> Answer:
             return Unknown("unreadable")
         case results.ConnectionReset():
             return Unknown("connection_lost")
-        case results.NoAnswer():
+        case results.Silence():
             return Unknown("timeout")
         case never:
             assert_never(never)

@@ -17,7 +17,7 @@ def pointers(*pairs: tuple[str, str]) -> list[str]:
     return [problem.pointer for problem in caught.value.problems]
 
 
-def test_no_parameters_ask_for_the_newest_hundred() -> None:
+def test_no_parameters_list_the_newest_hundred() -> None:
     assert parse_list_query([]) == ListQuery(OrderFilter(), 100, None)
 
 
@@ -87,7 +87,7 @@ def test_a_bad_value_is_pointed_at(name: str, value: str) -> None:
     assert pointers((name, value)) == [f"/query/{name}"]
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_everything_wrong_is_reported_at_once() -> None:
     assert pointers(("limit", "0"), ("side", "up"), ("statsu", "FILLED")) == [
         "/query/statsu",
         "/query/limit",

@@ -79,7 +79,7 @@ def test_a_price_within_the_bounds_keeps_its_value_as_a_json_number(cents: int) 
     assert Decimal(text.decode()) == price
 
 
-def test_times_are_told_in_utc_with_six_digits() -> None:
+def test_times_are_reported_in_utc_with_six_digits() -> None:
     elsewhere = CREATED_AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
 
     assert rfc_3339(elsewhere) == "2026-11-22T09:30:00.000000Z"

@@ -140,7 +140,7 @@ def test_invalid_order_is_refused_with_field_and_reason(case: Invalid) -> None:
     assert time.monotonic() - start < 1
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_everything_wrong_is_reported_at_once() -> None:
     body = b'{"type": "stop", "side": 1, "instrument": "", "quantity": 0, "limit_price": -1, "colour": "red"}'
 
     pointers = [pointer for pointer, _ in problems_of(body)]

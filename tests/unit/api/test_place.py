@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 from typing_extensions import override
 
 from ordertrail.api.place import PlaceOrder
-from ordertrail.api.place_responses import Answer as PlaceAnswer
-from ordertrail.domain.deadlines import Windows
+from ordertrail.api.place_responses import WholeResponse as PlaceAnswer
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order, OrderType
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
@@ -25,7 +25,7 @@ from tests.support.orders import an_order, request_body
 
 S = OrderStatus
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-WINDOWS = Windows(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
+DEADLINES = Deadlines(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
 INITIATED = TrailRow(S.INITIATED)
 UNKNOWN = TrailRow(S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout")
 REFUSED = TrailRow(S.EXCHANGE_CREATION_FAILED, "refused:no_funds")
@@ -66,7 +66,7 @@ class Placing:
         return self.end(order)
 
 
-class Answer:
+class WholeResponse:
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.status = status
         self.headers = {name.decode(): value.decode() for name, value in headers}
@@ -87,14 +87,14 @@ class Door:
         self.endpoint = PlaceOrder(
             cast("Any", self.placing),
             self.clock,
-            turn_away=lambda in_flight: self.turned_away,
+            shed=lambda in_flight: self.turned_away,
             body_bytes_max=1000,
             seconds_after_send_by=3,
-            place_by_of=WINDOWS.place_by,
+            place_by_of=DEADLINES.place_by,
             new_id=lambda: "order-1",
         )
 
-    async def post(self, key: str | None = None, **changes: Any) -> Answer:
+    async def post(self, key: str | None = None, **changes: Any) -> WholeResponse:
         headers = [(b"content-type", b"application/json")]
         if key is not None:
             headers.append((b"idempotency-key", key.encode()))
@@ -111,27 +111,27 @@ class Door:
                 return await self._post_whole(headers, request_body(**changes))
             await self.endpoint({"type": "http", "headers": headers}, receive, send)
         start, body = sent
-        return Answer(start["status"], start["headers"], body["body"])
+        return WholeResponse(start["status"], start["headers"], body["body"])
 
-    async def _post_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> Answer:
-        told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    async def _post_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> WholeResponse:
+        told: asyncio.Future[WholeResponse] = asyncio.get_running_loop().create_future()
 
         def respond(answer: PlaceAnswer | None) -> None:
             if answer is None:
                 told.cancel()
             elif not told.cancelled():
-                told.set_result(Answer(*answer))
+                told.set_result(WholeResponse(*answer))
 
         self.endpoint.take(headers, body, respond)
         return await told
 
-    async def failed(self, *rows: TrailRow, key: str | None = "mine", **more: Any) -> Answer:
+    async def failed(self, *rows: TrailRow, key: str | None = "mine", **more: Any) -> WholeResponse:
         """The answer to an order of which these rows were written."""
         more = {"place_by": None, **more}
         self.placing.end = lambda order: Failed(order, (INITIATED, *rows), **more)
         return await self.post(key)
 
-    async def repeated(self, *rows: TrailRow, read_after: float = 9, **changes: Any) -> Answer:
+    async def repeated(self, *rows: TrailRow, read_after: float = 9, **changes: Any) -> WholeResponse:
         """The answer to a repeat of an order with these rows, read so many seconds after it was recorded."""
         order = an_order(id="first", client_order_id="mine", place_by=NOW + timedelta(seconds=60))
         stored = StoredOrder(
@@ -153,7 +153,7 @@ async def door(request: pytest.FixtureRequest) -> Door:
 # A first request
 
 
-async def test_placed_order_is_told_of_in_full(door: Door) -> None:
+async def test_placed_order_is_reported_in_full(door: Door) -> None:
     answer = await door.post("mine")
 
     assert answer.status == 201
@@ -265,7 +265,7 @@ async def test_bug_in_placing_does_not_hide_the_caller_s_own_place_by(door: Door
 
 
 @pytest.mark.parametrize("key", [None, "mine"])
-async def test_invalid_order_is_told_so_and_never_begun(door: Door, key: str | None) -> None:
+async def test_invalid_order_is_answered_so_and_never_begun(door: Door, key: str | None) -> None:
     answer = await door.post(key, quantity=0)
 
     assert (answer.status, answer["type"]) == (422, "/problems/invalid-request")
@@ -280,7 +280,7 @@ async def test_body_beyond_the_limit_is_refused(door: Door) -> None:
     assert answer.headers["connection"] == "close"
 
 
-async def test_order_that_is_turned_away_is_to_come_back(door: Door) -> None:
+async def test_order_that_is_shed_is_to_come_back(door: Door) -> None:
     door.turned_away = "overloaded"
 
     answer = await door.post()
@@ -356,7 +356,7 @@ async def test_placing_that_is_cancelled_cancels_its_request(door: Door) -> None
 
 
 @pytest.mark.parametrize("status", [S.COMPLETED, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED])
-async def test_repeat_of_a_placed_order_is_told_of_it(door: Door, status: OrderStatus) -> None:
+async def test_repeat_of_a_placed_order_is_reported_it(door: Door, status: OrderStatus) -> None:
     answer = await door.repeated(UNKNOWN, COMPLETED, TrailRow(status, "verified", "X-1"))
 
     assert answer.status == 201
@@ -393,7 +393,7 @@ async def test_repeat_of_an_order_that_is_being_placed_is_to_come_back(door: Doo
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_repeat_of_an_order_whose_request_died_is_told_that_it_is_in_doubt(door: Door) -> None:
+async def test_repeat_of_an_order_whose_request_died_is_reported_that_it_is_in_doubt(door: Door) -> None:
     answer = await door.repeated(read_after=8)
 
     assert (answer.status, answer["type"]) == (500, "/problems/outcome-unknown")
@@ -402,7 +402,7 @@ async def test_repeat_of_an_order_whose_request_died_is_told_that_it_is_in_doubt
     assert answer.headers["location"] == "/orders/first"
 
 
-async def test_repeat_of_a_failed_order_is_told_its_present_end_and_newest_reason(door: Door) -> None:
+async def test_repeat_of_a_failed_order_is_reported_its_present_end_and_newest_reason(door: Door) -> None:
     answer = await door.repeated(UNKNOWN, TrailRow(S.NOT_PLACED, "proved:absent"))
 
     assert (answer.status, answer["outcome"], answer["retryable"]) == (500, "not_placed", False)
@@ -410,7 +410,7 @@ async def test_repeat_of_a_failed_order_is_told_its_present_end_and_newest_reaso
     assert datetime.fromisoformat(answer["place_by"]) == NOW + timedelta(seconds=60)
 
 
-async def test_reason_is_told_though_a_row_without_one_came_later(door: Door) -> None:
+async def test_reason_is_reported_though_a_row_without_one_came_later(door: Door) -> None:
     """As when the spool has INITIATED and the database took what failed."""
     answer = await door.repeated(REFUSED, INITIATED)
 

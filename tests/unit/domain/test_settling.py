@@ -12,25 +12,25 @@ from hypothesis import strategies as st
 
 from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.order_in_doubt import Doubt, Send, SendAnswer, first_send
+from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send
 from ordertrail.domain.settling import (
     Append,
     Cancel,
     Resend,
-    Rules,
     Settle,
     Step,
+    VerificationLimits,
     Wait,
     absence_counts_from,
-    after_asking,
-    before_asking,
+    after_query,
+    before_query,
 )
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome
 from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, VenueOrder, Verification
 
 S = OrderStatus
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-RULES = Rules(answer_seconds=5, clock_margin_seconds=1)
+LIMITS = VerificationLimits(answer_seconds=5, clock_margin_seconds=1)
 ORDER = Order(
     "order-1", OrderType.LIMIT, Side.BUY, "AAPL12345678", Decimal("10.50"), 10, place_by=START + timedelta(seconds=60)
 )
@@ -53,11 +53,11 @@ def doubt(
     accept_by: datetime | None = START + timedelta(seconds=10),
     resends: tuple[Send, ...] = (),
     is_cancel_wanted: bool = False,
-    sighted_as: str | None = None,
-) -> Doubt:
+    observed_exchange_order_id: str | None = None,
+) -> OrderInDoubt:
     trail = (TrailRow(S.INITIATED), *(TrailRow(status, reason) for status, reason in rows))
     first = first_send(trail, send_by=at(5), accept_by=accept_by)
-    return Doubt(order, START, trail, (first, *resends), at(now), is_cancel_wanted, sighted_as)
+    return OrderInDoubt(order, START, trail, (first, *resends), at(now), is_cancel_wanted, observed_exchange_order_id)
 
 
 def resend(answer: SendAnswer | None, reason: str = "", *, send_by: float = 30) -> Send:
@@ -72,15 +72,15 @@ def at_exchange(ord_status: str = "new", **changes: Any) -> Found:
     return Found(replace(order, **changes))
 
 
-def ask(
-    of: Doubt,
+def query(
+    of: OrderInDoubt,
     answer: Verification,
     capabilities: Capabilities | None = DURABLE,
     *,
     forgotten_until: float | None = None,
 ) -> Step:
     until = None if forgotten_until is None else at(forgotten_until)
-    return after_asking(of, answer, capabilities, RULES, forgotten_until=until)
+    return after_query(of, answer, capabilities, LIMITS, forgotten_until=until)
 
 
 def rows_of(step: Step | None) -> list[tuple[OrderStatus, str | None]]:
@@ -103,85 +103,85 @@ UNRESOLVED = (S.UNRESOLVED, "absence_cannot_be_proved")
 @pytest.mark.parametrize("status", [S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED])
 @pytest.mark.parametrize("is_cancel_wanted", [False, True])
 def test_terminal_order_is_settled(status: OrderStatus, is_cancel_wanted: bool) -> None:
-    assert before_asking(doubt(UNKNOWN, (status, "verified"), is_cancel_wanted=is_cancel_wanted)) == Settle()
+    assert before_query(doubt(UNKNOWN, (status, "verified"), is_cancel_wanted=is_cancel_wanted)) == Settle()
 
 
 def test_placed_order_is_settled_unless_it_is_to_be_canceled() -> None:
-    assert before_asking(doubt(PLACED)) == Settle()
-    assert before_asking(doubt(PLACED, is_cancel_wanted=True)) is None
+    assert before_query(doubt(PLACED)) == Settle()
+    assert before_query(doubt(PLACED, is_cancel_wanted=True)) is None
 
 
 @pytest.mark.parametrize("rows", [(), (UNKNOWN,), (ACCEPTED,), ((S.DATABASE_PERSISTENCE_FAILED, "unknown:timeout"),)])
-def test_what_may_have_arrived_is_asked_for(rows: tuple[tuple[OrderStatus, str], ...]) -> None:
-    assert before_asking(doubt(*rows, now=99)) is None
+def test_what_may_have_arrived_is_queried(rows: tuple[tuple[OrderStatus, str], ...]) -> None:
+    assert before_query(doubt(*rows, now=99)) is None
 
 
 def test_not_placed_is_settled_unless_the_exchange_has_shown_it() -> None:
-    assert before_asking(doubt(UNKNOWN, NOT_PLACED)) == Settle()
-    assert before_asking(doubt(UNKNOWN, NOT_PLACED, sighted_as="x-1")) is None
-    assert before_asking(doubt(ACCEPTED, NOT_PLACED)) is None
+    assert before_query(doubt(UNKNOWN, NOT_PLACED)) == Settle()
+    assert before_query(doubt(UNKNOWN, NOT_PLACED, observed_exchange_order_id="x-1")) is None
+    assert before_query(doubt(ACCEPTED, NOT_PLACED)) is None
 
 
 def test_order_that_was_never_recorded_is_never_sent() -> None:
-    assert before_asking(doubt(NOT_RECORDED)) == Settle()
+    assert before_query(doubt(NOT_RECORDED)) == Settle()
 
 
 @pytest.mark.parametrize("of_first_send", [NOT_RECORDED, (S.DATABASE_PERSISTENCE_FAILED, "refused:no_funds")])
 def test_unresolved_order_whose_own_row_comes_late_is_settled_by_another(
     of_first_send: tuple[OrderStatus, str],
 ) -> None:
-    settled = before_asking(doubt(UNRESOLVED, of_first_send))
+    settled = before_query(doubt(UNRESOLVED, of_first_send))
 
     assert rows_of(settled) == [(S.NOT_PLACED, "proved:" + of_first_send[1])]
 
 
 def test_refused_order_needs_no_other_row() -> None:
-    assert before_asking(doubt(REFUSED)) == Settle()
-    assert before_asking(doubt((S.DATABASE_PERSISTENCE_FAILED, "refused:no_funds"))) == Settle()
+    assert before_query(doubt(REFUSED)) == Settle()
+    assert before_query(doubt((S.DATABASE_PERSISTENCE_FAILED, "refused:no_funds"))) == Settle()
 
 
 def test_refused_resend_is_final() -> None:
-    settled = before_asking(doubt(NOT_SENT, resends=(resend(SendAnswer.REFUSED, "refused:no_funds"),), now=32))
+    settled = before_query(doubt(NOT_SENT, resends=(resend(SendAnswer.REFUSED, "refused:no_funds"),), now=32))
 
     assert rows_of(settled) == [(S.NOT_PLACED, "proved:refused:no_funds")]
 
 
-def test_unsent_order_waits_for_a_send_until_place_by() -> None:
-    assert before_asking(doubt(NOT_SENT, now=59.9)) is None
-    assert rows_of(before_asking(doubt(NOT_SENT, now=60))) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
+def test_never_sent_order_waits_for_a_send_until_place_by() -> None:
+    assert before_query(doubt(NOT_SENT, now=59.9)) is None
+    assert rows_of(before_query(doubt(NOT_SENT, now=60))) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
 
 
-def test_unsent_market_order_is_settled_by_its_own_row() -> None:
-    assert before_asking(doubt(NOT_SENT, order=MARKET)) == Settle()
+def test_never_sent_market_order_is_settled_by_its_own_row() -> None:
+    assert before_query(doubt(NOT_SENT, order=MARKET)) == Settle()
 
 
 def test_market_order_that_was_sent_more_than_once_is_not_settled_by_the_row_of_its_first_send() -> None:
     not_sent = resend(SendAnswer.NOT_SENT, "not_sent:closed")
 
-    settled = before_asking(doubt(NOT_SENT, order=MARKET, resends=(not_sent,), now=40))
+    settled = before_query(doubt(NOT_SENT, order=MARKET, resends=(not_sent,), now=40))
 
     assert rows_of(settled) == [(S.NOT_PLACED, "proved:not_sent:closed")]
 
 
-def test_unsent_order_that_is_canceled_is_settled_at_once() -> None:
+def test_never_sent_order_that_is_canceled_is_settled_at_once() -> None:
     for order in (ORDER, MARKET):
-        settled = before_asking(doubt(NOT_SENT, order=order, is_cancel_wanted=True))
+        settled = before_query(doubt(NOT_SENT, order=order, is_cancel_wanted=True))
         assert rows_of(settled) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
 
 
-def test_accepted_resend_whose_row_is_missing_is_asked_for() -> None:
+def test_accepted_resend_whose_row_is_missing_is_queried() -> None:
     accepted = resend(SendAnswer.ACCEPTED, "accepted")
 
-    assert before_asking(doubt(NOT_SENT, resends=(accepted,), now=99)) is None
-    assert before_asking(doubt(NOT_SENT, resends=(accepted,), now=40, is_cancel_wanted=True)) is None
+    assert before_query(doubt(NOT_SENT, resends=(accepted,), now=99)) is None
+    assert before_query(doubt(NOT_SENT, resends=(accepted,), now=40, is_cancel_wanted=True)) is None
 
 
 def test_claim_without_an_answer_leaves_the_order_in_doubt() -> None:
     for rows in [(NOT_SENT,), (REFUSED,), (NOT_RECORDED,)]:
-        assert before_asking(doubt(*rows, resends=(resend(None),), now=99)) is None
+        assert before_query(doubt(*rows, resends=(resend(None),), now=99)) is None
 
 
-def test_rows_of_the_first_send_tell_the_same_in_any_order() -> None:
+def test_rows_of_the_first_send_mean_the_same_in_any_order() -> None:
     rows = [TrailRow(S.INITIATED), *(TrailRow(*row) for row in (UNKNOWN, ACCEPTED, NOT_SENT))]
 
     answers = {first_send(each, send_by=at(5), accept_by=None).answer for each in permutations(rows)}
@@ -204,7 +204,7 @@ def test_first_send_carries_what_its_row_says(row: tuple[OrderStatus, str], answ
     assert first_send(rows, send_by=at(5), accept_by=at(10)) == Send(at(5), at(10), answer, row[1], "x-1")
 
 
-def test_first_send_of_which_no_row_tells_has_no_answer_and_no_reason() -> None:
+def test_first_send_of_which_no_row_reports_has_no_answer_and_no_reason() -> None:
     first = first_send([TrailRow(S.INITIATED), TrailRow(*PLACED)], send_by=at(5), accept_by=None)
 
     assert (first.answer, first.reason, first.exchange_order_id) == (None, "", None)
@@ -220,7 +220,7 @@ def test_answers_are_kept_under_these_words() -> None:
 @pytest.mark.parametrize("rows", [(), (UNKNOWN,), (NOT_SENT,), (ACCEPTED,), (UNKNOWN, UNRESOLVED)])
 @pytest.mark.parametrize("now", [1.0, 20.0, 1e6])
 def test_no_answer_changes_nothing(rows: tuple[tuple[OrderStatus, str], ...], now: float) -> None:
-    assert isinstance(ask(doubt(*rows, now=now), NoAnswer("timeout")), Wait)
+    assert isinstance(query(doubt(*rows, now=now), NoAnswer("timeout")), Wait)
 
 
 # Found
@@ -237,7 +237,7 @@ def test_no_answer_changes_nothing(rows: tuple[tuple[OrderStatus, str], ...], no
     ],
 )
 def test_found_order_is_completed(ord_status: str, more: list[tuple[OrderStatus, str]]) -> None:
-    step = ask(doubt(UNKNOWN), at_exchange(ord_status), None)
+    step = query(doubt(UNKNOWN), at_exchange(ord_status), None)
 
     assert isinstance(step, Settle)
     assert rows_of(step) == [(S.COMPLETED, "verified"), *more]
@@ -245,11 +245,11 @@ def test_found_order_is_completed(ord_status: str, more: list[tuple[OrderStatus,
 
 
 def test_found_rejected_is_not_placed() -> None:
-    assert rows_of(ask(doubt(UNKNOWN), at_exchange("rejected"))) == [(S.NOT_PLACED, "proved:refused:no_funds")]
+    assert rows_of(query(doubt(UNKNOWN), at_exchange("rejected"))) == [(S.NOT_PLACED, "proved:refused:no_funds")]
 
 
 def test_found_rejected_without_a_reason_is_not_placed() -> None:
-    step = ask(doubt(UNKNOWN), at_exchange("rejected", reject_reason=None))
+    step = query(doubt(UNKNOWN), at_exchange("rejected", reject_reason=None))
 
     assert rows_of(step) == [(S.NOT_PLACED, "proved:refused:unspecified")]
 
@@ -262,7 +262,7 @@ def test_rejected_one_of_several_sends_may_hide_an_accepted_one(capabilities: Ca
     """The resend is accepted; then the first send arrives, too late, is refused, and is the newest with the id."""
     sent_twice = doubt(UNKNOWN, resends=(resend(None),), now=40)
 
-    step = ask(sent_twice, at_exchange("rejected"), capabilities)
+    step = query(sent_twice, at_exchange("rejected"), capabilities)
 
     assert rows_of(step) == [(S.UNRESOLVED, "refused_one_of_several")]
     assert isinstance(step, Append)
@@ -283,7 +283,7 @@ def test_rejected_order_is_not_placed_where_it_hides_no_other(
     reason = "" if answer is None else f"{answer}:closed"
     sent_twice = doubt(*rows, resends=(resend(answer, reason),), now=40)
 
-    assert rows_of(ask(sent_twice, at_exchange("rejected"), capabilities)) == [
+    assert rows_of(query(sent_twice, at_exchange("rejected"), capabilities)) == [
         (S.NOT_PLACED, "proved:refused:no_funds")
     ]
 
@@ -291,14 +291,16 @@ def test_rejected_order_is_not_placed_where_it_hides_no_other(
 def test_rejected_one_of_several_waits_for_the_venues_promises() -> None:
     sent_twice = doubt(UNKNOWN, resends=(resend(None),), now=40)
 
-    assert isinstance(ask(sent_twice, at_exchange("rejected"), None), Wait)
+    assert isinstance(query(sent_twice, at_exchange("rejected"), None), Wait)
 
 
 @pytest.mark.parametrize("is_cancel_wanted", [False, True])
 def test_order_that_the_reports_have_shown_is_placed_whatever_other_is_rejected(is_cancel_wanted: bool) -> None:
-    sighted = doubt(UNKNOWN, resends=(resend(None),), now=40, sighted_as="x-2", is_cancel_wanted=is_cancel_wanted)
+    sighted = doubt(
+        UNKNOWN, resends=(resend(None),), now=40, observed_exchange_order_id="x-2", is_cancel_wanted=is_cancel_wanted
+    )
 
-    step = ask(sighted, at_exchange("rejected"), NEVER)
+    step = query(sighted, at_exchange("rejected"), NEVER)
 
     assert isinstance(step, Cancel if is_cancel_wanted else Settle)
     assert [(row.status, row.reason, row.exchange_order_id) for row in step.rows] == [(S.COMPLETED, "execution", "x-2")]
@@ -308,7 +310,7 @@ def test_accepted_resend_is_placed_whatever_became_of_the_send_before_it() -> No
     """COMPLETED could not be written, and then the first send arrived, too late, and is the newest with the id."""
     accepted = Send(at(30), at(35), SendAnswer.ACCEPTED, "accepted", "x-2")
 
-    step = ask(doubt(UNKNOWN, resends=(accepted,), now=40), at_exchange("rejected"), NEVER)
+    step = query(doubt(UNKNOWN, resends=(accepted,), now=40), at_exchange("rejected"), NEVER)
 
     assert isinstance(step, Settle)
     assert [(row.status, row.reason, row.exchange_order_id) for row in step.rows] == [(S.COMPLETED, "accepted", "x-2")]
@@ -321,7 +323,7 @@ def test_only_an_order_that_was_accepted_is_hidden_by_a_rejected_one(answer: Sen
     sent = Send(at(30), at(35), answer, exchange_order_id="x-9" if answer else None)
     wanted = doubt(UNKNOWN, resends=(sent,), is_cancel_wanted=True, now=40)
 
-    step = ask(replace(wanted, rows=(*wanted.rows, told)), at_exchange("rejected"), NEVER)
+    step = query(replace(wanted, rows=(*wanted.rows, told)), at_exchange("rejected"), NEVER)
 
     if answer is None:
         assert isinstance(step, Wait)
@@ -330,17 +332,17 @@ def test_only_an_order_that_was_accepted_is_hidden_by_a_rejected_one(answer: Sen
 
 
 def test_order_that_is_not_shown_is_not_hidden() -> None:
-    wanted = doubt(UNKNOWN, sighted_as="x-1", is_cancel_wanted=True, now=40)
+    wanted = doubt(UNKNOWN, observed_exchange_order_id="x-1", is_cancel_wanted=True, now=40)
 
-    assert ask(wanted, Absent(), OPEN_ONLY) == Cancel((TrailRow(S.COMPLETED, "execution", "x-1"),))
+    assert query(wanted, Absent(), OPEN_ONLY) == Cancel((TrailRow(S.COMPLETED, "execution", "x-1"),))
 
 
 def test_found_rejected_after_acceptance_is_rejected() -> None:
     rows = [(S.COMPLETED, "verified"), (S.REJECTED, "verified:refused:no_funds")]
 
-    assert rows_of(ask(doubt(ACCEPTED), at_exchange("rejected"))) == rows
-    assert rows_of(ask(doubt(UNKNOWN, sighted_as="x-1"), at_exchange("rejected"))) == rows
-    assert rows_of(ask(doubt(UNKNOWN, PLACED, is_cancel_wanted=True), at_exchange("rejected"))) == rows
+    assert rows_of(query(doubt(ACCEPTED), at_exchange("rejected"))) == rows
+    assert rows_of(query(doubt(UNKNOWN, observed_exchange_order_id="x-1"), at_exchange("rejected"))) == rows
+    assert rows_of(query(doubt(UNKNOWN, PLACED, is_cancel_wanted=True), at_exchange("rejected"))) == rows
 
 
 @pytest.mark.parametrize(
@@ -354,16 +356,16 @@ def test_found_rejected_after_acceptance_is_rejected() -> None:
         {"client_order_id": "order-2"},
     ],
 )
-def test_found_but_different_is_unresolved_and_asked_for_again(difference: dict[str, Any]) -> None:
-    step = ask(doubt(UNKNOWN), at_exchange(**difference))
+def test_found_but_different_is_unresolved_and_queried_again(difference: dict[str, Any]) -> None:
+    step = query(doubt(UNKNOWN), at_exchange(**difference))
 
     assert isinstance(step, Append)
     assert rows_of(step) == [(S.UNRESOLVED, "differs_at_exchange")]
-    assert isinstance(ask(doubt(UNKNOWN, UNRESOLVED), at_exchange(**difference)), Wait)
+    assert isinstance(query(doubt(UNKNOWN, UNRESOLVED), at_exchange(**difference)), Wait)
 
 
 def test_late_arrival_wins_over_not_placed() -> None:
-    step = ask(doubt(UNKNOWN, NOT_PLACED, sighted_as="x-1"), at_exchange())
+    step = query(doubt(UNKNOWN, NOT_PLACED, observed_exchange_order_id="x-1"), at_exchange())
 
     assert rows_of(step) == [(S.COMPLETED, "verified")]
     assert isinstance(step, Settle)
@@ -371,175 +373,175 @@ def test_late_arrival_wins_over_not_placed() -> None:
 
 @pytest.mark.parametrize("ord_status", ["new", "partially_filled"])
 def test_found_order_that_is_to_be_canceled_is_canceled(ord_status: str) -> None:
-    step = ask(doubt(UNKNOWN, is_cancel_wanted=True), at_exchange(ord_status))
+    step = query(doubt(UNKNOWN, is_cancel_wanted=True), at_exchange(ord_status))
 
     assert isinstance(step, Cancel)
     assert rows_of(step)[0] == (S.COMPLETED, "verified")
 
 
 def test_found_canceled_ends_the_wish_to_cancel() -> None:
-    assert isinstance(ask(doubt(PLACED, is_cancel_wanted=True), at_exchange("canceled")), Settle)
+    assert isinstance(query(doubt(PLACED, is_cancel_wanted=True), at_exchange("canceled")), Settle)
 
 
 # Absent
 
 
 def test_absence_does_not_count_while_the_first_send_may_arrive() -> None:
-    assert ask(doubt(UNKNOWN, now=10.9), Absent()) == Wait("absence does not count yet", at(11))
-    assert ask(doubt(UNKNOWN, now=20.9), Absent(), FOREVER) == Wait("absence does not count yet", at(21))
-    assert ask(doubt(now=10.9), Absent()) == Wait("absence does not count yet", at(11))
+    assert query(doubt(UNKNOWN, now=10.9), Absent()) == Wait("absence does not count yet", at(11))
+    assert query(doubt(UNKNOWN, now=20.9), Absent(), FOREVER) == Wait("absence does not count yet", at(21))
+    assert query(doubt(now=10.9), Absent()) == Wait("absence does not count yet", at(11))
 
 
 def test_absence_counts_from_the_last_send_that_may_have_arrived() -> None:
     twice = doubt(UNKNOWN, resends=(resend(None),), now=35)
     not_sent_twice = doubt(UNKNOWN, resends=(resend(SendAnswer.NOT_SENT, "not_sent:closed"),), now=35)
 
-    assert absence_counts_from(twice, DURABLE, RULES) == at(36)
-    assert absence_counts_from(not_sent_twice, DURABLE, RULES) == at(11)
-    assert isinstance(ask(twice, Absent()), Wait)
+    assert absence_counts_from(twice, DURABLE, LIMITS) == at(36)
+    assert absence_counts_from(not_sent_twice, DURABLE, LIMITS) == at(11)
+    assert isinstance(query(twice, Absent()), Wait)
 
 
 def test_absence_counts_from_the_latest_of_all_moments_whichever_send_has_it() -> None:
     sooner = doubt(UNKNOWN, accept_by=None, resends=(resend(None, send_by=7),))
 
-    assert absence_counts_from(sooner, DURABLE, RULES) == at(21)
+    assert absence_counts_from(sooner, DURABLE, LIMITS) == at(21)
 
 
 def test_accept_by_protects_only_where_every_send_that_may_have_arrived_has_one() -> None:
     never = replace(DURABLE, client_order_id_unique="never")
 
-    assert ask(doubt(UNKNOWN, now=21), Absent(), never) == Resend()
-    assert ask(doubt(NOT_SENT, now=36, accept_by=None, resends=(resend(None),)), Absent(), never) == Resend()
+    assert query(doubt(UNKNOWN, now=21), Absent(), never) == Resend()
+    assert query(doubt(NOT_SENT, now=36, accept_by=None, resends=(resend(None),)), Absent(), never) == Resend()
     for resends in ((), (resend(None),)):
         unprotected = doubt(UNKNOWN, now=36, accept_by=None, resends=resends)
-        assert rows_of(ask(unprotected, Absent(), never)) == [(S.NOT_PLACED, "presumed:absent")]
+        assert rows_of(query(unprotected, Absent(), never)) == [(S.NOT_PLACED, "presumed:absent")]
 
 
 def test_absence_waits_for_what_the_venue_shows_late() -> None:
     late = replace(DURABLE, visible_within_seconds=30)
 
-    assert ask(doubt(UNKNOWN, now=40), Absent(), late) == Wait("absence does not count yet", at(41))
+    assert query(doubt(UNKNOWN, now=40), Absent(), late) == Wait("absence does not count yet", at(41))
 
 
 def test_absent_order_without_accept_by_waits_for_what_may_be_accepted_late() -> None:
-    assert isinstance(ask(doubt(UNKNOWN, now=20, accept_by=None), Absent()), Wait)
-    assert isinstance(ask(doubt(UNKNOWN, now=21, accept_by=None), Absent()), Resend)
+    assert isinstance(query(doubt(UNKNOWN, now=20, accept_by=None), Absent()), Wait)
+    assert isinstance(query(doubt(UNKNOWN, now=21, accept_by=None), Absent()), Resend)
 
 
 @pytest.mark.parametrize("capabilities", [DURABLE, FOREVER, replace(WHILE_OPEN, honours_accept_by=True)])
 def test_absent_order_is_resent_where_the_venue_protects(capabilities: Capabilities) -> None:
-    assert ask(doubt(UNKNOWN, now=21), Absent(), capabilities) == Resend()
+    assert query(doubt(UNKNOWN, now=21), Absent(), capabilities) == Resend()
 
 
 @pytest.mark.parametrize("unique", ["while_open", "never"])
 def test_absent_order_is_not_resent_without_protection_and_only_presumed(unique: str) -> None:
-    step = ask(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, client_order_id_unique=unique))  # type: ignore[arg-type]
+    step = query(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, client_order_id_unique=unique))  # type: ignore[arg-type]
 
     assert rows_of(step) == [(S.NOT_PLACED, "presumed:absent")]
 
 
 def test_resend_stays_inside_the_time_for_which_an_id_is_unique() -> None:
-    assert ask(doubt(UNKNOWN, now=43.9), Absent(), FOR_A_MINUTE) == Resend(send_by_max=at(44))
-    assert rows_of(ask(doubt(UNKNOWN, now=44), Absent(), FOR_A_MINUTE)) == [(S.NOT_PLACED, "presumed:absent")]
+    assert query(doubt(UNKNOWN, now=43.9), Absent(), FOR_A_MINUTE) == Resend(send_by_max=at(44))
+    assert rows_of(query(doubt(UNKNOWN, now=44), Absent(), FOR_A_MINUTE)) == [(S.NOT_PLACED, "presumed:absent")]
 
 
 def test_times_beyond_any_calendar_are_for_ever() -> None:
-    assert ask(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, client_order_id_unique=1e300)) == Resend()
-    assert rows_of(ask(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, accepts_within_seconds=1e300))) == [
+    assert query(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, client_order_id_unique=1e300)) == Resend()
+    assert rows_of(query(doubt(UNKNOWN, now=21), Absent(), replace(FOREVER, accepts_within_seconds=1e300))) == [
         UNRESOLVED
     ]
 
 
 def test_absent_after_place_by_is_not_placed() -> None:
-    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent())) == [(S.NOT_PLACED, "proved:absent")]
-    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent(), FOREVER)) == [(S.NOT_PLACED, "presumed:absent")]
-    assert rows_of(ask(doubt(UNKNOWN, now=60, accept_by=None), Absent())) == [(S.NOT_PLACED, "presumed:absent")]
+    assert rows_of(query(doubt(UNKNOWN, now=60), Absent())) == [(S.NOT_PLACED, "proved:absent")]
+    assert rows_of(query(doubt(UNKNOWN, now=60), Absent(), FOREVER)) == [(S.NOT_PLACED, "presumed:absent")]
+    assert rows_of(query(doubt(UNKNOWN, now=60, accept_by=None), Absent())) == [(S.NOT_PLACED, "presumed:absent")]
 
 
 def test_market_order_is_resent_only_with_a_place_by_of_its_own() -> None:
-    assert rows_of(ask(doubt(UNKNOWN, order=MARKET), Absent())) == [(S.NOT_PLACED, "proved:absent")]
-    assert ask(doubt(UNKNOWN, order=replace(MARKET, place_by=at(60))), Absent()) == Resend()
+    assert rows_of(query(doubt(UNKNOWN, order=MARKET), Absent())) == [(S.NOT_PLACED, "proved:absent")]
+    assert query(doubt(UNKNOWN, order=replace(MARKET, place_by=at(60))), Absent()) == Resend()
 
 
 def test_refused_order_is_never_resent_although_an_earlier_send_is_absent() -> None:
-    step = ask(doubt(UNKNOWN, resends=(resend(SendAnswer.REFUSED, "refused:closing"),), now=40), Absent())
+    step = query(doubt(UNKNOWN, resends=(resend(SendAnswer.REFUSED, "refused:closing"),), now=40), Absent())
 
     assert rows_of(step) == [(S.NOT_PLACED, "proved:absent")]
 
 
 def test_canceled_order_is_never_resent() -> None:
-    assert rows_of(ask(doubt(UNKNOWN, is_cancel_wanted=True), Absent())) == [(S.NOT_PLACED, "proved:absent")]
+    assert rows_of(query(doubt(UNKNOWN, is_cancel_wanted=True), Absent())) == [(S.NOT_PLACED, "proved:absent")]
 
 
-def test_unsent_order_is_sent_once_the_venue_can_be_asked() -> None:
-    assert ask(doubt(NOT_SENT), Absent()) == Resend()
-    assert ask(doubt(NOT_SENT), Absent(), PROMISES_NOTHING) == Resend()
-    assert isinstance(ask(doubt(NOT_SENT), Absent(), None), Wait)
+def test_never_sent_order_is_sent_once_the_venue_can_be_queried() -> None:
+    assert query(doubt(NOT_SENT), Absent()) == Resend()
+    assert query(doubt(NOT_SENT), Absent(), PROMISES_NOTHING) == Resend()
+    assert isinstance(query(doubt(NOT_SENT), Absent(), None), Wait)
 
 
-def test_nothing_is_concluded_before_the_capabilities_are_known() -> None:
+def test_nothing_is_applied_before_the_capabilities_are_known() -> None:
     for rows in [(UNKNOWN,), (ACCEPTED,), ()]:
-        assert isinstance(ask(doubt(*rows, now=99), Absent(), None), Wait)
+        assert isinstance(query(doubt(*rows, now=99), Absent(), None), Wait)
 
 
 @pytest.mark.parametrize("capabilities", [PROMISES_NOTHING, OPEN_ONLY])
 def test_absence_that_proves_nothing_is_for_a_person(capabilities: Capabilities) -> None:
-    assert rows_of(ask(doubt(UNKNOWN, now=99), Absent(), capabilities)) == [UNRESOLVED]
-    assert isinstance(ask(doubt(UNKNOWN, UNRESOLVED, now=99), Absent(), capabilities), Wait)
+    assert rows_of(query(doubt(UNKNOWN, now=99), Absent(), capabilities)) == [UNRESOLVED]
+    assert isinstance(query(doubt(UNKNOWN, UNRESOLVED, now=99), Absent(), capabilities), Wait)
 
 
 def test_what_the_exchange_may_have_forgotten_is_for_a_person() -> None:
-    assert rows_of(ask(doubt(UNKNOWN, now=21), Absent(), forgotten_until=15)) == [(S.UNRESOLVED, "exchange_forgot")]
-    assert ask(doubt(UNKNOWN, now=21), Absent(), forgotten_until=-1) == Resend()
-    assert ask(doubt(NOT_SENT, now=21), Absent(), forgotten_until=15) == Resend()
+    assert rows_of(query(doubt(UNKNOWN, now=21), Absent(), forgotten_until=15)) == [(S.UNRESOLVED, "exchange_forgot")]
+    assert query(doubt(UNKNOWN, now=21), Absent(), forgotten_until=-1) == Resend()
+    assert query(doubt(NOT_SENT, now=21), Absent(), forgotten_until=15) == Resend()
 
 
 def test_accepted_and_absent_is_a_contradiction_once_it_should_be_shown() -> None:
     late = replace(DURABLE, visible_within_seconds=10)
 
-    assert ask(doubt(ACCEPTED, now=20.9), Absent(), late) == Wait("accepted, and not shown yet", at(21))
-    assert rows_of(ask(doubt(ACCEPTED, now=21), Absent(), late)) == [(S.UNRESOLVED, "accepted_and_absent")]
+    assert query(doubt(ACCEPTED, now=20.9), Absent(), late) == Wait("accepted, and not shown yet", at(21))
+    assert rows_of(query(doubt(ACCEPTED, now=21), Absent(), late)) == [(S.UNRESOLVED, "accepted_and_absent")]
 
 
 def test_accepted_order_need_not_be_shown_where_only_open_ones_are() -> None:
-    assert rows_of(ask(doubt(ACCEPTED, now=99), Absent(), OPEN_ONLY)) == [(S.COMPLETED, "accepted")]
+    assert rows_of(query(doubt(ACCEPTED, now=99), Absent(), OPEN_ONLY)) == [(S.COMPLETED, "accepted")]
 
 
 def test_execution_report_proves_acceptance_of_an_absent_order() -> None:
     for rows in [(UNKNOWN,), (UNKNOWN, NOT_PLACED), (NOT_SENT,), (UNKNOWN, UNRESOLVED)]:
-        step = ask(doubt(*rows, sighted_as="x-9", now=99), Absent(), OPEN_ONLY)
+        step = query(doubt(*rows, observed_exchange_order_id="x-9", now=99), Absent(), OPEN_ONLY)
         assert step == Settle((TrailRow(S.COMPLETED, "execution", "x-9"),))
-        assert ask(doubt(*rows, sighted_as="x-9", now=99), Absent()) == step
-    to_cancel = ask(doubt(UNKNOWN, sighted_as="x-9", is_cancel_wanted=True), Absent(), OPEN_ONLY)
+        assert query(doubt(*rows, observed_exchange_order_id="x-9", now=99), Absent()) == step
+    to_cancel = query(doubt(UNKNOWN, observed_exchange_order_id="x-9", is_cancel_wanted=True), Absent(), OPEN_ONLY)
     assert isinstance(to_cancel, Cancel)
 
 
 def test_accepted_order_may_be_shown_as_late_as_its_last_send_allows() -> None:
     accepted = resend(SendAnswer.ACCEPTED, "accepted")
 
-    step = ask(doubt(NOT_SENT, resends=(accepted,), now=35.9), Absent())
+    step = query(doubt(NOT_SENT, resends=(accepted,), now=35.9), Absent())
 
     assert step == Wait("accepted, and not shown yet", at(36))
-    assert rows_of(ask(doubt(NOT_SENT, resends=(accepted,), now=36), Absent())) == [
+    assert rows_of(query(doubt(NOT_SENT, resends=(accepted,), now=36), Absent())) == [
         (S.UNRESOLVED, "accepted_and_absent")
     ]
 
 
 def test_absence_of_an_order_that_is_not_placed_settles_it() -> None:
-    assert ask(doubt(UNKNOWN, NOT_PLACED, now=12), Absent()) == Settle()
+    assert query(doubt(UNKNOWN, NOT_PLACED, now=12), Absent()) == Settle()
 
 
 def test_absence_of_an_order_that_was_not_sent_and_may_not_be_any_more_settles_it() -> None:
-    assert rows_of(ask(doubt(NOT_SENT, now=60), Absent(), None)) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
+    assert rows_of(query(doubt(NOT_SENT, now=60), Absent(), None)) == [(S.NOT_PLACED, "proved:not_sent:connect_failed")]
 
 
 def test_venue_has_forgotten_nothing_of_an_order_that_is_as_old_as_its_epoch() -> None:
-    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent(), forgotten_until=0)) == [(S.NOT_PLACED, "proved:absent")]
-    assert rows_of(ask(doubt(UNKNOWN, now=60), Absent(), forgotten_until=0.1)) == [(S.UNRESOLVED, "exchange_forgot")]
+    assert rows_of(query(doubt(UNKNOWN, now=60), Absent(), forgotten_until=0)) == [(S.NOT_PLACED, "proved:absent")]
+    assert rows_of(query(doubt(UNKNOWN, now=60), Absent(), forgotten_until=0.1)) == [(S.UNRESOLVED, "exchange_forgot")]
 
 
 def test_placed_order_that_is_to_be_canceled_is_never_not_placed_because_it_is_absent() -> None:
-    step = ask(doubt(UNKNOWN, PLACED, is_cancel_wanted=True, now=99), Absent())
+    step = query(doubt(UNKNOWN, PLACED, is_cancel_wanted=True, now=99), Absent())
 
     assert rows_of(step) == [(S.UNRESOLVED, "accepted_and_absent")]
 
@@ -550,7 +552,10 @@ def test_exchange_order_id_comes_from_a_report_else_from_a_row_else_from_a_send(
     of_send = doubt(NOT_SENT, resends=(resend(SendAnswer.NOT_SENT, "not_sent:closed"), accepted))
     of_row = replace(of_send, rows=(*of_send.rows, row))
 
-    ids = [of.exchange_order_id for of in (of_send, of_row, replace(of_row, sighted_as="by-report"), doubt(NOT_SENT))]
+    ids = [
+        of.exchange_order_id
+        for of in (of_send, of_row, replace(of_row, observed_exchange_order_id="by-report"), doubt(NOT_SENT))
+    ]
 
     assert ids == ["by-send", "by-row", "by-report", None]
 
@@ -600,7 +605,7 @@ DOUBTS = st.builds(
         accept_by=at(10) if has_accept_by else None,
         resends=tuple(resends),
         is_cancel_wanted=cancel,
-        sighted_as=sighted,
+        observed_exchange_order_id=sighted,
     ),
     ROWS,
     st.floats(0, 300),
@@ -621,7 +626,7 @@ ANSWERS = st.one_of(
 MANY = settings(max_examples=300, deadline=None)
 
 
-def protects(of: Doubt, capabilities: Capabilities) -> bool:
+def protects(of: OrderInDoubt, capabilities: Capabilities) -> bool:
     """By the words of the venue alone: can another send make a second order, given that this one is absent now?"""
     uncertain = [send for send in of.sends if send.answer in (None, SendAnswer.UNKNOWN)]
     if not uncertain or capabilities.client_order_id_unique == "forever":
@@ -629,16 +634,16 @@ def protects(of: Doubt, capabilities: Capabilities) -> bool:
     if capabilities.honours_accept_by and all(send.accept_by and send.accept_by < of.now for send in uncertain):
         return True
     unique = capabilities.client_order_id_unique
-    latest = of.now + timedelta(seconds=min(RULES.answer_seconds + capabilities.accepts_within_seconds, 1e6))
+    latest = of.now + timedelta(seconds=min(LIMITS.answer_seconds + capabilities.accepts_within_seconds, 1e6))
     return not isinstance(unique, str) and latest < of.created_at + timedelta(seconds=unique)
 
 
 @MANY
 @given(DOUBTS, ANSWERS, CAPABILITIES)
 def test_a_resend_is_allowed_and_cannot_make_a_second_order(
-    of: Doubt, answer: Verification, capabilities: Capabilities | None
+    of: OrderInDoubt, answer: Verification, capabilities: Capabilities | None
 ) -> None:
-    step = ask(of, answer, capabilities)
+    step = query(of, answer, capabilities)
 
     if not isinstance(step, Resend):
         return
@@ -657,9 +662,9 @@ def test_a_resend_is_allowed_and_cannot_make_a_second_order(
 
 @MANY
 @given(DOUBTS, ANSWERS, CAPABILITIES)
-def test_not_placed_is_never_a_guess(of: Doubt, answer: Verification, capabilities: Capabilities | None) -> None:
-    before = before_asking(of)
-    step = ask(of, answer, capabilities)
+def test_not_placed_is_never_a_guess(of: OrderInDoubt, answer: Verification, capabilities: Capabilities | None) -> None:
+    before = before_query(of)
+    step = query(of, answer, capabilities)
 
     for status, reason in rows_of(before):
         assert status is S.NOT_PLACED
@@ -674,7 +679,7 @@ def test_not_placed_is_never_a_guess(of: Doubt, answer: Verification, capabiliti
         assert not of.was_accepted
         if of.may_have_arrived:
             assert capabilities is not None
-            counts_from = absence_counts_from(of, capabilities, RULES)
+            counts_from = absence_counts_from(of, capabilities, LIMITS)
             assert counts_from is not None and of.now >= counts_from
             is_proved = capabilities.honours_accept_by and all(
                 send.accept_by is not None for send in of.sends if send.may_have_arrived
@@ -685,9 +690,9 @@ def test_not_placed_is_never_a_guess(of: Doubt, answer: Verification, capabiliti
 @MANY
 @given(DOUBTS, ANSWERS, CAPABILITIES)
 def test_what_is_settled_says_what_became_of_it(
-    of: Doubt, answer: Verification, capabilities: Capabilities | None
+    of: OrderInDoubt, answer: Verification, capabilities: Capabilities | None
 ) -> None:
-    for step in (before_asking(of), ask(of, answer, capabilities)):
+    for step in (before_query(of), query(of, answer, capabilities)):
         if isinstance(step, Settle):
             may_send_again = of.order.place_by is not None and not of.is_cancel_wanted
             outcome = fold_outcome((*of.rows, *step.rows), may_send_again=may_send_again)
@@ -696,17 +701,17 @@ def test_what_is_settled_says_what_became_of_it(
 
 @MANY
 @given(DOUBTS, CAPABILITIES)
-def test_no_answer_never_changes_anything(of: Doubt, capabilities: Capabilities | None) -> None:
-    assert isinstance(ask(of, NoAnswer("timeout"), capabilities), Wait)
+def test_no_answer_never_changes_anything(of: OrderInDoubt, capabilities: Capabilities | None) -> None:
+    assert isinstance(query(of, NoAnswer("timeout"), capabilities), Wait)
 
 
 @MANY
 @given(DOUBTS, ANSWERS.filter(lambda answer: isinstance(answer, Found)), CAPABILITIES)
 def test_found_ends_placed_refused_or_unresolved(
-    of: Doubt, answer: Verification, capabilities: Capabilities | None
+    of: OrderInDoubt, answer: Verification, capabilities: Capabilities | None
 ) -> None:
     assert isinstance(answer, Found)
-    step = ask(of, answer, capabilities)
+    step = query(of, answer, capabilities)
     statuses = {status for status, _ in rows_of(step)}
 
     if not answer.order.equals(of.order):
@@ -726,9 +731,9 @@ def test_found_ends_placed_refused_or_unresolved(
 @MANY
 @given(DOUBTS, ANSWERS, CAPABILITIES)
 def test_every_row_has_its_reason_and_no_step_repeats_itself(
-    of: Doubt, answer: Verification, capabilities: Capabilities | None
+    of: OrderInDoubt, answer: Verification, capabilities: Capabilities | None
 ) -> None:
-    step = ask(of, answer, capabilities)
+    step = query(of, answer, capabilities)
 
     assert all(reason for _, reason in rows_of(step))
     if isinstance(step, Append):

@@ -83,7 +83,7 @@ ANY_ROW = st.sampled_from(
 )
 
 
-def test_outcomes_are_told_in_these_words() -> None:
+def test_outcomes_have_these_words() -> None:
     assert [*Outcome] == ["placed", "not_placed", "pending", "unknown"]
 
 

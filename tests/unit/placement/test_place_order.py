@@ -10,34 +10,34 @@ import pytest
 from prometheus_client import REGISTRY
 from typing_extensions import override
 
-from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.errors import OrdertrailError
 from ordertrail.domain.order import Order
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
-from ordertrail.domain.venue_answer import Answer, NotSent, Refused, Unknown
+from ordertrail.domain.venue_answer import NotSent, PlaceAnswer, Refused, Unknown
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.service import gate_limits_of
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
-from ordertrail.storage.order_rows import KeyTaken, Recorded, SentLater, SpooledTrail, StepRow, Unsent
+from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, SentLater, SpooledTrail
 from ordertrail.storage.spool import Spool
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.report import GateReport
 from ordertrail.venues.gate.rules import GateRules
-from ordertrail.venues.gateway import Sender
+from ordertrail.venues.gateway import Gateway
 from tests.support.orders import a_market_order, an_order
 from tests.support.service import PatientClock, ScriptedVenue
 
 S = OrderStatus
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-WINDOWS = Windows(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
-REFUSED = DatabaseAnswered("23514", "refused")
-NEVER_SENT = DatabaseLost("cannot connect", may_have_happened=False)
-PERHAPS = DatabaseLost("cut", may_have_happened=True)
+DEADLINES = Deadlines(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
+REFUSED = StatementFailed("23514", "refused")
+NEVER_SENT = StatementOutcomeUnknown("cannot connect", may_have_happened=False)
+PERHAPS = StatementOutcomeUnknown("cut", may_have_happened=True)
 NO_ANSWERS = frozenset({S.EXCHANGE_CREATION_FAILED, S.EXCHANGE_OUTCOME_UNKNOWN})
 
 
@@ -46,31 +46,31 @@ class FailingRows:
 
     def __init__(self) -> None:
         self.initiated: OrdertrailError | None = None
-        self.unsent: OrdertrailError | None = None
+        self.never_sent: OrdertrailError | None = None
         self.steps: OrdertrailError | None = None
         self.reads: OrdertrailError | None = None
         self.steps_fail_for = frozenset(OrderStatus)
         self.was_sent_later = False
         self.key_of: str | None = None
         self.stored: StoredOrder | None = None
-        self.written: list[StepRow] = []
+        self.written: list[NewTrailRow] = []
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
         _raise(self.initiated)
         return [Recorded(NOW) if self.key_of is None else KeyTaken(self.key_of) for _ in orders]
 
-    async def insert_both(
-        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    async def insert_initiated_and_completed(
+        self, orders: Sequence[Order], completed: Sequence[NewTrailRow]
     ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
         raise AssertionError("nothing is placed beside another order here")
 
-    async def insert_unsent(self, orders: Sequence[Order]) -> list[Unsent | SentLater | KeyTaken]:
-        _raise(self.unsent)
+    async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
+        _raise(self.never_sent)
         if self.key_of is not None:
             return [KeyTaken(self.key_of) for _ in orders]
-        return [SentLater() if self.was_sent_later else Unsent(NOW) for _ in orders]
+        return [SentLater() if self.was_sent_later else NeverSent(NOW) for _ in orders]
 
-    async def insert_steps(self, rows: Sequence[StepRow]) -> list[bool]:
+    async def insert_trail_rows(self, rows: Sequence[NewTrailRow]) -> list[bool]:
         if {row.status for row in rows} & self.steps_fail_for:
             _raise(self.steps)
         self.written += rows
@@ -110,8 +110,8 @@ class House:
             chance=random.random,
             metrics=GateReport(venue="scripted"),
         )
-        sender = Sender(self.venue, gate, clock, timeout_seconds=1)
-        self.placing = Placing(Journal(self.rows, self.spool, clock, limits), sender, clock, WINDOWS)
+        gateway = Gateway(self.venue, gate, clock, timeout_seconds=1)
+        self.placing = Placing(Journal(self.rows, self.spool, clock, limits), gateway, clock, DEADLINES)
 
     async def place(self, **changes: Any) -> Placement:
         return await self.placing.place(an_order(**changes))
@@ -134,7 +134,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 async def test_not_placed_is_claimed_only_where_no_row_can_make_anyone_send(
     house: House, first: OrdertrailError, second: OrdertrailError | None
 ) -> None:
-    house.rows.initiated, house.rows.unsent = first, second
+    house.rows.initiated, house.rows.never_sent = first, second
 
     placement = await house.place()
 
@@ -147,10 +147,8 @@ async def test_not_placed_is_claimed_only_where_no_row_can_make_anyone_send(
 
 
 @pytest.mark.parametrize("error", [REFUSED, NEVER_SENT], ids=str)
-async def test_not_placed_is_not_claimed_of_a_key_that_could_not_be_looked_up(
-    house: House, error: OrdertrailError
-) -> None:
-    house.rows.initiated = house.rows.unsent = error
+async def test_not_placed_is_not_claimed_of_a_key_that_could_not_be_read(house: House, error: OrdertrailError) -> None:
+    house.rows.initiated = house.rows.never_sent = error
 
     placement = await house.place(client_order_id="mine")
 
@@ -159,7 +157,7 @@ async def test_not_placed_is_not_claimed_of_a_key_that_could_not_be_looked_up(
     assert placement.outcome is Outcome.UNKNOWN
 
 
-async def test_an_order_that_was_sent_meanwhile_is_told_of_as_it_is(house: House) -> None:
+async def test_an_order_that_was_sent_meanwhile_is_reported_as_it_is(house: House) -> None:
     house.rows.initiated, house.rows.was_sent_later = PERHAPS, True
 
     placement = await house.place()
@@ -171,10 +169,10 @@ async def test_an_order_that_was_sent_meanwhile_is_told_of_as_it_is(house: House
 @pytest.mark.parametrize("answer", [Refused("price"), NotSent("closed"), Unknown("timeout")], ids=str)
 @pytest.mark.parametrize("late", [True, False])
 async def test_what_became_of_a_send_is_not_the_whole_where_others_may_have_sent_since(
-    house: House, answer: Answer, late: bool
+    house: House, answer: PlaceAnswer, late: bool
 ) -> None:
-    def stand_still(order: Order) -> Answer:
-        house.clock.skip(WINDOWS.review_seconds if late else WINDOWS.review_seconds / 2)
+    def stand_still(order: Order) -> PlaceAnswer:
+        house.clock.skip(DEADLINES.review_seconds if late else DEADLINES.review_seconds / 2)
         return answer
 
     house.venue.answer = stand_still
@@ -229,21 +227,21 @@ class RecordingVenue(ScriptedVenue):
     @override
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
-    ) -> Answer:
+    ) -> PlaceAnswer:
         self.deadlines.append((send_by, accept_by))
         return await super().place(order, send_by=send_by, timeout_seconds=timeout_seconds, accept_by=accept_by)
 
 
 async def test_deadlines_are_the_windows_after_the_row_and_before_it(house: House) -> None:
     venue = RecordingVenue()
-    house.placing._sender._venue = venue
+    house.placing._gateway._venue = venue
     before = house.clock.monotonic()
 
     await house.place()
 
     [(send_by, accept_by)] = venue.deadlines
-    assert before + WINDOWS.send_seconds <= send_by <= house.clock.monotonic() + WINDOWS.send_seconds
-    assert accept_by == NOW + timedelta(seconds=WINDOWS.accept_seconds)
+    assert before + DEADLINES.send_seconds <= send_by <= house.clock.monotonic() + DEADLINES.send_seconds
+    assert accept_by == NOW + timedelta(seconds=DEADLINES.accept_seconds)
 
 
 @pytest.mark.parametrize(
@@ -254,8 +252,8 @@ async def test_deadlines_are_the_windows_after_the_row_and_before_it(house: Hous
         (Unknown("timeout"), S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout", Outcome.UNKNOWN),
     ],
 )
-async def test_answer_that_is_no_acceptance_is_recorded_and_told(
-    house: House, answer: Answer, status: OrderStatus, reason: str, outcome: Outcome
+async def test_answer_that_is_no_acceptance_is_recorded_and_reported(
+    house: House, answer: PlaceAnswer, status: OrderStatus, reason: str, outcome: Outcome
 ) -> None:
     house.venue.answer = answer
 
@@ -265,7 +263,7 @@ async def test_answer_that_is_no_acceptance_is_recorded_and_told(
     assert [(row.status, row.reason) for row in house.rows.written] == [(status, reason)]
     assert placement.rows == (TrailRow(S.INITIATED, created_at=NOW), TrailRow(status, reason))
     assert (placement.status, placement.outcome) == (status, outcome)
-    assert placement.place_by == NOW + timedelta(seconds=WINDOWS.retry_seconds)
+    assert placement.place_by == NOW + timedelta(seconds=DEADLINES.retry_seconds)
     assert placement.retry_after_seconds == (7 if isinstance(answer, NotSent) else None)
 
 
@@ -279,7 +277,7 @@ async def test_market_order_that_was_not_sent_is_not_placed(house: House) -> Non
 
 
 @pytest.mark.parametrize("answer", [Refused("no_funds"), NotSent("closed"), Unknown("timeout")])
-async def test_failing_row_that_is_refused_is_written_as_one_of_the_database(house: House, answer: Answer) -> None:
+async def test_failing_row_that_is_refused_is_written_as_one_of_the_database(house: House, answer: PlaceAnswer) -> None:
     house.venue.answer = answer
     house.rows.steps, house.rows.steps_fail_for = REFUSED, NO_ANSWERS
 
@@ -301,7 +299,7 @@ async def test_acceptance_that_could_not_be_recorded_is_written_with_its_exchang
     [row] = house.rows.written
     assert (row.status, row.reason, row.exchange_order_id) == (S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-1")
     assert placement.rows[-1] == TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-1")
-    assert placement.place_by == NOW + timedelta(seconds=WINDOWS.retry_seconds)
+    assert placement.place_by == NOW + timedelta(seconds=DEADLINES.retry_seconds)
 
 
 async def test_what_the_database_takes_no_row_of_is_spooled(house: House) -> None:
@@ -318,8 +316,8 @@ async def test_placing_that_took_the_whole_review_is_not_the_whole_story(house: 
     clock = HandClock()
     house.placing._clock = clock
 
-    def stand_still(order: Order) -> Answer:
-        clock.seconds += WINDOWS.review_seconds
+    def stand_still(order: Order) -> PlaceAnswer:
+        clock.seconds += DEADLINES.review_seconds
         return Unknown("timeout")
 
     house.venue.answer = stand_still
@@ -341,7 +339,7 @@ async def test_trail_that_nothing_takes_is_counted_and_no_other(tmp_path: Path, 
 
 
 async def test_order_that_was_never_recorded_is_spooled_as_one_that_was_never_sent(house: House) -> None:
-    house.rows.initiated = house.rows.unsent = NEVER_SENT
+    house.rows.initiated = house.rows.never_sent = NEVER_SENT
 
     placement = await house.place()
 
@@ -350,13 +348,13 @@ async def test_order_that_was_never_recorded_is_spooled_as_one_that_was_never_se
     assert house.spooled() == [(placement.order.id, unsent)]
 
 
-async def test_order_that_only_the_second_try_recorded_tells_its_place_by_and_is_not_spooled(house: House) -> None:
+async def test_order_that_only_the_second_try_recorded_reports_its_place_by_and_is_not_spooled(house: House) -> None:
     house.rows.initiated = NEVER_SENT
 
     placement = await house.place()
 
     assert isinstance(placement, Failed)
-    assert placement.place_by == NOW + timedelta(seconds=WINDOWS.retry_seconds)
+    assert placement.place_by == NOW + timedelta(seconds=DEADLINES.retry_seconds)
     assert placement.rows[-1].reason == "not_sent:not_recorded"
     assert not house.spool.has_trails
 
@@ -365,7 +363,7 @@ async def test_order_that_only_the_second_try_recorded_tells_its_place_by_and_is
 
 
 @pytest.mark.parametrize("first", [None, PERHAPS], ids=str)
-async def test_taken_key_sends_nothing_and_tells_of_its_order(house: House, first: OrdertrailError | None) -> None:
+async def test_taken_key_sends_nothing_and_reports_its_order(house: House, first: OrdertrailError | None) -> None:
     house.rows.key_of = "first"
     house.rows.initiated = first
 

@@ -13,30 +13,30 @@ from typing_extensions import override
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.order_in_doubt import Doubt, Send, SendAnswer, first_send
-from ordertrail.domain.settling import Rules
+from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send
+from ordertrail.domain.settling import VerificationLimits
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
-    Answer,
     CancelAccepted,
     CancelAnswer,
     CancelTooLate,
     Found,
     NoAnswer,
     NotSent,
+    PlaceAnswer,
     Refused,
     Unknown,
     VenueOrder,
     Verification,
 )
 from ordertrail.reconciliation import reconciler
-from ordertrail.reconciliation.reconciler import Counts, Pace, Reconciler
+from ordertrail.reconciliation.reconciler import PassLimits, PassReport, Reconciler
 from ordertrail.runtime.clock import SystemClock
-from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Taken, Unreadable, Verdict, WantedSend
-from ordertrail.storage.errors import DatabaseLost
-from ordertrail.storage.order_rows import StepRow
+from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Lease, Unreadable, Verdict, WantedSend
+from ordertrail.storage.errors import StatementOutcomeUnknown
+from ordertrail.storage.order_rows import NewTrailRow
 
 S = OrderStatus
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -47,17 +47,17 @@ DURABLE = Capabilities("e", "forever", 0, 10, honours_accept_by=True)
 UNKNOWN = TrailRow(S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout")
 NOT_SENT = TrailRow(S.EXCHANGE_CREATION_FAILED, "not_sent:closed")
 REFUSED = TrailRow(S.EXCHANGE_CREATION_FAILED, "refused:no_funds")
-LOST = DatabaseLost("cut", may_have_happened=True)
+LOST = StatementOutcomeUnknown("cut", may_have_happened=True)
 
 
 def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def a_doubt(*rows: TrailRow, now: float = 30, id: str = "order-1", **changes: Any) -> Doubt:
+def a_doubt(*rows: TrailRow, now: float = 30, id: str = "order-1", **changes: Any) -> OrderInDoubt:
     trail = (TrailRow(S.INITIATED), *rows)
     first = first_send(trail, send_by=at(5), accept_by=at(10))
-    return Doubt(replace(ORDER, id=id), START, trail, (first,), at(now), **changes)
+    return OrderInDoubt(replace(ORDER, id=id), START, trail, (first,), at(now), **changes)
 
 
 def found(ord_status: str = "new", id: str = "order-1") -> Found:
@@ -87,7 +87,7 @@ class Database:
     """Gives out its doubts once; keeps what it is told. `log` is shared by all parts, in the order of events."""
 
     log: list[str]
-    doubts: dict[str, Doubt | Unreadable] = field(default_factory=dict)
+    doubts: dict[str, OrderInDoubt | Unreadable] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     tries: int = 0
     batches: list[int] = field(default_factory=list)
@@ -101,29 +101,29 @@ class Database:
     claims: list[tuple[WantedSend, dict[str, Any]]] = field(default_factory=list)
     answers: list[AnsweredSend] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    concluded: "asyncio.Queue[Verdict]" = field(default_factory=asyncio.Queue)
+    applied: "asyncio.Queue[Verdict]" = field(default_factory=asyncio.Queue)
     gate: asyncio.Event | None = None
     given: int = 0
 
-    async def take_in(self, *, batches_max: int) -> int:
-        self.log.append(f"take_in {batches_max}")
+    async def enqueue_due_batches(self, *, batches_max: int) -> int:
+        self.log.append(f"enqueue_due_batches {batches_max}")
         return self.batches.pop(0) if self.batches else 0
 
-    async def take(self, *, doubts_max: int, lease_seconds: float) -> list[Taken]:
+    async def lease(self, *, doubts_max: int, lease_seconds: float) -> list[Lease]:
         self.takes.append((doubts_max, lease_seconds))
         ids = [*self.doubts, *self.missing][self.given : self.given + doubts_max]
         self.given += len(ids)
-        return [Taken(order_id, 7, self.tries) for order_id in ids]
+        return [Lease(order_id, 7, self.tries) for order_id in ids]
 
-    async def load(self, order_ids: Sequence[str]) -> dict[str, Doubt | Unreadable]:
+    async def load(self, order_ids: Sequence[str]) -> dict[str, OrderInDoubt | Unreadable]:
         return {order_id: self.doubts[order_id] for order_id in order_ids if order_id in self.doubts}
 
-    async def conclude(self, verdicts: Sequence[Verdict]) -> list[bool]:
-        if self.fails == "conclude":
+    async def apply(self, verdicts: Sequence[Verdict]) -> list[bool]:
+        if self.fails == "apply":
             raise LOST
         self.verdicts += verdicts
         for verdict in verdicts:
-            self.concluded.put_nowait(verdict)
+            self.applied.put_nowait(verdict)
         if self.gate is not None:
             await self.gate.wait()
         return [not self.is_fenced_off for _ in verdicts]
@@ -141,8 +141,8 @@ class Database:
         self.answers += answers
         return [None for _ in answers]
 
-    async def wake(self, *, doubts_max: int) -> int:
-        self.log.append("wake")
+    async def make_due(self, *, doubts_max: int) -> int:
+        self.log.append("make_due")
         return self.asleep.pop(0) if self.asleep else 0
 
     async def note_epoch(self, venue: str, epoch: str) -> datetime | None:
@@ -157,26 +157,26 @@ class Exchange:
     log: list[str]
     promises: Capabilities | NoAnswer = DURABLE
     verifications: list[Verification] = field(default_factory=lambda: [Absent()])
-    answer: Answer = field(default_factory=lambda: Accepted("x-2"))
+    answer: PlaceAnswer = field(default_factory=lambda: Accepted("x-2"))
     cancel_answer: CancelAnswer = field(default_factory=CancelAccepted)
-    why_closed: str | None = None
+    why_denied: str | None = None
     sends: list[tuple[str, float, datetime | None]] = field(default_factory=list)
     only_sends: list[bool] = field(default_factory=list)
     raises: Exception | None = None
     gate: asyncio.Event | None = None
-    asked: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
-    asking: int = 0
-    asking_max: int = 0
+    queried: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
+    querying: int = 0
+    querying_max: int = 0
     venue_name: str = "scripted"
 
     async def capabilities(self) -> Capabilities | NoAnswer:
         return self.promises
 
-    async def ask(self, order_id: str) -> Verification:
-        self.log.append("ask")
-        self.asking += 1
-        self.asking_max = max(self.asking, self.asking_max)
-        self.asked.put_nowait(order_id)
+    async def query(self, order_id: str) -> Verification:
+        self.log.append("query")
+        self.querying += 1
+        self.querying_max = max(self.querying, self.querying_max)
+        self.queried.put_nowait(order_id)
         try:
             if self.gate is not None:
                 await self.gate.wait()
@@ -186,7 +186,7 @@ class Exchange:
             self.log.append("given up")
             raise
         await asyncio.sleep(0)  # the others' turn, or none would be asked about while another is
-        self.asking -= 1
+        self.querying -= 1
         if self.raises is not None:
             raise self.raises
         return self.verifications.pop(0) if len(self.verifications) > 1 else self.verifications[0]
@@ -195,16 +195,16 @@ class Exchange:
         self.log.append("cancel")
         return self.cancel_answer
 
-    async def send_and_ask(
+    async def send_and_query(
         self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
-    ) -> Answer:
+    ) -> PlaceAnswer:
         self.log.append("send")
         self.sends.append((order.id, send_by, accept_by))
         self.only_sends.append(is_only_send)
         return self.answer
 
-    def closed(self) -> str | None:
-        return self.why_closed
+    def denial_cause(self) -> str | None:
+        return self.why_denied
 
 
 @dataclass
@@ -212,15 +212,15 @@ class Written:
     """In the place of a journal."""
 
     log: list[str]
-    steps: list[StepRow] = field(default_factory=list)
+    steps: list[NewTrailRow] = field(default_factory=list)
 
-    async def step(self, row: StepRow) -> None:
+    async def step(self, row: NewTrailRow) -> None:
         self.log.append("step")
         self.steps.append(row)
 
 
 class House:
-    def __init__(self, pace: Pace | None = None, chance: random.Random | None = None) -> None:
+    def __init__(self, pass_limits: PassLimits | None = None, chance: random.Random | None = None) -> None:
         self.log: list[str] = []
         self.database = Database(self.log)
         self.exchange = Exchange(self.log)
@@ -231,28 +231,28 @@ class House:
             cast("Any", self.journal),
             cast("Any", self.exchange),
             self.clock,
-            Rules(answer_seconds=5, clock_margin_seconds=1),
+            VerificationLimits(answer_seconds=5, clock_margin_seconds=1),
             name="r-1",
             send_seconds=6,
-            pace=pace,
+            pass_limits=pass_limits,
             chance=chance,
         )
 
-    async def look(self, doubt: Doubt | Unreadable) -> Verdict:
+    async def review(self, doubt: OrderInDoubt | Unreadable) -> Verdict:
         """The verdict of a pass over this one order."""
         _, verdict = await self.counted(doubt)
         return verdict
 
-    async def counted(self, doubt: Doubt | Unreadable) -> tuple[Counts, Verdict]:
+    async def counted(self, doubt: OrderInDoubt | Unreadable) -> tuple[PassReport, Verdict]:
         self.database.doubts, self.database.given = {"order-1": doubt}, 0
-        counts = await self.reconciler.run_once()
-        return counts, self.database.verdicts[-1]
+        report = await self.reconciler.run_once()
+        return report, self.database.verdicts[-1]
 
     def many(self, number: int, *rows: TrailRow) -> None:
         ids = [f"order-{each}" for each in range(number)]
         self.database.doubts, self.database.given = {each: a_doubt(*rows, id=each) for each in ids}, 0
 
-    async def run(self) -> Counts:
+    async def run(self) -> PassReport:
         async with asyncio.timeout(10):
             return await self.reconciler.run_once()
 
@@ -275,74 +275,76 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]
     return told
 
 
-def counted(counts: Counts) -> dict[str, int]:
+def counted(report: PassReport) -> dict[str, int]:
     names = ("settled", "waiting", "completed", "not_placed", "unresolved", "resent", "canceled", "errors")
-    return {name: value for name in names if (value := getattr(counts, name))}
+    return {name: value for name in names if (value := getattr(report, name))}
 
 
 # One look
 
 
-async def test_what_its_rows_settle_is_not_asked_for(house: House) -> None:
-    counts, verdict = await house.counted(a_doubt(REFUSED))
+async def test_what_its_rows_settle_is_not_queried(house: House) -> None:
+    report, verdict = await house.counted(a_doubt(REFUSED))
 
-    assert verdict == Verdict(Taken("order-1", 7, 0), (), is_settled=True, next_seconds=0, seen="settled by its rows")
-    assert "ask" not in house.log
-    assert counted(counts) == {"settled": 1}
-    assert counts.looked_at == 1
+    assert verdict == Verdict(
+        Lease("order-1", 7, 0), (), is_settled=True, next_seconds=0, observation="settled by its rows"
+    )
+    assert "query" not in house.log
+    assert counted(report) == {"settled": 1}
+    assert report.reviewed == 1
 
 
 async def test_found_order_is_settled_with_its_rows(house: House) -> None:
     house.exchange.verifications = [found("filled")]
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN))
+    report, verdict = await house.counted(a_doubt(UNKNOWN))
 
     assert verdict.is_settled
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"), TrailRow(S.FILLED, "verified", "x-1"))
-    assert verdict.seen == "FILLED verified"
-    assert counted(counts) == {"settled": 1, "completed": 1}
-    assert (counts.answered, counts.unanswered) == (1, 0)
-    assert counts.seen == [("order-1", "FILLED verified")]
+    assert verdict.observation == "FILLED verified"
+    assert counted(report) == {"settled": 1, "completed": 1}
+    assert (report.answered, report.unanswered) == (1, 0)
+    assert report.observations == [("order-1", "FILLED verified")]
 
 
 async def test_absent_order_past_its_time_is_not_placed(house: House) -> None:
-    counts, verdict = await house.counted(a_doubt(UNKNOWN, now=60))
+    report, verdict = await house.counted(a_doubt(UNKNOWN, now=60))
 
     assert verdict.is_settled
     assert verdict.rows == (TrailRow(S.NOT_PLACED, "proved:absent"),)
-    assert counted(counts) == {"settled": 1, "not_placed": 1}
+    assert counted(report) == {"settled": 1, "not_placed": 1}
 
 
-async def test_unresolved_order_is_looked_after_further(house: House) -> None:
+async def test_unresolved_order_is_reviewed_further(house: House) -> None:
     house.database.begun_at = at(20)
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN))
+    report, verdict = await house.counted(a_doubt(UNKNOWN))
 
     assert verdict.rows == (TrailRow(S.UNRESOLVED, "exchange_forgot"),)
     assert not verdict.is_settled
-    assert verdict.seen == "exchange_forgot"
+    assert verdict.observation == "exchange_forgot"
     assert house.database.epochs == [("scripted", "e")]
-    assert counted(counts) == {"waiting": 1, "unresolved": 1}
+    assert counted(report) == {"waiting": 1, "unresolved": 1}
 
 
-async def test_unresolved_order_is_told_as_an_error_and_no_other_is(
+async def test_unresolved_order_is_reported_as_an_error_and_no_other_is(
     house: House, told: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
     house.database.begun_at = at(20)
-    await house.look(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
     house.database.begun_at = None
     house.exchange.verifications = [found("filled")]
-    await house.look(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
 
     assert told == [("error", "an order is unresolved", {"order_id": "order-1", "reason": "exchange_forgot"})]
 
 
 @pytest.mark.parametrize(("now", "seconds"), [(8, 3), (10.5, 0.5)])
 async def test_wait_until_a_moment_ends_at_that_moment(house: House, now: float, seconds: float) -> None:
-    verdict = await house.look(a_doubt(UNKNOWN, now=now))
+    verdict = await house.review(a_doubt(UNKNOWN, now=now))
 
     assert (verdict.is_settled, verdict.rows, verdict.next_seconds) == (False, (), seconds)
-    assert verdict.seen == "absence does not count yet"
+    assert verdict.observation == "absence does not count yet"
 
 
 @pytest.mark.parametrize(("tries", "pause"), [(0, 1), (1, 2), (3, 8), (5, 30), (1000, 30)])
@@ -352,88 +354,88 @@ async def test_pauses_double_up_to_the_longest_and_none_is_cut_by_more_than_half
     house.exchange.verifications = [NoAnswer("timeout")]
     house.database.tries = tries
 
-    verdicts = [await house.look(a_doubt(UNKNOWN)) for _ in range(20)]
+    verdicts = [await house.review(a_doubt(UNKNOWN)) for _ in range(20)]
 
     assert all(pause / 2 <= verdict.next_seconds <= pause for verdict in verdicts)
     assert max(verdict.next_seconds for verdict in verdicts) > 0.8 * pause
     assert min(verdict.next_seconds for verdict in verdicts) < 0.7 * pause
-    assert {verdict.seen for verdict in verdicts} == {"no answer: timeout"}
+    assert {verdict.observation for verdict in verdicts} == {"no answer: timeout"}
 
 
-async def test_order_that_is_not_there_is_looked_after_no_more(house: House) -> None:
+async def test_order_that_is_not_there_is_reviewed_no_more(house: House) -> None:
     house.database.missing = ["order-1"]
 
     await house.run()
 
-    missing = Verdict(Taken("order-1", 7, 0), (), is_settled=True, next_seconds=0, seen="no such order")
+    missing = Verdict(Lease("order-1", 7, 0), (), is_settled=True, next_seconds=0, observation="no such order")
     assert house.database.verdicts == [missing]
 
 
 async def test_unreadable_order_is_counted_and_left_for_later(house: House) -> None:
-    counts, verdict = await house.counted(Unreadable("two INITIATED"))
+    report, verdict = await house.counted(Unreadable("two INITIATED"))
 
-    assert (verdict.is_settled, verdict.rows, verdict.seen) == (False, (), "unreadable: two INITIATED")
-    assert counted(counts) == {"waiting": 1, "errors": 1}
+    assert (verdict.is_settled, verdict.rows, verdict.observation) == (False, (), "unreadable: two INITIATED")
+    assert counted(report) == {"waiting": 1, "errors": 1}
     assert verdict.next_seconds > 0
 
 
 async def test_poison_order_is_counted_and_stops_no_other(house: House) -> None:
     house.exchange.raises = ValueError("bad\x00 " + "x" * 1000)
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN))
+    report, verdict = await house.counted(a_doubt(UNKNOWN))
 
     assert not verdict.is_settled
-    assert verdict.seen.startswith("error: bad x")
-    assert len(verdict.seen) == 200
-    assert counted(counts) == {"waiting": 1, "errors": 1}
+    assert verdict.observation.startswith("error: bad x")
+    assert len(verdict.observation) == 200
+    assert counted(report) == {"waiting": 1, "errors": 1}
 
 
 async def test_verdict_of_one_who_holds_the_order_no_more_is_not_counted(house: House) -> None:
     house.database.is_fenced_off = True
 
-    counts, _ = await house.counted(a_doubt(REFUSED))
+    report, _ = await house.counted(a_doubt(REFUSED))
 
-    assert counted(counts) == {}
-    assert counts.seen == []
+    assert counted(report) == {}
+    assert report.observations == []
 
 
-@pytest.mark.parametrize("fails", ["conclude", "claim"])
-async def test_lost_database_concludes_nothing(house: House, fails: str) -> None:
+@pytest.mark.parametrize("fails", ["apply", "claim"])
+async def test_lost_database_applies_nothing(house: House, fails: str) -> None:
     house.database.fails = fails
     house.database.doubts = {"order-1": a_doubt(NOT_SENT)}
     house.reconciler._claims._limits = house.reconciler._verdicts._limits = replace(
         house.reconciler._claims._limits, timeout_seconds=0
     )
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert counted(counts)["errors"] == 1
+    assert counted(report)["errors"] == 1
     assert house.database.verdicts == []
-    assert counts.seen == []
+    assert report.observations == []
 
 
 # A resend
 
 
 async def test_resend_is_claimed_before_it_is_made_and_recorded_after_it(house: House) -> None:
-    counts, verdict = await house.counted(a_doubt(UNKNOWN))
+    report, verdict = await house.counted(a_doubt(UNKNOWN))
 
-    assert house.log[-5:] == ["ask", "claim", "send", "step", "answer"]
+    assert house.log[-5:] == ["query", "claim", "send", "step", "answer"]
     [(wanted, how)] = house.database.claims
-    assert wanted == WantedSend(Taken("order-1", 7, 0), None)
+    assert wanted == WantedSend(Lease("order-1", 7, 0), None)
     assert how == {"claimed_by": "r-1", "send_seconds": 6, "answer_seconds": 5}
     assert house.exchange.sends == [("order-1", 104.5, at(40))]
-    assert house.journal.steps == [StepRow("order-1", S.COMPLETED, "resent", "x-2")]
+    assert house.journal.steps == [NewTrailRow("order-1", S.COMPLETED, "resent", "x-2")]
     assert house.database.answers == [AnsweredSend("order-1", 2, SendAnswer.ACCEPTED, "accepted", "x-2")]
-    assert (verdict.is_settled, verdict.rows, verdict.seen) == (True, (), "resent and accepted")
-    assert counted(counts) == {"settled": 1, "completed": 1, "resent": 1}
+    assert (verdict.is_settled, verdict.rows, verdict.observation) == (True, (), "resent and accepted")
+    assert counted(report) == {"settled": 1, "completed": 1, "resent": 1}
 
 
 @pytest.mark.parametrize(("row", "is_only_send"), [(UNKNOWN, False), (NOT_SENT, True)])
 async def test_question_after_a_resend_knows_whether_another_may_have_arrived(
     house: House, row: TrailRow, is_only_send: bool
 ) -> None:
-    await house.look(a_doubt(row))
+    await house.review(a_doubt(row))
 
     assert house.exchange.only_sends == [is_only_send]
 
@@ -441,7 +443,7 @@ async def test_question_after_a_resend_knows_whether_another_may_have_arrived(
 async def test_resend_keeps_to_the_time_for_which_the_id_is_unique(house: House) -> None:
     house.exchange.promises = Capabilities("e", 60.0, 0, 10)
 
-    await house.look(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
 
     [(wanted, _)] = house.database.claims
     assert wanted.send_by_max == at(44)
@@ -455,60 +457,60 @@ async def test_resend_keeps_to_the_time_for_which_the_id_is_unique(house: House)
         (Unknown("timeout"), SendAnswer.UNKNOWN, "unknown:timeout"),
     ],
 )
-async def test_resend_that_is_not_accepted_is_recorded_and_looked_at_again(
-    house: House, answer: Answer, kind: SendAnswer, reason: str
+async def test_resend_that_is_not_accepted_is_recorded_and_reviewed_again(
+    house: House, answer: PlaceAnswer, kind: SendAnswer, reason: str
 ) -> None:
     house.exchange.answer = answer
 
-    counts, verdict = await house.counted(a_doubt(NOT_SENT))
+    report, verdict = await house.counted(a_doubt(NOT_SENT))
 
     assert house.database.answers == [AnsweredSend("order-1", 2, kind, reason, None)]
     assert house.journal.steps == []
-    assert (verdict.is_settled, verdict.rows, verdict.seen) == (False, (), f"resent: {reason}")
+    assert (verdict.is_settled, verdict.rows, verdict.observation) == (False, (), f"resent: {reason}")
     assert verdict.next_seconds <= 1
-    assert counted(counts) == {"waiting": 1, "resent": 1}
+    assert counted(report) == {"waiting": 1, "resent": 1}
 
 
-async def test_resend_that_was_not_accepted_pauses_as_any_other_look() -> None:
+async def test_resend_that_was_not_accepted_pauses_as_any_other_review() -> None:
     house = House(chance=Least())
     house.exchange.answer = NotSent("closed")
 
-    assert (await house.look(a_doubt(NOT_SENT))).next_seconds == 0.5
+    assert (await house.review(a_doubt(NOT_SENT))).next_seconds == 0.5
 
 
 async def test_throttled_resend_waits_for_as_long_as_the_exchange_wants(house: House) -> None:
     house.exchange.answer = NotSent("throttled", 17)
 
-    verdict = await house.look(a_doubt(NOT_SENT))
+    verdict = await house.review(a_doubt(NOT_SENT))
 
     assert verdict.next_seconds == 17
 
 
 async def test_closed_gate_makes_no_claim(house: House) -> None:
-    house.exchange.why_closed = "circuit_open"
+    house.exchange.why_denied = "circuit_open"
 
-    counts, verdict = await house.counted(a_doubt(NOT_SENT))
+    report, verdict = await house.counted(a_doubt(NOT_SENT))
 
     assert house.database.claims == []
     assert house.exchange.sends == []
-    assert (verdict.is_settled, verdict.seen) == (False, "not resent: circuit_open")
-    assert counted(counts) == {"waiting": 1}
+    assert (verdict.is_settled, verdict.observation) == (False, "not resent: circuit_open")
+    assert counted(report) == {"waiting": 1}
 
 
 async def test_without_a_claim_nothing_is_sent(house: House) -> None:
     house.database.can_claim = False
 
-    counts, verdict = await house.counted(a_doubt(NOT_SENT))
+    report, verdict = await house.counted(a_doubt(NOT_SENT))
 
     assert house.exchange.sends == []
     assert not verdict.is_settled
-    assert counted(counts) == {"waiting": 1}
+    assert counted(report) == {"waiting": 1}
 
 
 async def test_nothing_is_sent_while_the_promises_are_not_known(house: House) -> None:
     house.exchange.promises = NoAnswer("timeout")
 
-    verdict = await house.look(a_doubt(NOT_SENT))
+    verdict = await house.review(a_doubt(NOT_SENT))
 
     assert not verdict.is_settled
     assert house.exchange.sends == []
@@ -521,55 +523,55 @@ async def test_nothing_is_sent_while_the_promises_are_not_known(house: House) ->
 async def test_canceled_order_is_settled_by_what_the_exchange_says_of_it_afterwards(house: House) -> None:
     house.exchange.verifications = [found(), found("canceled")]
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True))
+    report, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True))
 
-    assert house.log[-3:] == ["ask", "cancel", "ask"]
+    assert house.log[-3:] == ["query", "cancel", "query"]
     assert verdict.is_settled
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"), TrailRow(S.CANCELED, "verified", "x-1"))
-    assert counted(counts) == {"settled": 1, "completed": 1, "canceled": 1}
-    assert counts.answered == 2
+    assert counted(report) == {"settled": 1, "completed": 1, "canceled": 1}
+    assert report.answered == 2
 
 
 @pytest.mark.parametrize("answer", [CancelAccepted(), CancelTooLate()])
-async def test_order_that_is_still_open_after_its_cancel_is_looked_at_again(house: House, answer: CancelAnswer) -> None:
+async def test_order_that_is_still_open_after_its_cancel_is_reviewed_again(house: House, answer: CancelAnswer) -> None:
     house.exchange.cancel_answer = answer
     house.exchange.verifications = [found()]
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True))
+    report, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True))
 
     assert not verdict.is_settled
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
-    assert verdict.seen == type(answer).__name__
-    assert counted(counts) == {"waiting": 1, "completed": 1, "canceled": 1}
+    assert verdict.observation == type(answer).__name__
+    assert counted(report) == {"waiting": 1, "completed": 1, "canceled": 1}
 
 
 @pytest.mark.parametrize("answer", [NoAnswer("timeout"), Absent()])
-async def test_cancel_without_an_answer_is_asked_for_again_and_what_was_found_is_kept(
+async def test_cancel_without_an_answer_is_queried_again_and_what_was_found_is_kept(
     house: House, answer: CancelAnswer
 ) -> None:
     house.exchange.cancel_answer = answer
     house.exchange.verifications = [found()]
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True))
+    report, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True))
 
     assert not verdict.is_settled
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
-    assert verdict.seen == f"cancel: {type(answer).__name__}"
-    assert counted(counts) == {"waiting": 1, "completed": 1}
-    assert house.log.count("ask") == 1
+    assert verdict.observation == f"cancel: {type(answer).__name__}"
+    assert counted(report) == {"waiting": 1, "completed": 1}
+    assert house.log.count("query") == 1
 
 
 async def test_canceled_order_that_is_shown_only_while_open_is_settled_when_it_is_gone(house: House) -> None:
     house.exchange.promises = Capabilities("e", "while_open", float("inf"), 10, honours_accept_by=True)
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True, sighted_as="x-1"))
+    report, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True, observed_exchange_order_id="x-1"))
 
     assert verdict.is_settled
     assert verdict.rows == (TrailRow(S.COMPLETED, "execution", "x-1"),)
-    assert counted(counts) == {"settled": 1, "completed": 1, "canceled": 1}
+    assert counted(report) == {"settled": 1, "completed": 1, "canceled": 1}
 
 
-def accepted_and_hidden(*rows: TrailRow) -> Doubt:
+def accepted_and_hidden(*rows: TrailRow) -> OrderInDoubt:
     """The resend was accepted; the first send came too late, was refused, and is what the exchange shows."""
     doubt = a_doubt(UNKNOWN, *rows, is_cancel_wanted=True)
     accepted = Send(at(30), at(35), SendAnswer.ACCEPTED, "accepted", "x-2")
@@ -580,10 +582,10 @@ async def test_canceled_order_that_a_refused_send_hides_is_settled(house: House)
     house.exchange.promises = Capabilities("e", "while_open", 0, 10, honours_accept_by=True)
     house.exchange.verifications = [found("rejected")]
 
-    counts, verdict = await house.counted(accepted_and_hidden())
+    report, verdict = await house.counted(accepted_and_hidden())
 
     assert (verdict.is_settled, verdict.rows) == (True, (TrailRow(S.COMPLETED, "accepted", "x-2"),))
-    assert counted(counts) == {"settled": 1, "completed": 1, "canceled": 1}
+    assert counted(report) == {"settled": 1, "completed": 1, "canceled": 1}
 
 
 @pytest.mark.parametrize("was_told", [False, True])
@@ -595,17 +597,17 @@ async def test_cancel_that_does_not_reach_an_order_that_a_refused_send_hides_is_
     house.exchange.cancel_answer = CancelTooLate()
     told = TrailRow(S.UNRESOLVED, "hidden_from_cancel")
 
-    verdict = await house.look(accepted_and_hidden(*([told] if was_told else [])))
+    verdict = await house.review(accepted_and_hidden(*([told] if was_told else [])))
 
     assert not verdict.is_settled
-    assert verdict.seen == "hidden_from_cancel"
+    assert verdict.observation == "hidden_from_cancel"
     assert verdict.rows == (TrailRow(S.COMPLETED, "accepted", "x-2"), *([] if was_told else [told]))
 
 
 async def test_no_answer_after_a_cancel_settles_nothing(house: House) -> None:
     house.exchange.verifications = [found(), NoAnswer("timeout")]
 
-    verdict = await house.look(a_doubt(UNKNOWN, is_cancel_wanted=True))
+    verdict = await house.review(a_doubt(UNKNOWN, is_cancel_wanted=True))
 
     assert not verdict.is_settled
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
@@ -614,11 +616,11 @@ async def test_no_answer_after_a_cancel_settles_nothing(house: House) -> None:
 async def test_absence_after_a_cancel_settles_nothing_before_it_counts(house: House) -> None:
     house.exchange.verifications = [found(), Absent()]
 
-    counts, verdict = await house.counted(a_doubt(UNKNOWN, now=8, is_cancel_wanted=True))
+    report, verdict = await house.counted(a_doubt(UNKNOWN, now=8, is_cancel_wanted=True))
 
-    assert (verdict.is_settled, verdict.seen) == (False, "CancelAccepted")
+    assert (verdict.is_settled, verdict.observation) == (False, "CancelAccepted")
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
-    assert counts.errors == 0
+    assert report.errors == 0
 
 
 async def test_pause_is_shorter_by_chance_and_by_half_at_the_most() -> None:
@@ -626,7 +628,7 @@ async def test_pause_is_shorter_by_chance_and_by_half_at_the_most() -> None:
     pauses = []
     for house in (least, usual):
         house.exchange.verifications = [NoAnswer("timeout")]
-        pauses.append((await house.look(a_doubt(UNKNOWN))).next_seconds)
+        pauses.append((await house.review(a_doubt(UNKNOWN))).next_seconds)
 
     assert pauses[0] == 0.5
     assert 0.5 <= pauses[1] <= 1
@@ -635,42 +637,42 @@ async def test_pause_is_shorter_by_chance_and_by_half_at_the_most() -> None:
 # A pass
 
 
-async def test_batches_are_taken_in_until_fewer_come_than_may(house: House) -> None:
+async def test_batches_are_enqueued_until_fewer_come_than_may(house: House) -> None:
     house.database.batches = [200, 200, 3, 5]
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert counts.batches == 403
-    assert house.log == ["take_in 200"] * 3
+    assert report.batches == 403
+    assert house.log == ["enqueue_due_batches 200"] * 3
 
 
-async def test_taking_in_ends_where_nothing_is_due(house: House) -> None:
+async def test_enqueueing_ends_where_nothing_is_due(house: House) -> None:
     house.database.batches = [200]
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert counts.batches == 200
-    assert house.log == ["take_in 200"] * 2
+    assert report.batches == 200
+    assert house.log == ["enqueue_due_batches 200"] * 2
 
 
-async def test_lease_is_longer_than_a_look_can_take(house: House) -> None:
+async def test_lease_is_longer_than_a_review_can_take(house: House) -> None:
     await house.run()
 
     # A question, a send with its question, a cancel with its own: each waits at the gate and for its answer.
     assert house.database.takes == [(256, 8 * 5 + 6 + 10)]
 
 
-async def test_all_that_is_due_is_looked_at_and_so_many_at_once() -> None:
-    house = House(Pace(looks_at_once=4))
+async def test_all_that_is_due_is_reviewed_and_so_many_at_once() -> None:
+    house = House(PassLimits(reviews_at_once=4))
     house.exchange.verifications = [NoAnswer("timeout"), Absent()]
     house.many(21, UNKNOWN)
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert counts.looked_at == 21
-    assert len({verdict.taken.order_id for verdict in house.database.verdicts}) == 21
-    assert house.exchange.asking_max == 4
-    assert not counts.has_more
+    assert report.reviewed == 21
+    assert len({verdict.lease.order_id for verdict in house.database.verdicts}) == 21
+    assert house.exchange.querying_max == 4
+    assert not report.has_more
 
 
 class Turnstile:
@@ -686,8 +688,8 @@ class Turnstile:
         self._free.release()
 
 
-async def test_more_are_taken_once_half_of_the_looks_have_ended() -> None:
-    house = House(Pace(looks_at_once=4))
+async def test_more_are_taken_once_half_of_the_reviews_have_ended() -> None:
+    house = House(PassLimits(reviews_at_once=4))
     house.exchange.verifications = [found()]
     house.many(12, UNKNOWN)
     turnstile = Turnstile()
@@ -696,81 +698,81 @@ async def test_more_are_taken_once_half_of_the_looks_have_ended() -> None:
 
     passing = asyncio.create_task(house.reconciler.run_once())
     async with asyncio.timeout(5):
-        for asked, ended in ((4, 1), (0, 1), (2, 1)):
-            for _ in range(asked):
-                await house.exchange.asked.get()
+        for queried, ended in ((4, 1), (0, 1), (2, 1)):
+            for _ in range(queried):
+                await house.exchange.queried.get()
             for _ in range(ended):
                 turnstile.let_pass()
-                await house.database.concluded.get()
+                await house.database.applied.get()
             takes.append([count for count, _ in house.database.takes])
         for _ in range(12):
             turnstile.let_pass()
         await passing
 
     assert takes == [[4], [4], [4, 2]]
-    assert house.exchange.asking_max == 4
+    assert house.exchange.querying_max == 4
     assert len(house.database.verdicts) == 12
 
 
-async def test_slow_look_holds_up_no_other() -> None:
-    house = House(Pace(looks_at_once=4))
+async def test_slow_review_holds_up_no_other() -> None:
+    house = House(PassLimits(reviews_at_once=4))
     house.many(12, REFUSED)
     house.database.doubts = {"slow": a_doubt(UNKNOWN, id="slow"), **house.database.doubts}
     house.exchange.gate = asyncio.Event()
     passing = asyncio.create_task(house.reconciler.run_once())
     async with asyncio.timeout(10):
         for _ in range(12):
-            await house.database.concluded.get()
+            await house.database.applied.get()
 
     house.exchange.gate.set()
     async with asyncio.timeout(10):
-        counts = await passing
+        report = await passing
 
-    assert counts.looked_at == 13
-    assert house.database.verdicts[-1].taken.order_id == "slow"
+    assert report.reviewed == 13
+    assert house.database.verdicts[-1].lease.order_id == "slow"
 
 
 async def test_pass_ends_when_its_time_is_up_and_says_that_there_is_more() -> None:
-    house = House(Pace(looks_at_once=4, pass_seconds=0))
+    house = House(PassLimits(reviews_at_once=4, pass_seconds=0))
     house.many(8, REFUSED)
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert counts.has_more
-    assert counts.looked_at == 4
+    assert report.has_more
+    assert report.reviewed == 4
     assert len(house.database.verdicts) == 4
 
 
 async def test_pass_that_ends_with_its_time_has_no_more_where_all_was_taken() -> None:
-    house = House(Pace(looks_at_once=4, pass_seconds=0))
+    house = House(PassLimits(reviews_at_once=4, pass_seconds=0))
     house.many(3, REFUSED)
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert not counts.has_more
+    assert not report.has_more
     assert len(house.database.verdicts) == 3
 
 
-async def test_silent_exchange_is_not_asked_about_everything() -> None:
-    house = House(Pace(looks_at_once=4))
+async def test_silent_exchange_is_not_queried_about_everything() -> None:
+    house = House(PassLimits(reviews_at_once=4))
     house.exchange.verifications = [NoAnswer("timeout")]
     house.many(40, UNKNOWN)
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert counts.looked_at < 12
-    assert counts.unanswered == counts.looked_at
-    assert not counts.has_more
+    assert report.reviewed < 12
+    assert report.unanswered == report.reviewed
+    assert not report.has_more
 
 
-async def test_exchange_that_answers_some_is_asked_about_everything() -> None:
-    house = House(Pace(looks_at_once=4))
+async def test_exchange_that_answers_some_is_queried_about_everything() -> None:
+    house = House(PassLimits(reviews_at_once=4))
     house.exchange.verifications = [Absent(), NoAnswer("timeout")]
     house.many(40, UNKNOWN)
 
-    counts = await house.run()
+    report = await house.run()
 
-    assert counts.looked_at == 40
+    assert report.reviewed == 40
 
 
 async def test_what_is_left_of_a_pass_that_is_stopped_ends_with_it(house: House) -> None:
@@ -779,7 +781,7 @@ async def test_what_is_left_of_a_pass_that_is_stopped_ends_with_it(house: House)
     passing = asyncio.create_task(house.reconciler.run_once())
     async with asyncio.timeout(10):
         for _ in range(3):
-            await house.exchange.asked.get()
+            await house.exchange.queried.get()
 
     passing.cancel()
     await asyncio.wait({passing})
@@ -794,7 +796,7 @@ async def test_what_a_stopped_pass_is_writing_is_written_before_it_ends(house: H
     house.database.gate = asyncio.Event()
     passing = asyncio.create_task(house.reconciler.run_once())
     async with asyncio.timeout(10):
-        await house.database.concluded.get()
+        await house.database.applied.get()
 
     passing.cancel()
     ended_early, _ = await asyncio.wait({passing}, timeout=0.01)
@@ -813,14 +815,14 @@ async def test_exchange_that_answers_again_ends_every_pause_once(
     house: House, told: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
     house.exchange.verifications = [NoAnswer("timeout"), found()]
-    await house.look(a_doubt(UNKNOWN))
-    assert "wake" not in house.log
+    await house.review(a_doubt(UNKNOWN))
+    assert "make_due" not in house.log
     house.database.asleep = [5000, 10]
 
-    await house.look(a_doubt(UNKNOWN))
-    await house.look(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
 
-    assert house.log.count("wake") == 3
+    assert house.log.count("make_due") == 3
     assert told == [("info", "the exchange answers again", {"doubts": 5010})]
 
 
@@ -831,9 +833,9 @@ async def test_pass_with_some_answers_is_no_silence() -> None:
 
     await house.run()
     house.exchange.verifications = [found()]
-    await house.look(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
 
-    assert "wake" not in house.log
+    assert "make_due" not in house.log
 
 
 async def test_exchange_that_is_within_reach_again_ends_every_pause_once(house: House) -> None:
@@ -845,18 +847,18 @@ async def test_exchange_that_is_within_reach_again_ends_every_pause_once(house: 
     await house.run()
     await house.run()
 
-    assert house.log.count("wake") == 2
+    assert house.log.count("make_due") == 2
 
 
-async def test_pass_with_nothing_to_ask_is_no_silence(house: House) -> None:
+async def test_pass_with_nothing_to_query_is_no_silence(house: House) -> None:
     await house.run()
-    await house.look(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
 
-    assert "wake" not in house.log
+    assert "make_due" not in house.log
 
 
-async def test_exchange_that_was_never_away_wakes_nobody(house: House) -> None:
+async def test_exchange_that_was_never_away_makes_nothing_due(house: House) -> None:
     await house.run()
-    await house.look(a_doubt(REFUSED))
+    await house.review(a_doubt(REFUSED))
 
-    assert "wake" not in house.log
+    assert "make_due" not in house.log

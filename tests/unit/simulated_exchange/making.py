@@ -6,7 +6,7 @@ from random import Random
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import Faults, PlaceWeights
-from simulated_exchange.log import ForgetfulLog
+from simulated_exchange.log import InMemoryLog
 from simulated_exchange.orders import NewOrder
 
 INSTRUMENT = "US0378331005"
@@ -30,7 +30,7 @@ class Clock:
 def exchange(clock: Clock | None = None, profile: Profile | None = None, faults: Faults | None = None) -> Exchange:
     return Exchange(
         epoch="e",
-        log=ForgetfulLog(),
+        log=InMemoryLog(),
         now_us=clock or Clock(),
         random=Random(1),
         profile=profile,

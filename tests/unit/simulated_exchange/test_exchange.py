@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from simulated_exchange.capabilities import PROFILES, Profile
 from simulated_exchange.exchange import Exchange
-from simulated_exchange.faults import AskFaults, Faults
+from simulated_exchange.faults import Faults, QueryFaults
 from simulated_exchange.orders import NewOrder, Refusal
 from simulated_exchange.results import Accepted, Canceled, Duplicate, Rejected, TooLate, UnknownOrder
 from simulated_exchange.wire import OrderView
@@ -15,7 +15,7 @@ from tests.unit.simulated_exchange.making import INSTRUMENT, NOON_US, Clock, exc
 
 
 def shown(subject: Exchange, client_order_id: str) -> OrderView:
-    view = subject.ask(client_order_id)
+    view = subject.query(client_order_id)
     assert view is not None
     return view
 
@@ -117,7 +117,7 @@ def test_what_is_no_id_is_rejected_without_a_trace(client_order_id: str) -> None
     assert subject.executions(0, 9).head == 0
 
 
-def test_id_is_looked_at_before_all_else() -> None:
+def test_id_is_checked_before_all_else() -> None:
     subject = exchange()
     subject.place(limit("a"))
 
@@ -192,13 +192,13 @@ def test_accept_by_is_ignored_where_it_is_not_honoured() -> None:
     assert isinstance(subject.place(limit("a", accept_by_us=clock.us - 1)), Accepted)
 
 
-def test_new_order_is_hidden_for_as_long_as_told_and_no_longer() -> None:
+def test_new_order_is_hidden_for_as_long_as_set_and_no_longer() -> None:
     clock = Clock()
-    faults = Faults(ask=AskFaults(hide_seconds=2.0))
+    faults = Faults(ask=QueryFaults(hide_seconds=2.0))
     subject = exchange(clock, Profile(visible_within_seconds=2.0), faults)
     subject.place(limit("a"))
     clock.move(1.9)
-    hidden = subject.ask("a")
+    hidden = subject.query("a")
     clock.move(0.1)
 
     assert hidden is None
@@ -209,9 +209,9 @@ def test_faults_may_not_break_the_promise_of_visibility() -> None:
     subject = exchange()
 
     with pytest.raises(ValueError, match=r"hide_seconds \(2\) would break"):
-        subject.set_faults(Faults(ask=AskFaults(hide_seconds=2.0)))
+        subject.set_faults(Faults(ask=QueryFaults(hide_seconds=2.0)))
     subject.set_capabilities(Profile(visible_within_seconds=2.0))
-    subject.set_faults(Faults(ask=AskFaults(hide_seconds=2.0)))
+    subject.set_faults(Faults(ask=QueryFaults(hide_seconds=2.0)))
     with pytest.raises(ValueError, match="would break"):
         subject.set_capabilities(Profile(visible_within_seconds=1.0))
 
@@ -221,11 +221,11 @@ def test_faults_may_not_break_the_promise_of_visibility() -> None:
 def test_open_only_shows_open_orders_alone() -> None:
     subject = exchange(profile=PROFILES["open_only"])
     subject.place(limit("a"))
-    before = subject.ask("a")
+    before = subject.query("a")
     subject.cancel("a")
 
     assert before is not None
-    assert subject.ask("a") is None
+    assert subject.query("a") is None
 
 
 def test_canceled_order_is_out_of_the_book_and_too_late_to_cancel_again() -> None:

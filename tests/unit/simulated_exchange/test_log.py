@@ -12,12 +12,12 @@ from simulated_exchange.exchange import Exchange
 from simulated_exchange.log import DurableLog, LogError, read_lines
 from simulated_exchange.orders import Refusal
 from simulated_exchange.results import Accepted
-from simulated_exchange.service import Service, open_exchange
+from simulated_exchange.service import ExchangeService, open_exchange
 from simulated_exchange.wire import OrderView
 from tests.unit.simulated_exchange.making import Clock, limit, market
 
 
-def opened(folder: Path) -> Service:
+def opened(folder: Path) -> ExchangeService:
     return open_exchange(folder, now_us=Clock(), random=Random(1))
 
 
@@ -36,8 +36,8 @@ async def some_trading(folder: Path) -> tuple[object, ...]:
     return truth
 
 
-async def everything(service: Service) -> tuple[object, ...]:
-    orders = [await service.ask(name) for name in "abcde"]
+async def everything(service: ExchangeService) -> tuple[object, ...]:
+    orders = [await service.query(name) for name in "abcde"]
     return (*orders, (await service.open_orders()).orders, await service.executions(0, 1000))
 
 
@@ -132,20 +132,20 @@ class SlowDisk:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Service:
+def service(tmp_path: Path) -> ExchangeService:
     return opened(tmp_path)
 
 
 @pytest.fixture
-def disk(service: Service, monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+def disk(service: ExchangeService, monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
     return SlowDisk(monkeypatch)
 
 
-async def test_nobody_sees_an_order_before_it_is_durable(service: Service, disk: SlowDisk) -> None:
+async def test_nobody_sees_an_order_before_it_is_durable(service: ExchangeService, disk: SlowDisk) -> None:
     placing = asyncio.create_task(service.place(limit("a")))
     await asyncio.to_thread(disk.writing.wait, 10)
     seeing = [
-        asyncio.create_task(service.ask("a")),
+        asyncio.create_task(service.query("a")),
         asyncio.create_task(service.place(limit("a"))),
         asyncio.create_task(service.executions(0, 10)),
         asyncio.create_task(service.open_orders()),
@@ -161,7 +161,7 @@ async def test_nobody_sees_an_order_before_it_is_durable(service: Service, disk:
     await service.close()
 
 
-async def test_many_orders_share_one_sync(service: Service, disk: SlowDisk) -> None:
+async def test_many_orders_share_one_sync(service: ExchangeService, disk: SlowDisk) -> None:
     first = asyncio.create_task(service.place(limit("first")))
     await asyncio.to_thread(disk.writing.wait, 10)
     others = [asyncio.create_task(service.place(limit(f"a{number}"))) for number in range(100)]
@@ -173,18 +173,18 @@ async def test_many_orders_share_one_sync(service: Service, disk: SlowDisk) -> N
     await service.close()
 
 
-async def test_order_goes_on_without_the_client_that_hung_up(service: Service, disk: SlowDisk) -> None:
+async def test_order_goes_on_without_the_client_that_hung_up(service: ExchangeService, disk: SlowDisk) -> None:
     placing = asyncio.create_task(service.place(limit("a")))
     await asyncio.to_thread(disk.writing.wait, 10)
 
     placing.cancel()
     disk.go_on.set()
 
-    assert isinstance(await service.ask("a"), OrderView)
+    assert isinstance(await service.query("a"), OrderView)
     await service.close()
 
 
-async def test_failed_write_is_final(service: Service, disk: SlowDisk, tmp_path: Path) -> None:
+async def test_failed_write_is_final(service: ExchangeService, disk: SlowDisk, tmp_path: Path) -> None:
     disk.failure = OSError(errno.ENOSPC, "No space left on device")
     disk.go_on.set()
 
@@ -192,7 +192,7 @@ async def test_failed_write_is_final(service: Service, disk: SlowDisk, tmp_path:
         await service.place(limit("a"))
     disk.failure = None
     with pytest.raises(LogError):
-        await service.ask("a")
+        await service.query("a")
     with pytest.raises(LogError):
         await service.place(limit("b"))
 
@@ -235,5 +235,5 @@ def shown(exchange: Exchange) -> tuple[object, ...]:
     return (
         exchange.executions(0, 1000),
         exchange.open_orders().orders,
-        [exchange.ask(name) for name in "abcdef"],
+        [exchange.query(name) for name in "abcdef"],
     )

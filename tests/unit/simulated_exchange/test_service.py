@@ -4,34 +4,34 @@ from random import Random
 import pytest
 
 from simulated_exchange.capabilities import Profile
-from simulated_exchange.faults import AskFaults, Faults, PlaceWeights
+from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
 from simulated_exchange.latency import Latency
 from simulated_exchange.results import (
     Accepted,
     Closed,
     ConnectionReset,
     Duplicate,
-    NoAnswer,
     PlaceResult,
     Rejected,
     ServerError,
+    Silence,
     Throttled,
     UnknownOrder,
     Unreadable,
 )
-from simulated_exchange.service import Service, open_exchange
+from simulated_exchange.service import ExchangeService, open_exchange
 from simulated_exchange.wire import OrderView
 from tests.unit.simulated_exchange.making import NOON_US, Clock, always, limit
 
 LATE_SECONDS = 0.01
 
 
-def opened(faults: Faults | None = None, profile: Profile | None = None, clock: Clock | None = None) -> Service:
+def opened(faults: Faults | None = None, profile: Profile | None = None, clock: Clock | None = None) -> ExchangeService:
     return open_exchange(None, faults=faults, profile=profile, now_us=clock or Clock(), random=Random(1))
 
 
-async def status_of(service: Service, client_order_id: str) -> str | None:
-    order = await service.ask(client_order_id)
+async def status_of(service: ExchangeService, client_order_id: str) -> str | None:
+    order = await service.query(client_order_id)
     return order.ord_status if isinstance(order, OrderView) else None
 
 
@@ -40,7 +40,7 @@ WHAT_FAULTS_DO: list[tuple[str, str, type[PlaceResult], str | None]] = [
     ("refuse", "FAULTREFUSE0", Rejected, "rejected"),
     ("throttle", "FAULTTHROTTL", Throttled, None),
     ("closed", "FAULTCLOSED0", Closed, None),
-    ("lost", "FAULTLOST000", NoAnswer, "new"),
+    ("lost", "FAULTLOST000", Silence, "new"),
     ("late", "FAULTLATE000", Accepted, "new"),
     ("error_after", "FAULTERROR00", ServerError, "new"),
     ("garbage", "FAULTGARBAGE", Unreadable, "new"),
@@ -132,7 +132,7 @@ async def test_id_of_a_late_order_is_free_until_it_is_accepted_and_then_taken_on
     assert (await service.executions(0, 10)).head == 1
 
 
-async def test_late_order_with_a_taken_id_is_told_at_once() -> None:
+async def test_late_order_with_a_taken_id_is_reported_at_once() -> None:
     service = opened()
     await service.place(limit("a"))
     service.exchange.set_faults(always("late", late_seconds=3600.0))
@@ -151,10 +151,10 @@ async def test_stopping_drops_what_is_late() -> None:
     assert await status_of(service, "a") is None
 
 
-async def test_asking_gets_no_answer_as_often_as_told() -> None:
-    service = opened(Faults(ask=AskFaults(no_answer=0.25)))
+async def test_querying_gets_no_answer_as_often_as_set() -> None:
+    service = opened(Faults(ask=QueryFaults(no_answer=0.25)))
 
-    answers = [await service.ask("a") for _ in range(4000)]
+    answers = [await service.query("a") for _ in range(4000)]
 
     assert 900 < sum(isinstance(answer, ServerError) for answer in answers) < 1100
     assert {type(answer) for answer in answers} == {ServerError, UnknownOrder}
@@ -169,7 +169,7 @@ async def test_weights_are_shares() -> None:
 
 
 async def test_same_seed_same_faults() -> None:
-    def seeded() -> Service:
+    def seeded() -> ExchangeService:
         return opened(Faults(place=PlaceWeights(accept=1, closed=1, throttle=1)))
 
     first, second = seeded(), seeded()
@@ -186,13 +186,13 @@ async def test_latency_holds_every_answer_that_long() -> None:
 
     await asyncio.gather(*(service.place(limit(str(n))) for n in range(100)))
     placed = loop.time()
-    await service.ask("1")
-    asked = loop.time()
+    await service.query("1")
+    queried = loop.time()
     await service.cancel("1")
 
     assert placed - began >= 0.02
-    assert asked - placed >= 0.02
-    assert loop.time() - asked >= 0.02
+    assert queried - placed >= 0.02
+    assert loop.time() - queried >= 0.02
 
 
 async def test_latency_releases_in_order_and_passes_over_who_has_gone() -> None:
@@ -230,7 +230,7 @@ async def test_shorter_latency_does_not_wait_for_the_longer_one_before_it() -> N
     slow.cancel()
 
 
-async def test_forgetful_exchange_keeps_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_in_memory_exchange_keeps_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulated_exchange.service.KEPT_ORDERS", 100)
     service = opened()
 

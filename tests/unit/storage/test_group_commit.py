@@ -8,8 +8,8 @@ from prometheus_client import REGISTRY
 from typing_extensions import override
 
 from ordertrail.runtime.clock import SystemClock
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.storage.group_commit import REPEAT_AFTER_SECONDS, Limits, SharedCommits
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.group_commit import REPEAT_AFTER_SECONDS, Batcher, Limits
 
 LIMITS = Limits(rows_max=256, queue_max=1000, timeout_seconds=2)
 BAD = -1
@@ -46,10 +46,10 @@ class Table:
         if self.failures:
             raise self.failures.pop(0)
         if BAD in items:
-            raise DatabaseAnswered("23514", "a bad row")
+            raise StatementFailed("23514", "a bad row")
         return [item * 10 for item in items]
 
-    async def held(self, commits: SharedCommits[int, int]) -> "asyncio.Future[int]":
+    async def held(self, commits: Batcher[int, int]) -> "asyncio.Future[int]":
         """The row 1, whose commit is under way until `open` is set."""
         self.open.clear()
         under_way = commits.submit(1)
@@ -57,8 +57,8 @@ class Table:
             await self.begun.wait()
         return under_way
 
-    def commits(self, limits: Limits = LIMITS) -> SharedCommits[int, int]:
-        return SharedCommits("test", self.write, self.clock, limits)
+    def commits(self, limits: Limits = LIMITS) -> Batcher[int, int]:
+        return Batcher("test", self.write, self.clock, limits)
 
 
 async def settled(*futures: "asyncio.Future[int]") -> list[int | BaseException]:
@@ -66,8 +66,8 @@ async def settled(*futures: "asyncio.Future[int]") -> list[int | BaseException]:
         return await asyncio.gather(*futures, return_exceptions=True)
 
 
-def lost(*, may_have_happened: bool) -> DatabaseLost:
-    return DatabaseLost("connection lost", may_have_happened=may_have_happened)
+def lost(*, may_have_happened: bool) -> StatementOutcomeUnknown:
+    return StatementOutcomeUnknown("connection lost", may_have_happened=may_have_happened)
 
 
 async def test_each_gets_its_own_result() -> None:
@@ -106,7 +106,7 @@ async def test_one_bad_row_harms_no_other_in_its_batch() -> None:
     *good, bad = await settled(*[commits.submit(number) for number in (1, 2, 3, 4)], commits.submit(BAD))
 
     assert good == [10, 20, 30, 40]
-    assert isinstance(bad, DatabaseAnswered)
+    assert isinstance(bad, StatementFailed)
     assert table.batches == [[1, 2, 3, 4, BAD], [1], [2], [3], [4], [BAD]]
 
 
@@ -115,7 +115,7 @@ async def test_a_single_row_that_is_refused_is_not_tried_again() -> None:
 
     [error] = await settled(table.commits().submit(BAD))
 
-    assert isinstance(error, DatabaseAnswered)
+    assert isinstance(error, StatementFailed)
     assert error.code == "23514"
     assert table.batches == [[BAD]]
 
@@ -141,7 +141,7 @@ async def test_a_lost_answer_is_repeated() -> None:
     ("first", "last", "may_have_happened"),
     [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
 )
-async def test_an_answer_that_stays_lost_tells_whether_any_try_may_have_been_written(
+async def test_an_answer_that_stays_lost_reports_whether_any_try_may_have_been_written(
     first: bool, last: bool, may_have_happened: bool
 ) -> None:
     table = Table()
@@ -153,13 +153,15 @@ async def test_an_answer_that_stays_lost_tells_whether_any_try_may_have_been_wri
         table.clock.seconds += LIMITS.timeout_seconds
         raise lost(may_have_happened=last)
 
-    commits = SharedCommits("test", write, table.clock, LIMITS)
+    commits = Batcher("test", write, table.clock, LIMITS)
 
     errors = await settled(commits.submit(1), commits.submit(2))
 
     assert table.batches == [[1, 2]] * 2
-    assert [type(error) for error in errors] == [DatabaseLost] * 2
-    assert [error.may_have_happened for error in errors if isinstance(error, DatabaseLost)] == [may_have_happened] * 2
+    assert [type(error) for error in errors] == [StatementOutcomeUnknown] * 2
+    assert [error.may_have_happened for error in errors if isinstance(error, StatementOutcomeUnknown)] == [
+        may_have_happened
+    ] * 2
 
 
 @pytest.mark.parametrize("items", [[BAD], [BAD, BAD]])
@@ -170,8 +172,8 @@ async def test_a_refusal_after_a_lost_answer_does_not_prove_that_nothing_was_wri
 
     errors = await settled(*[commits.submit(item) for item in items])
 
-    assert [type(error) for error in errors] == [DatabaseLost] * len(items)
-    assert all(isinstance(error, DatabaseLost) and error.may_have_happened for error in errors)
+    assert [type(error) for error in errors] == [StatementOutcomeUnknown] * len(items)
+    assert all(isinstance(error, StatementOutcomeUnknown) and error.may_have_happened for error in errors)
 
 
 async def test_a_refusal_after_a_try_that_was_never_sent_is_a_refusal() -> None:
@@ -180,7 +182,7 @@ async def test_a_refusal_after_a_try_that_was_never_sent_is_a_refusal() -> None:
 
     [error] = await settled(table.commits().submit(BAD))
 
-    assert isinstance(error, DatabaseAnswered)
+    assert isinstance(error, StatementFailed)
 
 
 async def test_a_lost_batch_that_is_then_split_remembers_that_it_may_be_written() -> None:
@@ -192,19 +194,19 @@ async def test_a_lost_batch_that_is_then_split_remembers_that_it_may_be_written(
             case 1:
                 raise lost(may_have_happened=True)
             case 2:
-                raise DatabaseAnswered("40P01", "deadlock detected")
+                raise StatementFailed("40P01", "deadlock detected")
             case _:
                 table.clock.seconds += LIMITS.timeout_seconds
                 raise lost(may_have_happened=False)
 
-    commits = SharedCommits("test", write, table.clock, LIMITS)
+    commits = Batcher("test", write, table.clock, LIMITS)
 
     errors = await settled(commits.submit(1), commits.submit(2))
 
-    assert all(isinstance(error, DatabaseLost) and error.may_have_happened for error in errors), errors
+    assert all(isinstance(error, StatementOutcomeUnknown) and error.may_have_happened for error in errors), errors
 
 
-async def test_a_row_beyond_the_queue_is_turned_away_at_once_and_not_written() -> None:
+async def test_a_row_beyond_the_queue_is_shed_at_once_and_not_written() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=2, timeout_seconds=2))
     under_way = await table.held(commits)
@@ -217,23 +219,23 @@ async def test_a_row_beyond_the_queue_is_turned_away_at_once_and_not_written() -
     table.open.set()
     *written, error = await settled(under_way, *waiting, beyond)
     assert written == [10, 20, 30]
-    assert isinstance(error, DatabaseLost)
+    assert isinstance(error, StatementOutcomeUnknown)
     assert not error.may_have_happened
     assert table.batches == [[1], [2], [3]]
     assert not commits.is_full
 
 
-async def test_a_row_that_must_not_be_turned_away_waits_beyond_the_queue() -> None:
+async def test_a_row_that_must_not_be_shed_waits_beyond_the_queue() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=1, timeout_seconds=2))
     rows = [await table.held(commits)]
-    rows += [commits.submit(2), commits.submit(3, even_if_full=True)]
+    rows += [commits.submit(2), commits.submit(3, bypass_limit=True)]
     assert commits.waiting == 2
 
     table.open.set()
 
     assert await settled(*rows) == [10, 20, 30]
-    assert (commits.lane, commits.waiting) == ("test", 0)
+    assert (commits.batcher, commits.waiting) == ("test", 0)
 
 
 async def test_a_row_may_wait_for_its_turn_for_as_long_as_is_said() -> None:
@@ -260,7 +262,7 @@ async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
     first, second, third = await settled(under_way, late, in_time)
 
     assert (first, third) == (10, 30)
-    assert isinstance(second, DatabaseLost)
+    assert isinstance(second, StatementOutcomeUnknown)
     assert not second.may_have_happened
     assert table.batches == [[1], [3]]
 
@@ -296,7 +298,7 @@ async def test_failures_of_the_database_are_counted_by_kind_and_a_repeat_waits_a
     results = await settled(*(commits.submit(each) for commits in [table.commits()] for each in (1, BAD)))
 
     assert results[0] == 10
-    assert isinstance(results[1], DatabaseLost)
+    assert isinstance(results[1], StatementOutcomeUnknown)
     # The batch was refused, and then the bad row alone.
     assert {kind: failures(kind) - before[kind] for kind in before} == {"lost": 2, "answered": 2}
     assert pauses == [REPEAT_AFTER_SECONDS] * 2
@@ -306,7 +308,7 @@ def failures(kind: str) -> float:
     return REGISTRY.get_sample_value("ordertrail_database_failures_total", {"kind": kind}) or 0
 
 
-async def test_a_bug_is_told_to_every_waiter_and_stops_nothing() -> None:
+async def test_a_bug_is_reported_to_every_waiter_and_stops_nothing() -> None:
     table = Table()
     table.failures = [KeyError("bug")]
     commits = table.commits()
@@ -321,7 +323,7 @@ async def test_too_few_results_leave_nobody_waiting() -> None:
     async def write(items: Sequence[int]) -> Sequence[int]:
         return items[:1]
 
-    commits = SharedCommits("test", write, HandClock(), LIMITS)
+    commits = Batcher("test", write, HandClock(), LIMITS)
 
     first, second = await settled(commits.submit(1), commits.submit(2))
 
@@ -346,6 +348,6 @@ async def test_close_waits_for_everything_submitted_also_meanwhile() -> None:
     assert [future.result() for future in futures] == [10, 20, 30]
 
 
-async def test_close_of_an_idle_lane_returns() -> None:
+async def test_close_of_an_idle_call_budget_returns() -> None:
     async with asyncio.timeout(1):
         await Table().commits().close()

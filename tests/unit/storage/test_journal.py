@@ -12,10 +12,10 @@ from prometheus_client import REGISTRY
 from ordertrail.domain.errors import OrdertrailError
 from ordertrail.domain.order import Order
 from ordertrail.runtime.clock import SystemClock
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
-from ordertrail.storage.order_rows import KeyTaken, Recorded, Rows, SpooledTrail, StepRow
+from ordertrail.storage.order_rows import KeyTaken, NewTrailRow, Recorded, Rows, SpooledTrail
 from ordertrail.storage.spool import Spool
 from tests.support.orders import an_order
 from tests.unit.storage.test_spool import trail
@@ -53,7 +53,7 @@ async def journal_of(folder: Path, table: Table) -> Journal:
 
 @pytest.mark.parametrize("code", ["22021", "23514"])
 async def test_trail_that_will_never_be_taken_is_set_aside(tmp_path: Path, code: str) -> None:
-    table = Table(DatabaseAnswered(code, "refused"), "poison")
+    table = Table(StatementFailed(code, "refused"), "poison")
     journal = await journal_of(tmp_path, table)
 
     assert await journal.replay() == 3
@@ -63,11 +63,11 @@ async def test_trail_that_will_never_be_taken_is_set_aside(tmp_path: Path, code:
 
 
 PASSING: list[Any] = [
-    DatabaseAnswered("40P01", "deadlock detected"),
-    DatabaseAnswered("25006", "cannot execute INSERT in a read-only transaction"),
-    DatabaseAnswered("53200", "out of memory"),
-    DatabaseAnswered("55P03", "lock not available"),
-    DatabaseLost("gone", may_have_happened=True),
+    StatementFailed("40P01", "deadlock detected"),
+    StatementFailed("25006", "cannot execute INSERT in a read-only transaction"),
+    StatementFailed("53200", "out of memory"),
+    StatementFailed("55P03", "lock not available"),
+    StatementOutcomeUnknown("gone", may_have_happened=True),
 ]
 
 
@@ -98,8 +98,8 @@ class TwoKinds:
         await self.open.wait()
         return [Recorded(NOW) for _ in orders]
 
-    async def insert_both(
-        self, orders: Sequence[Order], completed: Sequence[StepRow]
+    async def insert_initiated_and_completed(
+        self, orders: Sequence[Order], completed: Sequence[NewTrailRow]
     ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
         self.both.append(([order.id for order in orders], [row.order_id for row in completed]))
         recorded = [KeyTaken("owner") if order.client_order_id else Recorded(NOW) for order in orders]
@@ -124,7 +124,7 @@ async def test_rows_of_both_kinds_go_together_and_each_gets_its_own_result(tmp_p
     await asyncio.sleep(0)  # both tasks begin, and their rows are in the line
     waiting.append(journal.initiated(an_order(id="b", client_order_id="key")))
     journal.publish()
-    assert REGISTRY.get_sample_value("ordertrail_commit_queue_rows", {"lane": "placing"}) == 3
+    assert REGISTRY.get_sample_value("ordertrail_commit_queue_rows", {"batcher": "placing"}) == 3
 
     rows.open.set()
     recorded, placed, gone, turned_away = await asyncio.gather(*waiting, return_exceptions=True)
@@ -132,9 +132,9 @@ async def test_rows_of_both_kinds_go_together_and_each_gets_its_own_result(tmp_p
     assert rows.both == [(["a"], ["placed", "gone"])]
     assert await first == recorded == Recorded(NOW)
     assert placed is None
-    assert isinstance(gone, DatabaseAnswered)
+    assert isinstance(gone, StatementFailed)
     # An order that is at the exchange has its place where a new one has none.
-    assert isinstance(turned_away, DatabaseLost)
+    assert isinstance(turned_away, StatementOutcomeUnknown)
     assert not turned_away.may_have_happened
     journal.publish()
-    assert REGISTRY.get_sample_value("ordertrail_commit_queue_rows", {"lane": "placing"}) == 0
+    assert REGISTRY.get_sample_value("ordertrail_commit_queue_rows", {"batcher": "placing"}) == 0

@@ -10,7 +10,7 @@ import pytest
 from simulated_exchange.entries import AcceptedLine, LoggedOrder, RejectedLine
 from simulated_exchange.wire import ReportView
 from tests.support import checker
-from tests.support.checker import Answer, Evidence, Report, Row, check, check_settled, unreplayed
+from tests.support.checker import ClientAnswer, Evidence, Report, Row, check, check_settled, unreplayed
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = {"type": "limit", "side": "buy", "instrument": "AAPL12345678", "limit_price": 150.5, "quantity": 10}
@@ -38,7 +38,7 @@ def rejected(order_id: str) -> RejectedLine:
     return RejectedLine(at(2).isoformat(), "x-9", logged(order_id), "refused_on_purpose", "", ())
 
 
-def placed(key: str | None, order_id: str, exchange_order_id: str, **changes: Any) -> Answer:
+def placed(key: str | None, order_id: str, exchange_order_id: str, **changes: Any) -> ClientAnswer:
     body = {
         **REQUEST,
         "id": order_id,
@@ -46,11 +46,11 @@ def placed(key: str | None, order_id: str, exchange_order_id: str, **changes: An
         "outcome": "placed",
         "exchange_order_id": exchange_order_id,
     }
-    return Answer(key, REQUEST, 201, body | changes, at(4))
+    return ClientAnswer(key, REQUEST, 201, body | changes, at(4))
 
 
-def failed(key: str | None, order_id: str, outcome: str | None) -> Answer:
-    return Answer(key, REQUEST, 500, {"order_id": order_id, "outcome": outcome}, at(4))
+def failed(key: str | None, order_id: str, outcome: str | None) -> ClientAnswer:
+    return ClientAnswer(key, REQUEST, 500, {"order_id": order_id, "outcome": outcome}, at(4))
 
 
 # a: placed, under key "k"; b: refused, under key "r"; c: a client lost, at the exchange, in doubt.
@@ -64,11 +64,11 @@ ROWS = (
 )
 SAFE = Evidence(LINES, ROWS, (("k", "a"), ("r", "b")), ())
 ANSWERS = (
-    Answer("k", REQUEST, None),
-    Answer("k", REQUEST, 409, {"order_id": "a"}),
+    ClientAnswer("k", REQUEST, None),
+    ClientAnswer("k", REQUEST, 409, {"order_id": "a"}),
     placed("k", "a", "x-1"),
     failed("r", "b", "not_placed"),
-    Answer(None, REQUEST, None),
+    ClientAnswer(None, REQUEST, None),
 )
 
 
@@ -96,7 +96,7 @@ def changed(order_id: str, status: str, **changes: Any) -> Evidence:
     return replace(SAFE, rows=[replace(r, **changes) if (r.id, r.status) == (order_id, status) else r for r in ROWS])
 
 
-PLANTED: list[tuple[str, Evidence, tuple[Answer, ...], str]] = [
+PLANTED: list[tuple[str, Evidence, tuple[ClientAnswer, ...], str]] = [
     ("doubled", with_lines(accepted("a", "x-4")), (), "a: accepted 2 times"),
     ("unclaimed send", with_lines(accepted("a", "x-4")), (), "a: sent 2 times, with 0 attempts"),
     (
@@ -107,7 +107,7 @@ PLANTED: list[tuple[str, Evidence, tuple[Answer, ...], str]] = [
     ),
     ("key with two owners", replace(SAFE, keys=(("k", "a"), ("k", "c"))), (), "key k: belongs to"),
     ("key with two rows", changed("c", "INITIATED", client_order_id="k"), (), "key k: belongs to"),
-    ("key told wrong", SAFE, (Answer("k", REQUEST, 409, {"order_id": "c"}),), "key k: its clients were told of"),
+    ("key told wrong", SAFE, (ClientAnswer("k", REQUEST, 409, {"order_id": "c"}),), "key k: its clients were told of"),
     ("key not kept", replace(changed("a", "INITIATED", client_order_id=None), keys=()), (), "it belongs to None"),
     ("201 without acceptance", replace(SAFE, lines=LINES[1:]), (), "a: 201, and the exchange has not accepted it"),
     ("201 of another", SAFE, (placed("k", "a", "x-3"),), "a: 201 names the exchange order x-3"),
@@ -139,14 +139,14 @@ PLANTED: list[tuple[str, Evidence, tuple[Answer, ...], str]] = [
     (
         "refused with effect",
         replace(with_rows(row("d", "INITIATED", 1, client_order_id="q"))),
-        (Answer("q", REQUEST, 503, {}),),
+        (ClientAnswer("q", REQUEST, 503, {}),),
         "key q: only ever refused",
     ),
 ]
 
 
 @pytest.mark.parametrize(("evidence", "more", "words"), [p[1:] for p in PLANTED], ids=[p[0] for p in PLANTED])
-def test_violation_is_noticed(evidence: Evidence, more: tuple[Answer, ...], words: str) -> None:
+def test_violation_is_noticed(evidence: Evidence, more: tuple[ClientAnswer, ...], words: str) -> None:
     report = check(evidence, ANSWERS + more)
 
     assert any(words in violation for violation in report.violations), report.violations
@@ -223,7 +223,7 @@ def filled(order_id: str) -> ReportView:
     return ReportView(1, "E1", "trade", "filled", order_id, "x", 10, "150.50", 10, 0, "150.50", at(2).isoformat())
 
 
-PLANTED_IN_SETTLED: list[tuple[str, Evidence, tuple[Answer, ...], str]] = [
+PLANTED_IN_SETTLED: list[tuple[str, Evidence, tuple[ClientAnswer, ...], str]] = [
     ("doubled", replace(SETTLED, lines=[*SETTLED.lines, accepted("a", "x-4")]), (), "a: accepted 2 times"),
     ("INITIATED alone", settled_without("c", "COMPLETED"), (), "c: has not settled: ['INITIATED None'], 0 att"),
     ("still pending", settled_without("d", "NOT_PLACED"), (), "d: has not settled"),
@@ -260,7 +260,7 @@ PLANTED_IN_SETTLED: list[tuple[str, Evidence, tuple[Answer, ...], str]] = [
     ("spool left", replace(SETTLED, spooled=("7-1.spool",)), (), "7-1.spool: is still in the spool"),
     ("cancel forgotten", replace(SETTLED, cancels=("a",)), (), "a: was to be canceled, and is forgotten"),
     ("lost order", SETTLED, (failed(None, "z", "unknown"),), "z: a client was told of it, and there is no such order"),
-    ("lost in progress", SETTLED, (Answer(None, REQUEST, 409, {"order_id": "z"}),), "z: a client was told of it"),
+    ("lost in progress", SETTLED, (ClientAnswer(None, REQUEST, 409, {"order_id": "z"}),), "z: a client was told of it"),
     ("told placed", SETTLED, (failed(None, "f", "placed"),), "f: a client was told placed, and it settled as not_pla"),
     ("told not placed", SETTLED, (failed(None, "c", "not_placed"),), "c: a client was told not_placed, and it settled"),
     ("key of nothing", replace(SETTLED, keys=(*SETTLED.keys, ("q", "z"))), (), "key q: belongs to z, which was never"),
@@ -279,7 +279,7 @@ def test_what_has_settled_passes_and_is_counted() -> None:
 @pytest.mark.parametrize(
     ("evidence", "more", "words"), [p[1:] for p in PLANTED_IN_SETTLED], ids=[p[0] for p in PLANTED_IN_SETTLED]
 )
-def test_violation_of_settling_is_noticed(evidence: Evidence, more: tuple[Answer, ...], words: str) -> None:
+def test_violation_of_settling_is_noticed(evidence: Evidence, more: tuple[ClientAnswer, ...], words: str) -> None:
     report = check_settled(evidence, ANSWERS + more)
 
     assert any(words in violation for violation in report.violations), report.violations
@@ -291,7 +291,9 @@ def test_giving_up_may_turn_out_wrong_and_is_then_adopted() -> None:
         row("i", "NOT_PLACED", 2, reason="presumed:absent"),
         row("i", "COMPLETED", 9, reason="verified", exchange_order_id="x-9"),
     )
-    told = Answer(None, REQUEST, 500, {"order_id": "i", "outcome": "not_placed", "detail": "(presumed:absent)."}, at(4))
+    told = ClientAnswer(
+        None, REQUEST, 500, {"order_id": "i", "outcome": "not_placed", "detail": "(presumed:absent)."}, at(4)
+    )
 
     report = check_settled(replace(settled_with(*late), lines=[*SETTLED.lines, accepted("i", "x-9")]), (*ANSWERS, told))
 
@@ -307,7 +309,7 @@ def test_canceled_and_filled_are_taken_from_the_exchange() -> None:
     assert report.violations == []
 
 
-def test_cancel_of_what_contradicts_itself_is_looked_after() -> None:
+def test_cancel_of_what_contradicts_itself_is_reviewed() -> None:
     report = check_settled(replace(SETTLED, cancels=("e", "h"), doubts=("e", "h")), ANSWERS)
 
     assert report.violations == []
@@ -327,7 +329,7 @@ def test_spool_counts_what_is_in_it(tmp_path: Path) -> None:
     ids=["always", "settled"],
 )
 def test_each_check_is_planted(
-    case: type[checker._Case], planted: list[tuple[str, Evidence, tuple[Answer, ...], str]]
+    case: type[checker._Case], planted: list[tuple[str, Evidence, tuple[ClientAnswer, ...], str]]
 ) -> None:
     """Whoever adds a check plants its violation here."""
     checks = [name for name in vars(case) if not name.startswith("_") and name != "counts"]

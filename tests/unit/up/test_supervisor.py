@@ -46,8 +46,8 @@ class Fake:
     def cannot_start(self) -> bool:
         return self.is_final
 
-    def ask_to_stop(self) -> None:
-        self.diary.append(f"{self.name} asked to stop")
+    def request_stop(self) -> None:
+        self.diary.append(f"{self.name} requested to stop")
         self.runs = False
 
     def stop_now(self) -> None:
@@ -70,9 +70,9 @@ def test_services_start_upwards_and_stop_downwards(diary: list[str]) -> None:
     assert [line for line in diary if line[0].islower()] == [
         "database started",
         "api started",
-        "api asked to stop",
+        "api requested to stop",
         "api is gone",
-        "database asked to stop",
+        "database requested to stop",
         "database is gone",
     ]
 
@@ -86,7 +86,7 @@ def test_a_second_ctrl_c_hurries_as_soon_as_the_first_was_heard(
         looks = 0
 
         @override
-        def ask_to_stop(self) -> None:
+        def request_stop(self) -> None:
             pass
 
         @override
@@ -111,7 +111,7 @@ def test_a_service_that_cannot_start_takes_down_what_stands_already(diary: list[
     with pytest.raises(CannotStart, match="api cannot start: The port is taken"):
         Supervisor(services, diary.append).run(on_ready=press_ctrl_c)
 
-    assert diary[-2:] == ["database asked to stop", "database is gone"]
+    assert diary[-2:] == ["database requested to stop", "database is gone"]
 
 
 def test_a_database_that_cannot_start_leaves_nothing_running(diary: list[str]) -> None:

@@ -9,9 +9,9 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
-    Answer,
     Found,
     NoAnswer,
+    PlaceAnswer,
     Refused,
     Unknown,
     VenueOrder,
@@ -22,7 +22,7 @@ from ordertrail.server.service import gate_limits_of
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.report import GateReport
 from ordertrail.venues.gate.rules import GateRules
-from ordertrail.venues.gateway import Sender
+from ordertrail.venues.gateway import Gateway
 from tests.support.orders import an_order
 from tests.support.service import PatientClock, ScriptedVenue
 
@@ -66,7 +66,11 @@ def shown(ord_status: str = "new", of: Order = ORDER, **changes: Any) -> Found:
     ],
 )
 async def test_question_after_an_unknown_answer(
-    answer: Answer, verification: Verification, judged_alone: Answer, judged_among_others: Answer, is_only_send: bool
+    answer: PlaceAnswer,
+    verification: Verification,
+    judged_alone: PlaceAnswer,
+    judged_among_others: PlaceAnswer,
+    is_only_send: bool,
 ) -> None:
     clock, venue = PatientClock(), ScriptedVenue()
     venue.answer, venue.verification = answer, verification
@@ -77,9 +81,11 @@ async def test_question_after_an_unknown_answer(
         chance=random.random,
         metrics=GateReport(venue="scripted"),
     )
-    sender = Sender(venue, gate, clock, timeout_seconds=1)
+    gateway = Gateway(venue, gate, clock, timeout_seconds=1)
 
-    judged = await sender.send_and_ask(ORDER, send_by=clock.monotonic() + 60, accept_by=None, is_only_send=is_only_send)
+    judged = await gateway.send_and_query(
+        ORDER, send_by=clock.monotonic() + 60, accept_by=None, is_only_send=is_only_send
+    )
 
     assert judged == (judged_alone if is_only_send else judged_among_others)
-    assert venue.asked == ([ORDER.id] if answer is TIMEOUT else [])
+    assert venue.queried == ([ORDER.id] if answer is TIMEOUT else [])

@@ -9,28 +9,37 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ordertrail.domain.capabilities import PROMISES_NOTHING
-from ordertrail.domain.venue_answer import Absent, Accepted, Answer, CancelAccepted, NoAnswer, NotSent, Refused, Unknown
+from ordertrail.domain.venue_answer import (
+    Absent,
+    Accepted,
+    CancelAccepted,
+    NoAnswer,
+    NotSent,
+    PlaceAnswer,
+    Refused,
+    Unknown,
+)
 from ordertrail.runtime.telemetry import buffered
 from ordertrail.venues.gate.gate import Gate
-from ordertrail.venues.gate.limits import GateLimits, LaneLimits
+from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from ordertrail.venues.gate.rules import GateRules
-from ordertrail.venues.gateway import Sender
-from ordertrail.venues.venue import Executions, OpenOrders, Venue
+from ordertrail.venues.gateway import Gateway
+from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 from tests.support.orders import an_order
 from tests.unit.venues.gate.moving import Moving, Told
 from tests.unit.venues.test_gateway import shown
 
 ORDER = an_order()
 TIMEOUT_SECONDS = 5.0
-ONE = LaneLimits(in_flight_max=1)
-CALLS = ("place", "ask", "cancel", "capabilities", "open_orders", "executions")
+ONE = CallBudgetLimits(in_flight_max=1)
+CALLS = ("place", "query", "cancel", "capabilities", "open_orders", "executions")
 ANSWERS: dict[str, Any] = {
     "place": Accepted("X-1"),
-    "ask": Absent(),
+    "query": Absent(),
     "cancel": CancelAccepted(),
     "capabilities": PROMISES_NOTHING,
     "open_orders": OpenOrders((), None),
-    "executions": Executions("e", (), 0),
+    "executions": ExecutionPage("e", (), 0),
 }
 
 
@@ -73,18 +82,18 @@ class House:
             metrics=Told(),
             later=self.clock.later,
         )
-        self.sender = Sender(cast("Venue", self.venue), self.gate, self.clock, timeout_seconds=TIMEOUT_SECONDS)
+        self.gateway = Gateway(cast("Venue", self.venue), self.gate, self.clock, timeout_seconds=TIMEOUT_SECONDS)
 
     def call(self, name: str, *, send_by: float = TIMEOUT_SECONDS) -> Awaitable[Any]:
         match name:
             case "place":
-                return self.sender.send(ORDER, send_by=self.clock.time + send_by, accept_by=None)
-            case "ask" | "cancel":
-                return cast("Awaitable[Any]", getattr(self.sender, name)(ORDER.id))
+                return self.gateway.send(ORDER, send_by=self.clock.time + send_by, accept_by=None)
+            case "query" | "cancel":
+                return cast("Awaitable[Any]", getattr(self.gateway, name)(ORDER.id))
             case "executions":
-                return self.sender.executions(after=7, limit=9)
+                return self.gateway.executions(after=7, limit=9)
             case _:
-                return cast("Awaitable[Any]", getattr(self.sender, name)())
+                return cast("Awaitable[Any]", getattr(self.gateway, name)())
 
     async def begun(self, name: str, *, and_waiting: int = 0) -> list[asyncio.Future[Any]]:
         """A call that is held at the venue, and others that wait behind it."""
@@ -92,7 +101,7 @@ class House:
         calls: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.call(name)) for _ in range(1 + and_waiting)]
         async with asyncio.timeout(5):
             await self.venue.begun.wait()
-        assert sum(lane.waiting for lane in self.gate.state().lanes) == and_waiting
+        assert sum(budget.waiting for budget in self.gate.state().budgets) == and_waiting
         return calls
 
     def let_go(self) -> None:
@@ -100,7 +109,7 @@ class House:
         self.venue.gate.set()
 
     def in_flight(self) -> int:
-        return sum(lane.in_flight for lane in self.gate.state().lanes)
+        return sum(budget.in_flight for budget in self.gate.state().budgets)
 
 
 @pytest.fixture
@@ -114,7 +123,7 @@ def metric(of: str, **labels: str) -> float:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_answer_comes_back_and_the_lane_is_left(house: House, call: str) -> None:
+async def test_answer_comes_back_and_the_call_budget_is_left(house: House, call: str) -> None:
     assert await house.call(call) == ANSWERS[call]
 
     [(called, how)] = house.venue.called
@@ -122,7 +131,7 @@ async def test_answer_comes_back_and_the_lane_is_left(house: House, call: str) -
     assert how.get("send_by") == (1000.0 + TIMEOUT_SECONDS if call == "place" else None)
     assert (how.get("after"), how.get("limit")) == ((7, 9) if call == "executions" else (None, None))
     assert house.in_flight() == 0
-    assert house.sender.venue_name == "slow"
+    assert house.gateway.venue_name == "slow"
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -154,14 +163,14 @@ async def test_call_whose_turn_does_not_come_in_time_is_not_made(house: House, c
 
 async def test_halt_closes_placing_alone(house: House) -> None:
     before = metric("exchange_answers_total", answer="not_sent")
-    assert house.sender.closed() is None
+    assert house.gateway.denial_cause() is None
     house.gate.halt()
 
-    assert house.sender.closed() == "halted"
+    assert house.gateway.denial_cause() == "halted"
     assert await house.call("place") == NotSent("halted")
     assert house.venue.called == []
     assert metric("exchange_answers_total", answer="not_sent") == before + 1
-    assert await house.call("ask") == Absent()
+    assert await house.call("query") == Absent()
     assert await house.call("cancel") == CancelAccepted()
 
 
@@ -178,7 +187,7 @@ async def test_adapter_that_raises_is_no_answer_and_counted(house: House, call: 
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_call_that_is_given_up_leaves_the_lane(house: House, call: str) -> None:
+async def test_call_that_is_given_up_leaves_the_call_budget(house: House, call: str) -> None:
     [under_way] = await house.begun(call)
     assert house.in_flight() == 1
 
@@ -189,7 +198,7 @@ async def test_call_that_is_given_up_leaves_the_lane(house: House, call: str) ->
     assert house.in_flight() == 0
 
 
-@pytest.mark.parametrize("call", ["place", "ask", "cancel"])
+@pytest.mark.parametrize("call", ["place", "query", "cancel"])
 async def test_time_of_a_call_is_measured(house: House, call: str) -> None:
     before = metric("exchange_seconds_sum", call=call), metric("exchange_seconds_count", call=call)
 
@@ -209,7 +218,7 @@ async def test_time_of_a_call_is_measured(house: House, call: str) -> None:
         (Unknown("timeout"), "unknown"),
     ],
 )
-async def test_answers_are_counted_by_what_they_are(house: House, answer: Answer, label: str) -> None:
+async def test_answers_are_counted_by_what_they_are(house: House, answer: PlaceAnswer, label: str) -> None:
     before = metric("exchange_answers_total", answer=label)
     house.venue.answers["place"] = answer
 
@@ -221,7 +230,7 @@ async def test_answers_are_counted_by_what_they_are(house: House, answer: Answer
 async def test_verifications_are_counted_by_what_they_are(house: House) -> None:
     before = metric("verifications_total", result="absent")
 
-    await house.call("ask")
+    await house.call("query")
 
     assert metric("verifications_total", result="absent") == before + 1
 
@@ -229,12 +238,12 @@ async def test_verifications_are_counted_by_what_they_are(house: House) -> None:
 async def test_time_by_which_the_exchange_must_accept_is_handed_on(house: House) -> None:
     accept_by = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
-    await house.sender.send_and_ask(ORDER, send_by=2000.0, accept_by=accept_by)
+    await house.gateway.send_and_query(ORDER, send_by=2000.0, accept_by=accept_by)
 
     assert house.venue.called[0][1]["accept_by"] is accept_by
 
 
-async def test_send_is_the_only_one_unless_told_otherwise(house: House) -> None:
-    house.venue.answers |= {"place": Unknown("timeout"), "ask": shown("rejected", of=ORDER)}
+async def test_send_is_the_only_one_unless_said_otherwise(house: House) -> None:
+    house.venue.answers |= {"place": Unknown("timeout"), "query": shown("rejected", of=ORDER)}
 
-    assert await house.sender.send_and_ask(ORDER, send_by=2000.0, accept_by=None) == Refused("no_funds")
+    assert await house.gateway.send_and_query(ORDER, send_by=2000.0, accept_by=None) == Refused("no_funds")

@@ -24,7 +24,7 @@ from ordertrail.domain.venue_answer import (
 )
 from ordertrail.venues.http import wire
 from ordertrail.venues.http.wire import Reply
-from ordertrail.venues.venue import Executions, OpenOrders
+from ordertrail.venues.venue import ExecutionPage, OpenOrders
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ORDER = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
@@ -334,7 +334,7 @@ def executions(*seqs: int, head: int = 9) -> Body:
 def test_executions_are_read_in_order() -> None:
     answer = wire.read_executions(reply(200, executions(4, 5)), after=3, limit=2)
 
-    assert isinstance(answer, Executions)
+    assert isinstance(answer, ExecutionPage)
     assert [execution.seq for execution in answer.executions] == [4, 5]
     assert (answer.epoch, answer.head) == ("e", 9)
 
@@ -345,12 +345,12 @@ def test_every_kind_of_execution_of_the_protocol_is_readable(exec_type: str) -> 
 
     answer = wire.read_executions(reply(200, body), after=3, limit=2)
 
-    assert isinstance(answer, Executions)
+    assert isinstance(answer, ExecutionPage)
     assert [execution.exec_type for execution in answer.executions] == [exec_type]
 
 
 def test_exchange_that_begins_anew_has_none_after_our_position() -> None:
-    assert wire.read_executions(reply(200, executions(head=1)), after=3, limit=2) == Executions("e", (), 1)
+    assert wire.read_executions(reply(200, executions(head=1)), after=3, limit=2) == ExecutionPage("e", (), 1)
 
 
 @pytest.mark.parametrize(

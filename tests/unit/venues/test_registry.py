@@ -43,15 +43,15 @@ def test_http_urls_are_served_over_http(url: str) -> None:
         "http://exchange\r\nX: y",
         "http://börse.example",
         "http://[::1",
-        "forgetful:?latency=5",
-        "forgetful:?latency_ms=fast",
-        "forgetful:?latency_ms=nan",
-        "forgetful:?latency_ms=inf",
-        "forgetful:?latency_ms=-1",
-        "forgetful:?latency_ms=1000000",
-        "forgetful:?refuse=0.6&lost=0.6",
-        "forgetful:?accept=0.5",
-        "forgetful:?refuse",
+        "in_memory:?latency=5",
+        "in_memory:?latency_ms=fast",
+        "in_memory:?latency_ms=nan",
+        "in_memory:?latency_ms=inf",
+        "in_memory:?latency_ms=-1",
+        "in_memory:?latency_ms=1000000",
+        "in_memory:?refuse=0.6&lost=0.6",
+        "in_memory:?accept=0.5",
+        "in_memory:?refuse",
     ],
 )
 def test_other_urls_are_refused_with_a_sentence(url: str) -> None:
@@ -76,7 +76,7 @@ async def test_without_a_url_the_exchange_is_in_this_process_and_keeps_its_log(u
     assert (tmp_path / "exchange-in-process" / "exchange.log").is_file()
 
 
-async def test_second_owner_of_the_log_is_told_what_to_do(tmp_path: Path) -> None:
+async def test_second_owner_of_the_log_is_reported_what_to_do(tmp_path: Path) -> None:
     first, second = make(None, tmp_path), make(None, tmp_path)
     await first.open()
 
@@ -89,8 +89,8 @@ async def test_second_owner_of_the_log_is_told_what_to_do(tmp_path: Path) -> Non
     await second.close()
 
 
-async def test_forgetful_exchange_has_the_faults_of_its_url(tmp_path: Path) -> None:
-    venue = opened(make("forgetful:?latency_ms=5&refuse=0.1&lost=0.2", tmp_path))
+async def test_in_memory_exchange_has_the_faults_of_its_url(tmp_path: Path) -> None:
+    venue = opened(make("in_memory:?latency_ms=5&refuse=0.1&lost=0.2", tmp_path))
     await venue.open()
     faults = venue.exchange.exchange.faults
     await venue.close()
@@ -101,8 +101,8 @@ async def test_forgetful_exchange_has_the_faults_of_its_url(tmp_path: Path) -> N
     assert not (tmp_path / "exchange-in-process").exists()
 
 
-async def test_forgetful_exchange_without_faults_accepts_everything() -> None:
-    venue = opened(make("forgetful:"))
+async def test_in_memory_exchange_without_faults_accepts_everything() -> None:
+    venue = opened(make("in_memory:"))
     await venue.open()
     faults = venue.exchange.exchange.faults
     await venue.close()

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ordertrail.storage.errors import DatabaseLost
+from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 
 
@@ -20,7 +20,7 @@ async def test_server_that_goes_away_while_we_connect_has_done_nothing() -> None
     database = Database("postgresql://nowhere", timeout_seconds=1, connections_max=1)
     database._pool = GoneWhileConnecting()  # type: ignore[assignment]
 
-    with pytest.raises(DatabaseLost) as caught:
+    with pytest.raises(StatementOutcomeUnknown) as caught:
         await database.fetch("SELECT 1")
 
     assert not caught.value.may_have_happened

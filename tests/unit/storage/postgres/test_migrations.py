@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 from ordertrail.storage.postgres import migrate
 
 
-def test_start_looks_for_the_newest_migration() -> None:
+def test_start_finds_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
 

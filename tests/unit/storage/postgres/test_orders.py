@@ -6,16 +6,16 @@ from typing import Any, cast
 
 import pytest
 
-from ordertrail.domain.deadlines import Windows
+from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.errors import OrdertrailError
 from ordertrail.domain.trail import OrderStatus
-from ordertrail.storage.errors import DatabaseAnswered, DatabaseLost
-from ordertrail.storage.order_rows import StepRow
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.order_rows import NewTrailRow
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.orders import PostgresRows
 from tests.support.orders import an_order
 
-WINDOWS = Windows(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
+DEADLINES = Deadlines(send_seconds=5, accept_seconds=10, review_seconds=20, retry_seconds=60)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ORDERS = [an_order(), an_order(client_order_id="taken")]
 
@@ -40,36 +40,45 @@ async def insert_initiated(rows: PostgresRows) -> object:
     return await rows.insert_initiated(ORDERS)
 
 
-async def insert_both_without_an_order(rows: PostgresRows) -> object:
-    return await rows.insert_both(ORDERS, [StepRow("placed", OrderStatus.COMPLETED)])
+async def insert_initiated_and_completed_without_an_order(rows: PostgresRows) -> object:
+    return await rows.insert_initiated_and_completed(ORDERS, [NewTrailRow("placed", OrderStatus.COMPLETED)])
 
 
-async def insert_both_without_a_step(rows: PostgresRows) -> object:
-    return await rows.insert_both([], [StepRow(order.id, OrderStatus.COMPLETED) for order in ORDERS])
+async def insert_initiated_and_completed_without_a_row(rows: PostgresRows) -> object:
+    return await rows.insert_initiated_and_completed(
+        [], [NewTrailRow(order.id, OrderStatus.COMPLETED) for order in ORDERS]
+    )
 
 
-async def insert_unsent(rows: PostgresRows) -> object:
-    return await rows.insert_unsent(ORDERS)
+async def insert_never_sent(rows: PostgresRows) -> object:
+    return await rows.insert_never_sent(ORDERS)
 
 
-async def insert_steps(rows: PostgresRows) -> object:
-    return await rows.insert_steps([StepRow(order.id, OrderStatus.COMPLETED) for order in ORDERS])
+async def insert_trail_rows(rows: PostgresRows) -> object:
+    return await rows.insert_trail_rows([NewTrailRow(order.id, OrderStatus.COMPLETED) for order in ORDERS])
 
 
-INSERTS = [insert_initiated, insert_both_without_an_order, insert_both_without_a_step, insert_unsent, insert_steps]
+INSERTS = [
+    insert_initiated,
+    insert_initiated_and_completed_without_an_order,
+    insert_initiated_and_completed_without_a_row,
+    insert_never_sent,
+    insert_trail_rows,
+]
 
 
 @pytest.mark.parametrize("insert", INSERTS)
 @pytest.mark.parametrize(
-    "error", [DatabaseLost("cannot connect", may_have_happened=False), DatabaseAnswered("53200", "out of memory")]
+    "error",
+    [StatementOutcomeUnknown("cannot connect", may_have_happened=False), StatementFailed("53200", "out of memory")],
 )
 async def test_a_failure_after_the_insert_never_says_that_nothing_was_written(
     insert: Callable[[PostgresRows], Awaitable[object]], error: OrdertrailError
 ) -> None:
     inserted_one = [{"id": ORDERS[0].id, "at": NOW, "initiated": 1, "completed": 1}]
-    rows = PostgresRows(cast("Database", Script(inserted_one, error)), WINDOWS)
+    rows = PostgresRows(cast("Database", Script(inserted_one, error)), DEADLINES)
 
-    with pytest.raises(DatabaseLost) as caught:
+    with pytest.raises(StatementOutcomeUnknown) as caught:
         await insert(rows)
 
     assert caught.value.may_have_happened
@@ -77,12 +86,12 @@ async def test_a_failure_after_the_insert_never_says_that_nothing_was_written(
 
 @pytest.mark.parametrize("insert", INSERTS)
 @pytest.mark.parametrize(
-    "error", [DatabaseLost("cannot connect", may_have_happened=False), DatabaseAnswered("23514", "a bad row")]
+    "error", [StatementOutcomeUnknown("cannot connect", may_have_happened=False), StatementFailed("23514", "a bad row")]
 )
-async def test_a_failure_of_the_insert_itself_is_told_as_it_is(
+async def test_a_failure_of_the_insert_itself_is_reported_as_it_is(
     insert: Callable[[PostgresRows], Awaitable[object]], error: OrdertrailError
 ) -> None:
-    rows = PostgresRows(cast("Database", Script(error)), WINDOWS)
+    rows = PostgresRows(cast("Database", Script(error)), DEADLINES)
 
     with pytest.raises(type(error)) as caught:
         await insert(rows)

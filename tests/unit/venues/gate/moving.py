@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from ordertrail.domain.venue_answer import Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.call_budget import Permit
-from ordertrail.venues.gate.denial import Budget, Cause, Closed
+from ordertrail.venues.gate.denial import BudgetName, Cause, Denied
 from ordertrail.venues.gate.gate import Gate
-from ordertrail.venues.gate.limits import GateLimits, LaneLimits
+from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from ordertrail.venues.gate.rules import GateRules
 
 ACCEPTED = Accepted("E1")
@@ -70,13 +70,13 @@ class Handle:
 class Told:
     """What the gate told its metrics."""
 
-    refusals: list[tuple[Budget, Cause]] = field(default_factory=list)
-    changes: list[tuple[Budget, State]] = field(default_factory=list)
+    refusals: list[tuple[BudgetName, Cause]] = field(default_factory=list)
+    changes: list[tuple[BudgetName, State]] = field(default_factory=list)
 
-    def refused(self, budget: Budget, cause: Cause) -> None:
+    def refused(self, budget: BudgetName, cause: Cause) -> None:
         self.refusals.append((budget, cause))
 
-    def changed(self, budget: Budget, state: State) -> None:
+    def changed(self, budget: BudgetName, state: State) -> None:
         self.changes.append((budget, state))
 
 
@@ -90,7 +90,7 @@ def gate_with(
     told: Told | None = None,
 ) -> Gate:
     """A gate whose limits are those of placing; the other budgets are wide open."""
-    placing = LaneLimits(in_flight_max=in_flight_max, per_second=per_second, waiting_max=waiting_max)
+    placing = CallBudgetLimits(in_flight_max=in_flight_max, per_second=per_second, waiting_max=waiting_max)
     return Gate(
         GateLimits(placing=placing),
         rules or GateRules(),
@@ -101,11 +101,11 @@ def gate_with(
     )
 
 
-def passed(got: Permit | Closed | None) -> Permit:
+def passed(got: Permit | Denied | None) -> Permit:
     assert isinstance(got, Permit), got
     return got
 
 
-def cause(got: Permit | Closed | None) -> Cause:
-    assert isinstance(got, Closed), got
+def cause(got: Permit | Denied | None) -> Cause:
+    assert isinstance(got, Denied), got
     return got.cause

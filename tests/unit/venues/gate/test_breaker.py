@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ordertrail.domain.venue_answer import Absent, NoAnswer, NotSent, Unknown
 from ordertrail.venues.gate.breaker import Breaker, State
-from ordertrail.venues.gate.health_signals import Sign, retry_after_of, sign_of
+from ordertrail.venues.gate.health_signals import HealthSignal, health_signal_of, retry_after_of
 from ordertrail.venues.gate.rules import BreakerRules
 from ordertrail.venues.gate.window import Window
 from tests.unit.venues.gate.moving import ACCEPTED, NO_ANSWER, REFUSED, SILENCE, TROUBLE, throttled
@@ -19,52 +19,54 @@ def breaker(rules: BreakerRules = RULES, chance: float = 0.0) -> Breaker:
     return Breaker(rules, chance=lambda: chance, on_change=lambda state: None)
 
 
-def call(it: Breaker, sign: Sign, now: float, took_seconds: float = 0.005) -> None:
+def call(it: Breaker, signal: HealthSignal, now: float, took_seconds: float = 0.005) -> None:
     assert it.wait_seconds(now) == 0
-    it.leave(it.enter(now), sign, now=now, took_seconds=took_seconds)
+    it.leave(it.enter(now), signal, now=now, took_seconds=took_seconds)
 
 
 def opened(rules: BreakerRules = RULES, chance: float = 0.0) -> Breaker:
     it = breaker(rules, chance)
     for _ in range(rules.silences_in_a_row):
-        call(it, Sign.SILENCE, START)
+        call(it, HealthSignal.SILENCE, START)
     assert it.state is State.OPEN
     return it
 
 
 def test_answers_without_use_are_troubles_and_a_no_is_not() -> None:
-    signs = [sign_of(answer) for answer in (ACCEPTED, REFUSED, TROUBLE, SILENCE, NO_ANSWER, throttled(1), None)]
+    signals = [
+        health_signal_of(answer) for answer in (ACCEPTED, REFUSED, TROUBLE, SILENCE, NO_ANSWER, throttled(1), None)
+    ]
 
-    assert signs == [
-        Sign.HEALTHY,
-        Sign.HEALTHY,
-        Sign.TROUBLE,
-        Sign.SILENCE,
-        Sign.SILENCE,
-        Sign.THROTTLED,
-        Sign.NOTHING,
+    assert signals == [
+        HealthSignal.HEALTHY,
+        HealthSignal.HEALTHY,
+        HealthSignal.TROUBLE,
+        HealthSignal.SILENCE,
+        HealthSignal.SILENCE,
+        HealthSignal.THROTTLED,
+        HealthSignal.NOTHING,
     ]
 
 
 @pytest.mark.parametrize(
-    ("answer", "sign"),
+    ("answer", "signal"),
     [
-        (Unknown("differs_at_exchange"), Sign.HEALTHY),
-        (Unknown("http_429"), Sign.THROTTLED),
-        (NoAnswer("http_429"), Sign.THROTTLED),
-        (NotSent("connect_failed"), Sign.SILENCE),
-        (NotSent("connect_timeout"), Sign.SILENCE),
-        (Unknown("connection_lost"), Sign.SILENCE),
-        (NotSent("closed"), Sign.TROUBLE),
-        (NotSent("send_window_passed"), Sign.NOTHING),
-        (Absent(), Sign.HEALTHY),
+        (Unknown("differs_at_exchange"), HealthSignal.HEALTHY),
+        (Unknown("http_429"), HealthSignal.THROTTLED),
+        (NoAnswer("http_429"), HealthSignal.THROTTLED),
+        (NotSent("connect_failed"), HealthSignal.SILENCE),
+        (NotSent("connect_timeout"), HealthSignal.SILENCE),
+        (Unknown("connection_lost"), HealthSignal.SILENCE),
+        (NotSent("closed"), HealthSignal.TROUBLE),
+        (NotSent("send_window_passed"), HealthSignal.NOTHING),
+        (Absent(), HealthSignal.HEALTHY),
     ],
 )
-def test_the_cause_tells_how_the_exchange_does(answer: object, sign: Sign) -> None:
-    assert sign_of(answer) is sign
+def test_the_cause_reports_how_the_exchange_does(answer: object, signal: HealthSignal) -> None:
+    assert health_signal_of(answer) is signal
 
 
-def test_only_a_call_that_was_not_sent_tells_when_the_exchange_wants_the_next() -> None:
+def test_only_a_call_that_was_not_sent_reports_when_the_exchange_wants_the_next() -> None:
     assert retry_after_of(throttled(7)) == 7
     assert retry_after_of(Unknown("http_429")) is None
 
@@ -72,12 +74,12 @@ def test_only_a_call_that_was_not_sent_tells_when_the_exchange_wants_the_next() 
 def test_half_of_twenty_calls_in_trouble_open_it() -> None:
     it = breaker()
     for _ in range(10):
-        call(it, Sign.HEALTHY, START)
+        call(it, HealthSignal.HEALTHY, START)
     for _ in range(9):
-        call(it, Sign.TROUBLE, START)
+        call(it, HealthSignal.TROUBLE, START)
 
     state_before = it.state
-    call(it, Sign.TROUBLE, START)
+    call(it, HealthSignal.TROUBLE, START)
 
     assert (state_before, it.state) == (State.CLOSED, State.OPEN)
 
@@ -86,7 +88,7 @@ def test_less_than_half_in_trouble_leave_it_closed() -> None:
     it = breaker()
 
     for number in range(1000):
-        call(it, Sign.TROUBLE if number % 20 >= 11 else Sign.HEALTHY, START + number / 1000)
+        call(it, HealthSignal.TROUBLE if number % 20 >= 11 else HealthSignal.HEALTHY, START + number / 1000)
 
     assert it.is_closed
 
@@ -95,7 +97,7 @@ def test_nineteen_troubles_alone_prove_nothing() -> None:
     it = breaker()
 
     for _ in range(19):
-        call(it, Sign.TROUBLE, START)
+        call(it, HealthSignal.TROUBLE, START)
 
     assert it.is_closed
 
@@ -103,9 +105,9 @@ def test_nineteen_troubles_alone_prove_nothing() -> None:
 def test_troubles_older_than_the_window_do_not_count() -> None:
     it = breaker()
     for _ in range(19):
-        call(it, Sign.TROUBLE, START)
+        call(it, HealthSignal.TROUBLE, START)
 
-    call(it, Sign.TROUBLE, START + RULES.window_seconds + 0.1)
+    call(it, HealthSignal.TROUBLE, START + RULES.window_seconds + 0.1)
 
     assert it.is_closed
     assert it.counts(START + RULES.window_seconds + 0.1) == (1, 1)
@@ -114,20 +116,20 @@ def test_troubles_older_than_the_window_do_not_count() -> None:
 def test_eight_silences_in_a_row_open_it_however_slowly_they_come() -> None:
     it = breaker()
     for number in range(7):
-        call(it, Sign.SILENCE, START + 60 * number)
+        call(it, HealthSignal.SILENCE, START + 60 * number)
 
     state_before = it.state
-    call(it, Sign.SILENCE, START + 60 * 7)
+    call(it, HealthSignal.SILENCE, START + 60 * 7)
 
     assert (state_before, it.state) == (State.CLOSED, State.OPEN)
 
 
-@pytest.mark.parametrize("answer", [Sign.HEALTHY, Sign.TROUBLE])
-def test_any_answer_ends_a_run_of_silences(answer: Sign) -> None:
+@pytest.mark.parametrize("answer", [HealthSignal.HEALTHY, HealthSignal.TROUBLE])
+def test_any_answer_ends_a_run_of_silences(answer: HealthSignal) -> None:
     it = breaker()
 
-    for sign in [Sign.SILENCE] * 7 + [answer] + [Sign.SILENCE] * 7:
-        call(it, sign, START)
+    for signal in [HealthSignal.SILENCE] * 7 + [answer] + [HealthSignal.SILENCE] * 7:
+        call(it, signal, START)
 
     assert it.is_closed
 
@@ -135,10 +137,10 @@ def test_any_answer_ends_a_run_of_silences(answer: Sign) -> None:
 def test_a_run_of_silences_at_high_rates_is_chance() -> None:
     it = breaker()
     for _ in range(100):
-        call(it, Sign.HEALTHY, START)
+        call(it, HealthSignal.HEALTHY, START)
 
     for _ in range(20):
-        call(it, Sign.SILENCE, START)
+        call(it, HealthSignal.SILENCE, START)
 
     assert it.is_closed
 
@@ -147,7 +149,7 @@ def test_calls_given_up_on_our_side_count_for_nothing() -> None:
     it = breaker()
 
     for _ in range(100):
-        call(it, Sign.NOTHING, START)
+        call(it, HealthSignal.NOTHING, START)
 
     assert it.counts(START) == (0, 0)
 
@@ -157,9 +159,9 @@ def test_slow_answers_are_troubles_where_that_is_set() -> None:
 
     for it in (tolerant, strict):
         for _ in range(19):
-            call(it, Sign.HEALTHY, START, took_seconds=2)
-        it.leave(it.enter(START), Sign.HEALTHY, now=START, took_seconds=2)
-        it.leave(it.enter(START), Sign.TROUBLE, now=START, took_seconds=1)
+            call(it, HealthSignal.HEALTHY, START, took_seconds=2)
+        it.leave(it.enter(START), HealthSignal.HEALTHY, now=START, took_seconds=2)
+        it.leave(it.enter(START), HealthSignal.TROUBLE, now=START, took_seconds=1)
 
     assert (tolerant.state, strict.state) == (State.CLOSED, State.OPEN)
 
@@ -168,7 +170,7 @@ def test_quick_answers_are_no_troubles_where_slow_ones_are() -> None:
     it = breaker(BreakerRules(slow_seconds=2))
 
     for _ in range(30):
-        call(it, Sign.HEALTHY, START, took_seconds=1.9)
+        call(it, HealthSignal.HEALTHY, START, took_seconds=1.9)
 
     assert it.counts(START) == (30, 0)
 
@@ -177,21 +179,21 @@ def test_slow_silences_are_silences_still() -> None:
     it = breaker(BreakerRules(slow_seconds=2))
 
     for _ in range(8):
-        call(it, Sign.SILENCE, START, took_seconds=5)
+        call(it, HealthSignal.SILENCE, START, took_seconds=5)
 
     assert it.state is State.OPEN
 
 
-def test_what_is_told_of_the_window_is_as_young_as_the_window() -> None:
+def test_what_is_reported_the_window_is_as_young_as_the_window() -> None:
     it = breaker()
-    call(it, Sign.TROUBLE, START)
+    call(it, HealthSignal.TROUBLE, START)
 
     assert it.counts(START + RULES.window_seconds / 2) == (1, 1)
     assert it.counts(START + 2 * RULES.window_seconds) == (0, 0)
 
 
-def test_states_are_told_by_these_names() -> None:
-    assert [state.value for state in State] == ["closed", "half_open", "held", "open"]
+def test_states_have_these_names() -> None:
+    assert [state.value for state in State] == ["closed", "half_open", "throttled", "open"]
 
 
 def test_it_stays_open_for_its_pause() -> None:
@@ -217,7 +219,7 @@ def test_three_successful_probes_close_it() -> None:
     states = []
 
     for number in range(3):
-        call(it, Sign.HEALTHY, START + 1 + number)
+        call(it, HealthSignal.HEALTHY, START + 1 + number)
         states.append(it.state)
 
     assert states == [State.HALF_OPEN, State.HALF_OPEN, State.CLOSED]
@@ -231,7 +233,7 @@ def test_a_failed_probe_opens_it_for_twice_as_long_up_to_thirty_seconds() -> Non
     for _ in range(8):
         pauses.append(it.wait_seconds(now))
         now += pauses[-1]
-        call(it, Sign.SILENCE, now)
+        call(it, HealthSignal.SILENCE, now)
 
     assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
 
@@ -246,7 +248,7 @@ def test_a_probe_given_up_on_our_side_makes_room_for_the_next() -> None:
     it = opened()
     now = START + 1
 
-    call(it, Sign.NOTHING, now)
+    call(it, HealthSignal.NOTHING, now)
 
     assert it.state is State.HALF_OPEN
     assert it.wait_seconds(now) == 0
@@ -259,11 +261,11 @@ def test_a_lost_probe_does_not_keep_it_half_open_for_ever() -> None:
     later = START + 1 + RULES.probe_seconds_max
     waited = it.wait_seconds(later - 0.1), it.wait_seconds(later)
     second = it.enter(later)
-    it.leave(lost, Sign.SILENCE, now=later, took_seconds=60)
+    it.leave(lost, HealthSignal.SILENCE, now=later, took_seconds=60)
 
     assert waited[0] > 0 and waited[1] == 0
     assert it.state is State.HALF_OPEN
-    it.leave(second, Sign.HEALTHY, now=later, took_seconds=0)
+    it.leave(second, HealthSignal.HEALTHY, now=later, took_seconds=0)
     assert it.state is State.HALF_OPEN
 
 
@@ -271,21 +273,21 @@ def test_answers_to_calls_from_before_it_opened_change_nothing() -> None:
     it = breaker()
     old = [it.enter(START) for _ in range(50)]
     for _ in range(8):
-        call(it, Sign.SILENCE, START)
+        call(it, HealthSignal.SILENCE, START)
     wait = it.wait_seconds(START)
 
     for turn in old[:20]:
-        it.leave(turn, Sign.SILENCE, now=START + 0.5, took_seconds=0.5)
+        it.leave(turn, HealthSignal.SILENCE, now=START + 0.5, took_seconds=0.5)
     wait_then = it.wait_seconds(START)
     probe = it.enter(START + 1)
     for turn in old[20:30]:
-        it.leave(turn, Sign.HEALTHY, now=START + 1, took_seconds=1)
+        it.leave(turn, HealthSignal.HEALTHY, now=START + 1, took_seconds=1)
     is_still_probing = it.state is State.HALF_OPEN and it.wait_seconds(START + 1) > 0
-    it.leave(probe, Sign.HEALTHY, now=START + 1, took_seconds=0)
+    it.leave(probe, HealthSignal.HEALTHY, now=START + 1, took_seconds=0)
     for _ in range(2):
-        call(it, Sign.HEALTHY, START + 2)
+        call(it, HealthSignal.HEALTHY, START + 2)
     for turn in old[30:]:
-        it.leave(turn, Sign.SILENCE, now=START + 5, took_seconds=5)
+        it.leave(turn, HealthSignal.SILENCE, now=START + 5, took_seconds=5)
 
     assert wait_then == wait
     assert is_still_probing
@@ -299,7 +301,7 @@ def test_an_exchange_that_fails_every_second_call_does_not_make_it_flap() -> Non
 
     while now < START + 600:
         if it.wait_seconds(now) == 0:
-            call(it, Sign.HEALTHY if number % 2 else Sign.SILENCE, now)
+            call(it, HealthSignal.HEALTHY if number % 2 else HealthSignal.SILENCE, now)
             number += 1
             sent += 1
         now += 0.01
@@ -311,9 +313,9 @@ def test_an_exchange_that_fails_every_second_call_does_not_make_it_flap() -> Non
 def test_pauses_go_on_growing_if_it_opens_again_soon_after_it_closed() -> None:
     it = opened()
     for _ in range(3):
-        call(it, Sign.HEALTHY, START + 1)
+        call(it, HealthSignal.HEALTHY, START + 1)
     for _ in range(8):
-        call(it, Sign.SILENCE, START + 20)
+        call(it, HealthSignal.SILENCE, START + 20)
 
     assert it.wait_seconds(START + 20) == pytest.approx(2)
 
@@ -321,9 +323,9 @@ def test_pauses_go_on_growing_if_it_opens_again_soon_after_it_closed() -> None:
 def test_pauses_begin_anew_after_a_long_health() -> None:
     it = opened()
     for _ in range(3):
-        call(it, Sign.HEALTHY, START + 1)
+        call(it, HealthSignal.HEALTHY, START + 1)
     for _ in range(8):
-        call(it, Sign.SILENCE, START + 100)
+        call(it, HealthSignal.SILENCE, START + 100)
 
     assert it.wait_seconds(START + 100) == pytest.approx(1)
 
@@ -331,9 +333,9 @@ def test_pauses_begin_anew_after_a_long_health() -> None:
 def test_throttled_it_holds_for_as_long_as_the_exchange_says() -> None:
     it = breaker()
 
-    it.hold(START, 7)
+    it.back_off(START, 7)
 
-    assert it.state is State.HELD and it.is_throttled
+    assert it.state is State.THROTTLED and it.is_throttled
     assert it.wait_seconds(START) == 7
     assert it.wait_seconds(START + 7) == 0
 
@@ -342,18 +344,18 @@ def test_the_longest_wish_of_many_throttled_calls_holds() -> None:
     it = breaker()
 
     for seconds in (2, 7, 3, None):
-        it.hold(START, seconds)
+        it.back_off(START, seconds)
 
     assert it.wait_seconds(START) == 7
 
 
-def test_after_a_hold_one_call_tries_and_its_answer_lets_all_pass() -> None:
+def test_after_a_back_off_one_call_tries_and_its_answer_lets_all_pass() -> None:
     it = breaker()
-    it.hold(START, 2)
+    it.back_off(START, 2)
     trial = it.enter(START + 2)
 
     wait_meanwhile = it.wait_seconds(START + 2)
-    it.leave(trial, Sign.HEALTHY, now=START + 2, took_seconds=0)
+    it.leave(trial, HealthSignal.HEALTHY, now=START + 2, took_seconds=0)
 
     assert wait_meanwhile > 0
     assert it.is_closed and not it.is_throttled
@@ -363,45 +365,45 @@ def test_many_calls_throttled_at_once_without_a_time_are_one_wish() -> None:
     it = breaker()
 
     for _ in range(50):
-        it.hold(START, None)
+        it.back_off(START, None)
 
     assert it.wait_seconds(START) == 1
 
 
-def test_troubles_add_up_across_holds() -> None:
+def test_troubles_add_up_across_back_offs() -> None:
     it = breaker()
     for number in range(5):
         for _ in range(4):
             if it.is_closed:
-                call(it, Sign.TROUBLE, START + number)
+                call(it, HealthSignal.TROUBLE, START + number)
         if it.is_closed:
-            it.hold(START + number, 0)
-            call(it, Sign.HEALTHY, START + number)
+            it.back_off(START + number, 0)
+            call(it, HealthSignal.HEALTHY, START + number)
 
     assert it.state is State.OPEN
 
 
-def test_holds_without_a_time_grow_until_a_call_is_answered() -> None:
+def test_back_offs_without_a_time_grow_until_a_call_is_answered() -> None:
     it = breaker()
     now = START
     holds = []
 
     for _ in range(8):
         it.enter(now)
-        it.hold(now, None)
+        it.back_off(now, None)
         holds.append(it.wait_seconds(now))
         now += holds[-1]
-    call(it, Sign.HEALTHY, now)
-    it.hold(now, None)
+    call(it, HealthSignal.HEALTHY, now)
+    it.back_off(now, None)
 
     assert holds == [1, 2, 4, 8, 16, 32, 60, 60]
     assert it.wait_seconds(now) == 1
 
 
-def test_no_wish_holds_longer_than_the_longest_hold() -> None:
+def test_no_wish_holds_longer_than_the_longest_back_off() -> None:
     it = breaker()
 
-    it.hold(START, 86_400)
+    it.back_off(START, 86_400)
 
     assert it.wait_seconds(START) == RULES.throttle_seconds_max
 
@@ -409,11 +411,11 @@ def test_no_wish_holds_longer_than_the_longest_hold() -> None:
 def test_a_throttled_probe_still_needs_three_successes() -> None:
     it = opened()
     it.enter(START + 1)
-    it.hold(START + 1, 1)
+    it.back_off(START + 1, 1)
     states = []
 
     for _ in range(3):
-        call(it, Sign.HEALTHY, START + 2)
+        call(it, HealthSignal.HEALTHY, START + 2)
         states.append(it.state)
 
     assert states == [State.HALF_OPEN, State.HALF_OPEN, State.CLOSED]
@@ -422,7 +424,7 @@ def test_a_throttled_probe_still_needs_three_successes() -> None:
 def test_a_throttled_call_does_not_shorten_an_open_pause() -> None:
     it = opened()
 
-    it.hold(START, 0)
+    it.back_off(START, 0)
 
     assert it.state is State.OPEN
     assert it.wait_seconds(START) == pytest.approx(1)
@@ -457,23 +459,23 @@ def test_the_window_counts_what_is_young_and_nothing_that_is_old(seconds: int, s
         assert sum(bad for at, bad in calls if at > now - 0.9 * seconds + 1e-6) <= window.troubles <= window.calls
 
 
-@given(st.lists(st.tuples(st.sampled_from(list(Sign)), st.floats(0, 5), st.booleans()), max_size=300))
+@given(st.lists(st.tuples(st.sampled_from(list(HealthSignal)), st.floats(0, 5), st.booleans()), max_size=300))
 def test_whatever_happens_one_probe_at_a_time_and_a_healthy_exchange_is_let_back(
-    steps: list[tuple[Sign, float, bool]],
+    steps: list[tuple[HealthSignal, float, bool]],
 ) -> None:
     it = breaker(BreakerRules(probe_seconds_max=1e9))
     now = START
     probes: set[int] = set()
     others: list[int] = []
 
-    def leave(turn: int, sign: Sign) -> None:
+    def leave(turn: int, signal: HealthSignal) -> None:
         probes.discard(turn)
-        if sign is Sign.THROTTLED:
-            it.hold(now, None)
+        if signal is HealthSignal.THROTTLED:
+            it.back_off(now, None)
         else:
-            it.leave(turn, sign, now=now, took_seconds=0)
+            it.leave(turn, signal, now=now, took_seconds=0)
 
-    for sign, gap, is_new in steps:
+    for signal, gap, is_new in steps:
         now += gap
         if is_new and it.wait_seconds(now) == 0:
             was_closed = it.is_closed
@@ -485,79 +487,79 @@ def test_whatever_happens_one_probe_at_a_time_and_a_healthy_exchange_is_let_back
                 assert sum(probe == max(probes) for probe in probes) == 1
                 assert it.wait_seconds(now) > 0
         elif others:
-            leave(others.pop(0), sign)
+            leave(others.pop(0), signal)
         elif probes:
-            leave(min(probes), sign)
+            leave(min(probes), signal)
     for turn in [*others, *probes]:
-        leave(turn, Sign.NOTHING)
+        leave(turn, HealthSignal.NOTHING)
 
     now += 60
     for _ in range(3):
         if not it.is_closed:
-            call(it, Sign.HEALTHY, now)
+            call(it, HealthSignal.HEALTHY, now)
 
     assert it.is_closed
 
 
 def test_a_throttled_order_among_answered_ones_holds_nobody_back() -> None:
-    it = breaker(BreakerRules(throttles_to_hold=3))
+    it = breaker(BreakerRules(throttles_to_back_off=3))
 
     for _ in range(5):
-        it.hold(START, 7)
-        it.hold(START, 7)
+        it.back_off(START, 7)
+        it.back_off(START, 7)
         assert it.is_closed
-        it.leave(it.enter(START), Sign.HEALTHY, now=START, took_seconds=0)
+        it.leave(it.enter(START), HealthSignal.HEALTHY, now=START, took_seconds=0)
 
     assert it.is_closed
 
 
 def test_throttled_orders_from_before_it_opened_hold_nobody_back_after_it_closed() -> None:
-    it = breaker(BreakerRules(throttles_to_hold=3))
-    it.hold(START, 7)
-    it.hold(START, 7)
+    it = breaker(BreakerRules(throttles_to_back_off=3))
+    it.back_off(START, 7)
+    it.back_off(START, 7)
     for _ in range(8):
-        call(it, Sign.SILENCE, START)
+        call(it, HealthSignal.SILENCE, START)
     for _ in range(3):
-        call(it, Sign.HEALTHY, START + 1)
+        call(it, HealthSignal.HEALTHY, START + 1)
 
-    it.hold(START + 1, 7)
-    it.hold(START + 1, 7)
+    it.back_off(START + 1, 7)
+    it.back_off(START + 1, 7)
 
     assert it.is_closed
 
 
-def test_trouble_after_a_hold_opens_it_as_any_trouble_does() -> None:
+def test_trouble_after_a_back_off_opens_it_as_any_trouble_does() -> None:
     it = breaker()
-    it.hold(START, 1)
-    call(it, Sign.TROUBLE, START + 1)
+    it.back_off(START, 1)
+    call(it, HealthSignal.TROUBLE, START + 1)
     opened_state, is_throttled = it.state, it.is_throttled
     states = []
 
     for _ in range(3):
-        call(it, Sign.HEALTHY, START + 2)
+        call(it, HealthSignal.HEALTHY, START + 2)
         states.append(it.state)
 
     assert (opened_state, is_throttled) == (State.OPEN, False)
     assert states == [State.HALF_OPEN, State.HALF_OPEN, State.CLOSED]
 
 
-def test_a_hold_after_a_long_health_begins_pauses_anew_too() -> None:
+def test_a_back_off_after_a_long_health_begins_pauses_anew_too() -> None:
     it = opened()
     for _ in range(3):
-        call(it, Sign.HEALTHY, START + 1)
+        call(it, HealthSignal.HEALTHY, START + 1)
     later = START + 1 + RULES.pause_seconds_max
 
-    it.hold(later, 1)
-    call(it, Sign.TROUBLE, later + 1)
+    it.back_off(later, 1)
+    call(it, HealthSignal.TROUBLE, later + 1)
 
     assert it.wait_seconds(later + 1) == RULES.pause_seconds
 
 
-def test_throttled_orders_in_a_row_hold_the_lane() -> None:
-    it = breaker(BreakerRules(throttles_to_hold=3))
+def test_throttled_orders_in_a_row_back_off_the_call_budget() -> None:
+    it = breaker(BreakerRules(throttles_to_back_off=3))
 
     for _ in range(3):
-        it.hold(START, 7)
+        it.back_off(START, 7)
 
-    assert it.state is State.HELD
+    assert it.state is State.THROTTLED
     assert it.wait_seconds(START) == 7

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordertrail.venues.gate.call_budget import Permit, later_in_loop
-from ordertrail.venues.gate.denial import Cause, Closed
+from ordertrail.venues.gate.denial import Cause, Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
 from tests.unit.venues.gate.moving import ACCEPTED, SILENCE, TROUBLE, Moving, Told, cause, gate_with, passed, throttled
 
-Entry = asyncio.Task[Permit | Closed]
+Entry = asyncio.Task[Permit | Denied]
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ async def turns() -> None:
 
 
 def in_flight(gate: Gate) -> int:
-    return gate.state().lanes[0].in_flight
+    return gate.state().budgets[0].in_flight
 
 
 def waiters(gate: Gate) -> int:
-    return gate.state().lanes[0].waiting
+    return gate.state().budgets[0].waiting
 
 
-async def test_a_free_lane_lets_pass_without_waiting(clock: Moving) -> None:
+async def test_a_free_call_budget_lets_pass_without_waiting(clock: Moving) -> None:
     gate = gate_with(clock)
 
     coroutine = gate.placing.enter(deadline=clock.time + 5)
@@ -123,7 +123,7 @@ async def test_a_rate_lets_those_that_wait_through_one_by_one(clock: Moving) -> 
     assert done == [[True, False, False], [True, True, False], [True, True, True]]
 
 
-async def test_what_cannot_be_in_time_is_told_at_once(clock: Moving) -> None:
+async def test_what_cannot_be_in_time_is_reported_at_once(clock: Moving) -> None:
     gate = gate_with(clock, per_second=1)
     passed(gate.placing.try_enter(clock.time))
     in_time = await waiting(gate, clock, seconds=1.5)
@@ -132,7 +132,7 @@ async def test_what_cannot_be_in_time_is_told_at_once(clock: Moving) -> None:
 
     assert not in_time.done()
     assert cause(too_late) is Cause.RATE_LIMITED
-    assert isinstance(too_late, Closed) and too_late.retry_after_seconds == pytest.approx(2)
+    assert isinstance(too_late, Denied) and too_late.retry_after_seconds == pytest.approx(2)
 
 
 async def test_a_deadline_ends_waiting_and_nothing_passes_after_it(clock: Moving) -> None:
@@ -148,7 +148,7 @@ async def test_a_deadline_ends_waiting_and_nothing_passes_after_it(clock: Moving
     assert (in_flight(gate), waiters(gate), clock.timers) == (0, 0, [])
 
 
-async def test_a_deadline_that_has_passed_is_told_even_before_its_timer_rings(clock: Moving) -> None:
+async def test_a_deadline_that_has_passed_is_reported_even_before_its_timer_rings(clock: Moving) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
     entry = await waiting(gate, clock, seconds=2)
@@ -180,7 +180,7 @@ async def test_a_full_line_takes_no_more(clock: Moving) -> None:
 
 
 @pytest.mark.parametrize(("per_second", "retry_after_seconds"), [(0, None), (2, 0.5)])
-async def test_where_the_line_is_full_a_rate_tells_when_to_come_back(
+async def test_where_the_line_is_full_a_rate_reports_when_to_come_back(
     clock: Moving, per_second: float, retry_after_seconds: float | None
 ) -> None:
     gate = gate_with(clock, in_flight_max=1, waiting_max=0, per_second=per_second)
@@ -188,7 +188,7 @@ async def test_where_the_line_is_full_a_rate_tells_when_to_come_back(
 
     answer = await gate.placing.enter(deadline=clock.time + 5)
 
-    assert isinstance(answer, Closed)
+    assert isinstance(answer, Denied)
     assert (answer.cause, answer.retry_after_seconds) == (
         Cause.QUEUE_FULL,
         None if retry_after_seconds is None else pytest.approx(retry_after_seconds, abs=0.001),
@@ -227,7 +227,7 @@ async def test_a_line_that_waits_for_a_token_has_one_timer_for_it(clock: Moving)
     assert sorted(at - clock.time for at, _, _ in clock.timers) == pytest.approx([0.5, 9, 9, 9], abs=0.001)
 
 
-async def test_a_token_without_a_slot_is_not_looked_for_again_and_again(clock: Moving) -> None:
+async def test_a_token_without_a_slot_is_not_sought_again_and_again(clock: Moving) -> None:
     gate = gate_with(clock, in_flight_max=1, per_second=2)
     holder = passed(gate.placing.try_enter(clock.time))
     entry = await waiting(gate, clock, seconds=9)
@@ -286,7 +286,7 @@ async def test_a_waiter_cancelled_before_it_knows_is_passed_over(clock: Moving) 
 
 
 @pytest.mark.parametrize("answer", [SILENCE, throttled(3)])
-async def test_those_that_wait_are_told_when_the_exchange_fails_or_throttles(clock: Moving, answer: object) -> None:
+async def test_those_that_wait_are_reported_when_the_exchange_fails_or_throttles(clock: Moving, answer: object) -> None:
     gate = gate_with(clock, in_flight_max=8)
     permits = [passed(gate.placing.try_enter(clock.time)) for _ in range(8)]
     entries = [await waiting(gate, clock) for _ in range(9)]
@@ -295,7 +295,7 @@ async def test_those_that_wait_are_told_when_the_exchange_fails_or_throttles(clo
         permit.leave(answer, clock.time)
     await turns()
 
-    causes = {got.cause for entry in entries if isinstance(got := entry.result(), Closed)}
+    causes = {got.cause for entry in entries if isinstance(got := entry.result(), Denied)}
     assert causes == {Cause.THROTTLED if answer == throttled(3) else Cause.CIRCUIT_OPEN}
     assert waiters(gate) == 0
 
@@ -308,14 +308,14 @@ async def test_a_permit_cannot_be_left_twice(clock: Moving) -> None:
         permit.leave(ACCEPTED, clock.time)
 
 
-async def test_a_closed_lane_says_why_without_counting_or_taking_its_probe(clock: Moving) -> None:
+async def test_a_denying_call_budget_says_why_without_counting_or_taking_its_probe(clock: Moving) -> None:
     told = Told()
     gate = gate_with(clock, told=told)
     for _ in range(8):
         passed(gate.placing.try_enter(clock.time)).leave(SILENCE, clock.time)
 
-    closed = gate.placing.closed(clock.time)
-    later = [gate.placing.closed(clock.time + 1) for _ in range(3)]
+    closed = gate.placing.denial(clock.time)
+    later = [gate.placing.denial(clock.time + 1) for _ in range(3)]
 
     assert cause(closed) is Cause.CIRCUIT_OPEN
     assert later == [None, None, None]

@@ -4,7 +4,7 @@ from prometheus_client import REGISTRY
 
 from ordertrail.runtime.telemetry import buffered
 from ordertrail.venues.gate.breaker import State
-from ordertrail.venues.gate.denial import Budget, Cause
+from ordertrail.venues.gate.denial import BudgetName, Cause
 from ordertrail.venues.gate.report import GateReport, publish
 from tests.unit.venues.gate.moving import Moving, gate_with, passed
 
@@ -14,13 +14,13 @@ def value(name: str, **labels: str) -> float:
 
 
 def test_refusals_are_counted_by_budget_and_cause() -> None:
-    before = value("refused_total", budget="ask", cause="queue_full")
+    before = value("refused_total", budget="query", cause="queue_full")
     report = GateReport(venue="http")
 
-    report.refused(Budget.ASK, Cause.QUEUE_FULL)
+    report.refused(BudgetName.QUERY, Cause.QUEUE_FULL)
     buffered.flush()
 
-    assert value("refused_total", budget="ask", cause="queue_full") == before + 1
+    assert value("refused_total", budget="query", cause="queue_full") == before + 1
 
 
 def test_a_breaker_that_opens_shows_and_counts() -> None:
@@ -29,7 +29,7 @@ def test_a_breaker_that_opens_shows_and_counts() -> None:
 
     levels = [value("breaker", budget="place")]
     for state in (State.OPEN, State.HALF_OPEN, State.CLOSED):
-        report.changed(Budget.PLACE, state)
+        report.changed(BudgetName.PLACE, state)
         levels.append(value("breaker", budget="place"))
 
     assert levels == [0, 3, 1, 0]
