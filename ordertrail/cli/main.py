@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from ordertrail import __version__
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.runtime.settings import Settings, load_settings
+from ordertrail.runtime.settings import Settings, load_settings, variable_of
 
 USAGE_ERROR = 2
 
@@ -76,7 +76,7 @@ def settings(*, json: bool = False) -> int:
     present = load_settings()
     rows = [
         {
-            "name": f"ORDERTRAIL_{name.upper()}",
+            "name": variable_of(name),
             "value": _shown(getattr(present, name)),
             "default": _shown(field.default),
             "meaning": field.description,
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(USAGE_ERROR)
     except ValidationError as error:
         for item in error.errors():
-            name = "ORDERTRAIL_" + "_".join(str(part) for part in item["loc"]).upper()
+            name = variable_of("_".join(str(part) for part in item["loc"]))
             print(f"ordertrail: {name}: {item['msg']}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
     except OSError as error:

@@ -51,7 +51,7 @@ def reconcile(*, once: bool = False, json: Json = False) -> int:
     service = Service(settings.model_copy(update={"reconcile_in_api": False}))
     if once:
         return _run(_reconcile_once(service, as_json=json))
-    return _run(_reconcile_until_told(service))
+    return _run(_reconcile_until_stopped(service))
 
 
 def doubts(*, limit: int = 100, json: Json = False) -> int:
@@ -79,9 +79,8 @@ def doubts(*, limit: int = 100, json: Json = False) -> int:
             return DONE
         for each in found:
             tries = f"{each.tries} {'try' if each.tries == 1 else 'tries'}"
-            print(
-                f"{each.order_id}  {each.age_seconds:9.1f} s  {each.status}  {tries}  {each.last_observation or 'not seen'}"
-            )
+            observation = each.last_observation or "not queried yet"
+            print(f"{each.order_id}  {each.age_seconds:9.1f} s  {each.status}  {tries}  {observation}")
         print(f"{counts.count} in doubt, {counts.unresolved} of them unresolved.")
         return DONE
 
@@ -145,48 +144,50 @@ def _switch(*, halted: bool, reason: str | None) -> int:
 
 async def _reconcile_once(service: Service, *, as_json: bool) -> int:
     async with _opened(service):
-        counts = await service.schedule.run_once()
+        report = await service.schedule.run_once()
         left = await service.doubts.counts()
     swept = service.schedule.swept
     if as_json:
-        names = [name for name in counts.__slots__ if name != "seen"]
+        names = [name for name in report.__slots__ if name != "observations"]
         _print_json(
             {
-                **{name: getattr(counts, name) for name in names},
-                "seen": [{"order_id": order_id, "seen": seen} for order_id, seen in counts.observations],
+                **{name: getattr(report, name) for name in names},
+                "observations": [
+                    {"order_id": id_, "observation": observation} for id_, observation in report.observations
+                ],
                 "sweep": {name: getattr(swept, name) for name in swept.__slots__},
                 "left": {"count": left.count, "unresolved": left.unresolved, "oldest_seconds": left.oldest_seconds},
             }
         )
     else:
-        _tell(counts, swept)
+        _print_report(report, swept)
         print(f"{left.count} in doubt are left, {left.unresolved} of them unresolved.")
-    return DONE if not counts.errors else REFUSED
+    return DONE if not report.errors else REFUSED
 
 
-def _tell(counts: PassReport, swept: Swept) -> None:
-    for order_id, seen in counts.observations:
-        print(f"{order_id}  {seen}")
+def _print_report(report: PassReport, swept: Swept) -> None:
+    for order_id, observation in report.observations:
+        print(f"{order_id}  {observation}")
     print(
-        f"Looked at {counts.reviewed}: {counts.settled} settled ({counts.completed} placed, {counts.not_placed} not "
-        f"placed), {counts.waiting} wait, {counts.unresolved} became unresolved; {counts.resent} were sent again, "
-        f"{counts.canceled} canceled, {counts.unanswered} questions had no answer, {counts.errors} looks failed."
+        f"Reviewed {report.reviewed}: {report.settled} settled ({report.completed} placed, {report.not_placed} not "
+        f"placed), {report.waiting} wait, {report.unresolved} became unresolved; {report.resent} were sent again, "
+        f"{report.canceled} canceled, {report.unanswered} queries had no answer, {report.errors} reviews failed."
     )
     print(
-        f"Swept {swept.shown_orders} orders at the exchange: {swept.observed} were doubted here, {swept.late} came after they "
-        f"were settled as not placed, {swept.orphans} are new and unknown here."
+        f"Swept {swept.shown_orders} orders at the exchange: {swept.observed} were in doubt here, {swept.late} came "
+        f"after they were settled as not placed, {swept.orphans} are new and unknown here."
     )
 
 
-async def _reconcile_until_told(service: Service) -> int:
-    told = asyncio.Event()
+async def _reconcile_until_stopped(service: Service) -> int:
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop_requested.set)
     async with _opened(service):
         service.start_reconciling()
         print("ordertrail reconcile started", flush=True)
-        await told.wait()
+        await stop_requested.wait()
     return DONE
 
 

@@ -1,18 +1,38 @@
 """Settings, the only reader of the environment: variables with the prefix `ORDERTRAIL_`, and `.env`."""
 
+import os
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PREFIX = "ORDERTRAIL_"
+ENV_FILE = ".env"
+
+# Old name: new name, both without the prefix. An old one is taken for one release, with a warning.
+RENAMED = {
+    "ASK_PER_SECOND": "QUERY_PER_SECOND",
+    "ASK_IN_FLIGHT_MAX": "QUERY_IN_FLIGHT_MAX",
+}
+
 COMPOSE_DATABASE = "postgresql://ordertrail:ordertrail@127.0.0.1:5432/ordertrail"
+
+
+def _renamed(name: str) -> dict[str, Any]:
+    """For a setting that had another name: the new one is looked for first."""
+    names = [name, *(old for old, new in RENAMED.items() if new == name)]
+    return {"validation_alias": AliasChoices(*(PREFIX + each for each in names))}
 
 
 class Settings(BaseSettings):
     """Everything that can be set; `ordertrail settings` lists it with meaning, default and present value."""
 
-    model_config = SettingsConfigDict(env_prefix="ORDERTRAIL_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, populate_by_name=True
+    )
 
     database_url: SecretStr = Field(default=SecretStr(COMPOSE_DATABASE), description="PostgreSQL, as a URL")
     exchange_url: str | None = Field(
@@ -55,10 +75,14 @@ class Settings(BaseSettings):
     commit_queue_max: PositiveInt = Field(default=20_000, description="rows that may wait for a commit, a process")
     place_per_second: float = Field(default=0, ge=0, description="orders a second to the exchange; 0: no limit")
     cancel_per_second: float = Field(default=0, ge=0, description="cancels a second to the exchange; 0: no limit")
-    query_per_second: float = Field(default=0, ge=0, description="questions a second to the exchange; 0: no limit")
+    query_per_second: float = Field(
+        default=0, ge=0, description="queries a second to the exchange; 0: no limit", **_renamed("QUERY_PER_SECOND")
+    )
     place_in_flight_max: PositiveInt = Field(default=8192, description="orders under way to the exchange at once")
     cancel_in_flight_max: PositiveInt = Field(default=1024, description="cancels under way at once")
-    query_in_flight_max: PositiveInt = Field(default=1024, description="questions under way at once")
+    query_in_flight_max: PositiveInt = Field(
+        default=1024, description="queries under way at once", **_renamed("QUERY_IN_FLIGHT_MAX")
+    )
     gate_processes: int = Field(
         default=0, ge=0, description="processes that share these limits; 0: as many as there are workers"
     )
@@ -117,4 +141,19 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """Read the environment and `.env`; raises pydantic's ValidationError, which names the variable."""
+    for old, new in RENAMED.items():
+        if PREFIX + old in _given_names():
+            sys.stderr.write(
+                f"ordertrail: {PREFIX}{old} is now {PREFIX}{new}; the next release takes the new name only.\n"
+            )
     return Settings()
+
+
+def variable_of(location: str) -> str:
+    """The variable behind a field, or behind a place that pydantic's ValidationError names."""
+    return location.upper() if location.upper().startswith(PREFIX) else PREFIX + location.upper()
+
+
+def _given_names() -> set[str]:
+    """The variables that are set, here or in `.env`."""
+    return {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}

@@ -1,7 +1,8 @@
 """The journal: the only writer of trails.
 
 Each kind of row has a lane of shared commits. A call returns once its row is committed, and raises
-StatementFailed (it is not written) or StatementOutcomeUnknown (it may be). What the database does not take goes to the spool.
+StatementFailed (it is not written) or StatementOutcomeUnknown (it may be). What the database does not take goes
+to the spool.
 """
 
 import asyncio

@@ -4,13 +4,17 @@ from pathlib import Path
 
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.errors import CannotStart
+from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.simulated.client import SimulatedVenue
 from ordertrail.venues.simulated.opening import Durable, parse_in_memory
 from ordertrail.venues.venue import Venue
 
+_log = get_logger()
+
 SIMULATED = "simulated:"
 IN_MEMORY = "in_memory:"
+IN_MEMORY_UNTIL_0_1 = "forgetful:"  # taken for one release, with a warning
 
 
 def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max: int) -> Venue:
@@ -22,6 +26,9 @@ def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max
     """
     if url is None or url == SIMULATED:
         return SimulatedVenue(Durable(data_dir), clock=clock)
+    if url.startswith(IN_MEMORY_UNTIL_0_1):
+        _log.warning("an exchange URL has another name now", was=IN_MEMORY_UNTIL_0_1, now=IN_MEMORY)
+        url = IN_MEMORY + url.removeprefix(IN_MEMORY_UNTIL_0_1)
     if url.startswith(IN_MEMORY):
         opening = parse_in_memory(url.removeprefix(IN_MEMORY).removeprefix("?"))
         return SimulatedVenue(opening, clock=clock)

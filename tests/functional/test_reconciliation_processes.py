@@ -118,7 +118,7 @@ def test_once_says_what_it_did(site: Site) -> None:
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     did = json.loads(first.stdout)
     assert (did["resent"], did["completed"], did["settled"], did["left"]["count"]) == (1, 1, 1, 0)
-    assert did["seen"] == [{"order_id": order_id, "seen": "resent and accepted"}]
+    assert did["observations"] == [{"order_id": order_id, "observation": "resent and accepted"}]
     assert second.stdout.endswith("0 in doubt are left, 0 of them unresolved.\n")
     assert site.rows(order_id)[-1] == ("COMPLETED", "resent")
 

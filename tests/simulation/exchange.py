@@ -113,7 +113,7 @@ class ExchangeHost:
 class _Opened:
     """An exchange that is open already."""
 
-    forgets = False
+    is_in_memory = False
 
     def __init__(self, service: ExchangeService) -> None:
         self._service = service

@@ -603,7 +603,7 @@ def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
             "since": since,
             "age_seconds": (now - since).total_seconds(),
             "tries": tables.doubts[order_id].tries,
-            "last_seen": tables.doubts[order_id].last_seen,
+            "last_observation": tables.doubts[order_id].last_seen,
             "next_at": tables.doubts[order_id].next_at,
             "status": statuses[_rank(tables, order_id)] if order_id in tables.orders else None,
         }

@@ -194,7 +194,8 @@ SELECT count(*) AS count,
 
 OLDEST = """
 SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::float8 AS age_seconds, d.tries,
-       d.last_seen, d.next_at, (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status
+       d.last_seen AS last_observation, d.next_at,
+       (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status
   FROM doubts d
  WHERE d.settled_at IS NULL
  ORDER BY d.since

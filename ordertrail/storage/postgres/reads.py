@@ -41,7 +41,10 @@ class OrderFilter:
 
 
 class OrderReads:
-    """The reads of orders; each sees one moment of the database. Errors are `StatementFailed` and `StatementOutcomeUnknown`."""
+    """The reads of orders; each sees one moment of the database.
+
+    Errors are `StatementFailed` and `StatementOutcomeUnknown`.
+    """
 
     def __init__(self, database: Database, *, list_timeout_seconds: float = LIST_TIMEOUT_SECONDS) -> None:
         self._database = database

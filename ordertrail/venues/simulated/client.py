@@ -48,8 +48,8 @@ class SimulatedVenue:
     async def open(self) -> None:
         """CannotStart where another process has the exchange's log."""
         self._service = self._opening.open()
-        if self._opening.forgets:
-            _log.warning("this exchange forgets: benchmarks only", venue=self.name)
+        if self._opening.is_in_memory:
+            _log.warning("this exchange keeps its orders in memory alone: for benchmarks only", venue=self.name)
 
     async def close(self) -> None:
         if self._service is not None:

@@ -19,7 +19,7 @@ class Opening(Protocol):
     """A way to open an exchange."""
 
     @property
-    def forgets(self) -> bool:
+    def is_in_memory(self) -> bool:
         """Whether what it accepts is gone with the process."""
         ...
 
@@ -31,7 +31,7 @@ class Opening(Protocol):
 class Durable:
     """On the log in `data_dir`, which one process at a time can have."""
 
-    forgets = False
+    is_in_memory = False
 
     def __init__(self, data_dir: Path, *, profile: Profile | None = None) -> None:
         self._folder = data_dir / FOLDER
@@ -51,7 +51,7 @@ class Durable:
 class InMemory:
     """In memory, the newest orders alone, with faults from the start: for benchmarks."""
 
-    forgets = True
+    is_in_memory = True
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults

@@ -26,6 +26,12 @@ def test_http_urls_are_served_over_http(url: str) -> None:
     assert isinstance(make(url), HttpVenue)
 
 
+def test_in_memory_exchange_is_known_by_its_old_name_for_one_release() -> None:
+    renamed = opened(make("forgetful:?latency_ms=5&refuse=0.25"))
+
+    assert renamed._opening.is_in_memory
+
+
 @pytest.mark.parametrize(
     "url",
     [
