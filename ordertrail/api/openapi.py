@@ -293,8 +293,8 @@ CANCEL_ORDER: dict[str, Any] = {
     "response_model": None,
     "responses": {
         202: {
-            "description": "The wish is committed: nobody sends the order any more, and what may be at the exchange is "
-            "canceled there, however often that must be asked. Repeating it changes nothing.",
+            "description": "The wish is committed: the order is not sent any more, and what may be at the exchange is "
+            "canceled there, however often that must be repeated. Repeating it changes nothing.",
             "content": {"application/json": {"schema": ORDER, "example": EXAMPLE_ORDER}},
             "links": _links("$response.body#/id"),
         },

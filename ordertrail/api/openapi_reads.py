@@ -74,7 +74,7 @@ LIST_ORDERS: dict[str, Any] = {
     "summary": "List orders, newest first",
     "description": "Filters combine: an order must fit all of them. Orders that come while you page stand before "
     "your first page, so no page shifts. Only the key and the page's position are indexed, and so is what went wrong; "
-    "a list that has to look at too many orders for those it shows is given up as `too-slow`: narrow its time.",
+    "a list that has to read too many orders for those it shows is given up as `too-slow`: narrow its time.",
     "tags": ["orders"],
     "operation_id": "list_orders",
     "response_model": None,

@@ -35,7 +35,7 @@ def request(
     """Send one request; raises NotSent or NoAnswer."""
     place = urlsplit(url)
     if place.scheme not in ("http", "https") or not place.hostname:
-        raise RequestNotSent(f"{url} is no address of an API; one looks like http://127.0.0.1:8000.")
+        raise RequestNotSent(f"{url} is no address of an API; an address is like http://127.0.0.1:8000.")
     try:
         kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
         connection = kind(place.hostname, place.port, timeout=timeout_seconds)

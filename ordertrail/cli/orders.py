@@ -21,7 +21,7 @@ _EXIT_CODES = {"placed": PLACED, "not_placed": NOT_PLACED}
 
 Json = Annotated[bool, Parameter(negative="")]
 
-app = App(name="order", help="Place orders and look at them, over the HTTP API.")
+app = App(name="order", help="Place orders and read them, over the HTTP API.")
 app.command("ordertrail.cli.operator:resolve", name="resolve")
 
 
@@ -85,7 +85,7 @@ def place(
 
 @app.command
 def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 60, json: Json = False) -> int:
-    """Show one order with its trail; the exit code tells its outcome as `place` does.
+    """Show one order with its trail; the exit code says its outcome as `place` does.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def _unknown(sentence: str, key: str, *, as_json: bool) -> int:
 
 
 def _get(url: str | None, path: str, *, timeout_seconds: float) -> dict[str, Any] | None:
-    """A document, or None once the failure has been told."""
+    """A document, or None once the failure has been reported."""
     try:
         answer = request(_address(url), "GET", path, timeout_seconds=timeout_seconds)
     except (RequestNotSent, RequestOutcomeUnknown) as error:

@@ -22,7 +22,7 @@ COMPOSE_DATABASE = "postgresql://ordertrail:ordertrail@127.0.0.1:5432/ordertrail
 
 
 def _renamed(name: str) -> dict[str, Any]:
-    """For a setting that had another name: the new one is looked for first."""
+    """For a setting that had another name: the new one wins."""
     names = [name, *(old for old, new in RENAMED.items() if new == name)]
     return {"validation_alias": AliasChoices(*(PREFIX + each for each in names))}
 
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         ge=0,
         description="how long a limit order may be sent again, without a place_by; 0: only the first send",
     )
-    reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often doubts are looked for")
+    reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often orders in doubt are reviewed")
     sweep_interval_seconds: float = Field(
         default=30, ge=0, description="how often the exchange's orders and executions are compared with ours"
     )
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     )
     drain_seconds: PositiveFloat | None = Field(
         default=None,
-        description="how long a process that was told to stop may finish what it has begun; "
+        description="how long a process that is stopping may finish what it has begun; "
         "unset: 5 seconds longer than an order can take",
     )
     drain_notice_seconds: float = Field(
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
 
     @property
     def seconds_after_send_by(self) -> float:
-        """How long a send that started in time, its question and its last rows may still take."""
+        """How long a send that started in time, its query and its last rows may still take."""
         return 2 * self.exchange_timeout_seconds + 3 * self.database_timeout_seconds
 
     @property

@@ -54,7 +54,7 @@ class EmbeddedPostgres:
     """One server over one data folder. `port=0` takes a free one, kept over restarts of this object.
 
     `start` and `stop` block; call them from a thread where an event loop runs. `say` gets a sentence when
-    something takes long or a leftover is ended.
+    something takes long or a stale process is ended.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class EmbeddedPostgres:
         """End the processes of a server whose launcher was killed.
 
         PostgreSQL and its helpers stand in their data folder; that, and not the number in postmaster.pid,
-        which may be anybody's by now, is the proof. We hold the lock, so nobody else's launcher wants them.
+        which may be another program's by now, is the proof. We hold the lock, so no other launcher wants them.
         """
         data = os.path.realpath(home.data)
 
@@ -249,7 +249,7 @@ class EmbeddedPostgres:
                 )
             try:
                 if self._became_ready(home):
-                    self._wanted_port = self.port  # whoever knows the URL keeps it over our restarts
+                    self._wanted_port = self.port  # a client that knows the URL keeps it over our restarts
                     return
             except BaseException:
                 end(self._process, STOP_QUICKLY)
@@ -308,7 +308,7 @@ def _postmaster(data: Path) -> int | None:
 
 
 def _status(data: Path, pid: int) -> str:
-    """What the server says of itself in its lock file's eighth line, which is where pg_ctl looks, too."""
+    """What the server says of itself in its lock file's eighth line, where pg_ctl reads it, too."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:

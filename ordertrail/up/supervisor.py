@@ -162,7 +162,7 @@ class Supervisor:
         self._say(f"{why} Starting it again in {pause:g} s.")
 
     def _stop_all(self) -> None:
-        # Before a word is said: whoever hears it may answer with the second at once.
+        # Before a word is said: the person who reads it may answer with the second at once.
         requested = min(self._signals, 1)
         if requested:
             self._say("Stopping; again Ctrl-C hurries.")

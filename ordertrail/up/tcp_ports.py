@@ -1,10 +1,10 @@
-"""TCP ports of this machine: which is free, asked of the kernel."""
+"""TCP ports of this machine: which is free, by the kernel's word."""
 
 import socket
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody has now; somebody may be quicker, so whoever takes it must be ready to ask again."""
+    """A port that is free now. Another program may be quicker, so that the caller must be ready to come again."""
     with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -191,7 +191,7 @@ def _api(data_dir: Path, host: str, port: int, database: EmbeddedPostgres, excha
     return Program(
         name="The API",
         command=_python("ordertrail", "api", "--host", host, "--port", port),
-        # Asked for at the start, for the database has its port only then.
+        # Read at the start, for the database has its port only then.
         environment=lambda: {
             **_environment(data_dir),
             "ORDERTRAIL_DATABASE_URL": database.url,

@@ -72,7 +72,7 @@ class Venue(Protocol):
         ...
 
     async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
-        """Ask for one order by the id we gave it; where several have it, any of them, and an accepted one if it can."""
+        """Query one order by the id we gave it; where several have it, any of them, and an accepted one if it can."""
         ...
 
     async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:

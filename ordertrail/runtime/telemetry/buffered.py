@@ -1,4 +1,4 @@
-"""Tallies: metrics of the hot path, counted in plain integers and handed to the metrics library once a second.
+"""Metrics of the hot path, counted in plain integers and handed to the metrics library once a second.
 
 With several workers the library keeps its values in shared files, and one observation costs microseconds there; an
 order makes a dozen.
@@ -12,7 +12,7 @@ _all: "list[BufferedCounter | BufferedHistogram]" = []
 
 
 class BufferedCounter:
-    """A counter's tally."""
+    """A counter that gathers before it counts."""
 
     __slots__ = ("_counter", "_pending")
 
@@ -33,7 +33,7 @@ class BufferedCounter:
 
 
 class BufferedHistogram:
-    """A histogram's tally."""
+    """A histogram that gathers before it observes."""
 
     __slots__ = ("_bounds", "_histogram", "_pending", "_sum")
 
@@ -63,6 +63,6 @@ class BufferedHistogram:
 
 
 def flush() -> None:
-    """Hand over what has gathered in all tallies of this process."""
+    """Hand over what has gathered in all of this process."""
     for buffered in _all:
         buffered.flush()

@@ -1,7 +1,7 @@
 """Every metric, its unit and its meaning. Labels are few and bounded; never an order id.
 
 `/metrics` answers for all workers of a process group: where they are several, each writes to files of its own in
-`PROMETHEUS_MULTIPROC_DIR`, and whoever is asked adds them up.
+`PROMETHEUS_MULTIPROC_DIR`, and the worker that is scraped adds them up.
 """
 
 import os
@@ -29,7 +29,7 @@ ANSWERS = Counter("ordertrail_exchange_answers", "The exchange's answers to sent
 EXCHANGE_SECONDS = Histogram(
     "ordertrail_exchange_seconds", "How long the exchange took for one answer.", ["call"], buckets=_SECONDS
 )
-VERIFICATIONS = Counter("ordertrail_verifications", "Questions by order id, by result.", ["result"])
+VERIFICATIONS = Counter("ordertrail_verifications", "Queries by order id, by result.", ["result"])
 COMMIT_ROWS = Histogram(
     "ordertrail_commit_rows",
     "Rows that shared one commit.",
@@ -67,12 +67,12 @@ INVARIANTS_BROKEN = Counter(
 )
 GATE_BREAKER = Gauge(
     "ordertrail_gate_breaker",
-    "The breaker before the exchange, the worst of all processes: 0 closed, 1 half open, 2 held, 3 open.",
+    "The breaker before the exchange, the worst of all processes: 0 closed, 1 half open, 2 throttled, 3 open.",
     ["budget"],
     multiprocess_mode="livemax",
 )
 GATE_STOPS = Counter(
-    "ordertrail_gate_stops", "Times a breaker opened, or held because the exchange throttled.", ["budget", "state"]
+    "ordertrail_gate_stops", "Times a breaker opened, or backed off because the exchange throttled.", ["budget", "state"]
 )
 GATE_REFUSED = Counter("ordertrail_gate_refused", "Calls that the gate did not let through.", ["budget", "cause"])
 GATE_IN_FLIGHT = Gauge(

@@ -1,1 +1,1 @@
-"""The gate before the exchange: a breaker, a rate and a number in flight, each for placing, cancelling and asking."""
+"""The gate before the exchange: a breaker, a rate and a number in flight, each for placing, cancelling and querying."""

@@ -1,4 +1,4 @@
-"""The circuit breaker: no calls to an exchange that does not answer, and few to one that asks for fewer.
+"""The circuit breaker: no calls to an exchange that does not answer, and few to one that wants fewer.
 
 Pure: time and chance are passed in, and nothing waits. Every call that is let through gets a number, and every
 turn of the breaker begins a new one. So an answer counts only in the turn in which its call began: what was sent
@@ -77,7 +77,7 @@ class Breaker:
         if self.is_closed:
             return 0
         if self.state is State.HALF_OPEN:
-            # How long the probe takes nobody knows; a pause is a fair guess.
+            # How long the probe takes is not known; a pause is a fair guess.
             is_out = self._probe_lost_at is not None and now < self._probe_lost_at
             return self._rules.pause_seconds if is_out else 0
         return max(self._until - now, 0)
@@ -91,7 +91,7 @@ class Breaker:
         return self._turn
 
     def leave(self, turn: int, signal: HealthSignal, *, now: float, took_seconds: float) -> None:
-        """Learn from the call that was let through as `turn`; what was throttled is for `hold`."""
+        """Learn from the call that was let through as `turn`; what was throttled is for `back_off`."""
         if turn != self._turn:
             return
         slow_seconds = self._rules.slow_seconds
@@ -109,7 +109,7 @@ class Breaker:
     def back_off(self, now: float, retry_after_seconds: float | None) -> None:
         """No call until the exchange wants one; then one must be answered before all may pass.
 
-        The turn of the call that was throttled does not matter: the exchange's wish holds from when it is heard.
+        The turn of the call that was throttled does not matter: the exchange's wish counts from when it is heard.
         """
         rules = self._rules
         if self.is_closed:

@@ -1,4 +1,4 @@
-"""One budget's way through the gate: pass at once, wait one's turn, or be told why not.
+"""One budget's way through the gate: pass at once, wait one's turn, or be denied with the cause.
 
 All callers are in one event loop, so nothing here is locked. Those that wait are served in the order in which they
 came. Between a permit and its caller nothing can get lost: a caller that was cancelled gives it back.
@@ -24,7 +24,7 @@ _THROTTLED = HealthSignal.THROTTLED
 
 
 class GateMetrics(Protocol):
-    """Who is told what the gate does."""
+    """Where the gate reports what it does."""
 
     def refused(self, budget: BudgetName, cause: Cause) -> None:
         """A call was not let through."""
@@ -52,7 +52,7 @@ def later_in_loop(seconds: float, call: Callable[[], None]) -> Timer:
 
 
 class Permit:
-    """One call on its way; whoever holds it must leave exactly once, whatever happens."""
+    """One call on its way; its caller must leave exactly once, whatever happens."""
 
     __slots__ = ("_budget", "_entered_at", "_turn")
 
@@ -102,7 +102,7 @@ class CallBudget:
         return None if self._line else self._take(now)
 
     async def enter(self, *, deadline: float) -> Permit | Denied:
-        """Pass in turn and before `deadline`; what cannot be in time, as far as one can tell, is told at once."""
+        """Pass in turn and before `deadline`; what cannot be in time, as far as one can see, is denied at once."""
         now = self._clock.monotonic()
         if now >= deadline:
             return self._deny(Denied(Cause.WINDOW_PASSED))
@@ -138,7 +138,7 @@ class CallBudget:
         self._advance(self._clock.monotonic())
 
     def state(self, now: float) -> CallBudgetState:
-        """What this lane looks like."""
+        """This call budget at one moment."""
         calls, troubles = self._breaker.counts(now)
         return CallBudgetState(
             budget=self.budget,
@@ -193,7 +193,7 @@ class CallBudget:
         self._arm(now)
 
     def _arm(self, now: float) -> None:
-        """Come back when there is a token; where a slot is missing, whoever leaves comes back."""
+        """Come back when there is a token; where a slot is missing, the next call that leaves comes back."""
         if self._line and self._timer is None and self._bucket is not None:
             seconds = max(self._bucket.free_at(now) - now, TIMER_SECONDS_MIN)
             self._timer = self._later(seconds, self._tick)

@@ -1,4 +1,4 @@
-"""The gate's own answers: why a call may not pass, and what the gate looks like."""
+"""The gate's own answers: why a call may not pass, and its state at one moment."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,7 +27,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """No: nothing is sent. `retry_after_seconds` is an estimate; None: nobody knows."""
+    """No: nothing is sent. `retry_after_seconds` is an estimate; None: not known."""
 
     cause: Cause
     retry_after_seconds: float | None = None

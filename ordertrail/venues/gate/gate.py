@@ -1,4 +1,4 @@
-"""The gate that stands before one exchange, in one process: a lane each for placing, cancelling and asking."""
+"""The gate that stands before one exchange, in one process: a call budget each for placing, cancelling and querying."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +12,9 @@ from ordertrail.venues.gate.rules import BreakerRules, GateRules
 
 
 class Gate:
-    """Three lanes that share nothing, and the operator's switch for the first.
+    """Three call budgets that share nothing, and the operator's switch for the first.
 
-    A hot caller tries `lane.try_enter(now)` first and awaits `lane.enter(deadline=…)` only where that is None.
+    A hot caller tries `budget.try_enter(now)` first and awaits `budget.enter(deadline=…)` only where that is None.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Gate:
         self.is_halted = False
 
     def halt(self) -> None:
-        """Place nothing more; cancelling and asking go on. Those that wait are told at once."""
+        """Place nothing more; cancelling and querying go on. Those that wait are denied at once."""
         self.is_halted = True
         self.placing.halt(is_halted=True)
 
@@ -50,7 +50,7 @@ class Gate:
         self.placing.halt(is_halted=False)
 
     def state(self) -> GateState:
-        """What the gate looks like now, for people; nothing is decided by it."""
+        """The gate at this moment, for people; nothing is decided by it."""
         now = self._clock.monotonic()
         budgets = (self.placing, self.cancelling, self.querying)
         return GateState(self.is_halted, tuple(budget.state(now) for budget in budgets))

@@ -24,16 +24,16 @@ class BreakerRules:
     probe_seconds_max: float = 60
     """A probe that has not come back by then is taken for lost."""
     throttles_to_back_off: int = 1
-    """So many throttled calls with no answer in between hold the lane; one among answers speaks of its own order."""
+    """After so many throttled calls with no answer in between the budget backs off; one among answers speaks of its order."""
     throttle_seconds: float = 1
-    """How long to hold where the exchange throttles and does not say for how long; doubled each time."""
+    """How long to back off where the exchange throttles and does not say for how long; doubled each time."""
     throttle_seconds_max: float = 60
-    """The longest hold; an exchange that wanted a longer one is tried with one call each time."""
+    """The longest back-off; an exchange that wanted a longer one is tried with one call each time."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """The breakers' rules. Cancels and questions must be repeated anyway: their breakers only slow them down."""
+    """The breakers' rules. Cancels and queries must be repeated anyway: their breakers only slow them down."""
 
     placing: BreakerRules = BreakerRules()
     cancelling: BreakerRules = BreakerRules(pause_seconds_max=5, successes_to_close=2)

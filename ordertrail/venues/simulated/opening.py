@@ -1,4 +1,4 @@
-"""How the exchange in this process is opened: on its log, or as one that forgets."""
+"""How the exchange in this process is opened: on its log, or in memory alone."""
 
 from collections.abc import Iterable
 from pathlib import Path
