@@ -72,7 +72,7 @@ GATE_BREAKER = Gauge(
     multiprocess_mode="livemax",
 )
 GATE_STOPS = Counter(
-    "ordertrail_gate_stops", "Times a breaker opened, or backed off because the exchange throttled.", ["budget", "state"]
+    "ordertrail_gate_stops", "Times a breaker opened, or backed off a throttling exchange.", ["budget", "state"]
 )
 GATE_REFUSED = Counter("ordertrail_gate_refused", "Calls that the gate did not let through.", ["budget", "cause"])
 GATE_IN_FLIGHT = Gauge(

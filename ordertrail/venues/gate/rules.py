@@ -24,7 +24,7 @@ class BreakerRules:
     probe_seconds_max: float = 60
     """A probe that has not come back by then is taken for lost."""
     throttles_to_back_off: int = 1
-    """After so many throttled calls with no answer in between the budget backs off; one among answers speaks of its order."""
+    """After so many throttled calls in a row the budget backs off; one among answers speaks of its own order."""
     throttle_seconds: float = 1
     """How long to back off where the exchange throttles and does not say for how long; doubled each time."""
     throttle_seconds_max: float = 60
