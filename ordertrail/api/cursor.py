@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from ordertrail.storage.postgres.reads import OrderFilter, is_storable
+from ordertrail.storage.order_reads import OrderFilter, is_storable
 
 FINGERPRINT_BYTES = 9
 

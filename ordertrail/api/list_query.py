@@ -15,7 +15,7 @@ from ordertrail.api.cursor import OtherFilters, UnreadableCursor, read_cursor
 from ordertrail.domain.errors import FieldProblem
 from ordertrail.domain.order import CLIENT_ORDER_ID_LENGTH_MAX, INSTRUMENT_LENGTH, Side
 from ordertrail.domain.trail import OrderStatus, Outcome
-from ordertrail.storage.postgres.reads import OrderFilter
+from ordertrail.storage.order_reads import OrderFilter
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 500

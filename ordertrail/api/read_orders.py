@@ -14,7 +14,7 @@ from ordertrail.api.order_json import order_json, single_order_json, trail_json
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.postgres.reads import OrderReads, TooSlow
+from ordertrail.storage.order_reads import OrderReads, TooSlow
 
 RETRY_AFTER_SECONDS = 1
 

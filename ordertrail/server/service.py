@@ -23,7 +23,7 @@ from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.orders import PostgresRows
-from ordertrail.storage.postgres.reads import OrderReads
+from ordertrail.storage.postgres.reads import PostgresReads
 from ordertrail.storage.postgres.watch import DatabaseWatch
 from ordertrail.storage.spool import Spool
 from ordertrail.venues.gate.gate import Gate
@@ -79,7 +79,7 @@ class Service:
             connections_max=settings.database_connections_max,
         )
         self.watch = DatabaseWatch(self.database, url)
-        self.reads = OrderReads(self.database, list_timeout_seconds=0.75 * settings.database_timeout_seconds)
+        self.reads = PostgresReads(self.database, list_timeout_seconds=0.75 * settings.database_timeout_seconds)
         self.venue = venue or make_venue(
             settings.exchange_url,
             data_dir=settings.data_dir,

@@ -15,7 +15,7 @@ from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_orders import read_router
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.storage.postgres.database import Database
-from ordertrail.storage.postgres.reads import OrderReads
+from ordertrail.storage.postgres.reads import PostgresReads
 
 INSERT = """
 INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, exchange_order_id)
@@ -43,7 +43,7 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 def app_on(database: Database, **settings: float) -> FastAPI:
     app = FastAPI()
-    app.include_router(read_router(OrderReads(database, **settings)))
+    app.include_router(read_router(PostgresReads(database, **settings)))
     app.add_exception_handler(ProblemError, _problem)
     return app
 

@@ -19,8 +19,9 @@ from ordertrail.domain.trail import (
     fold_outcome,
     fold_status,
 )
+from ordertrail.storage.order_reads import OrderFilter, OrderReads, TooSlow
 from ordertrail.storage.postgres.database import Database
-from ordertrail.storage.postgres.reads import OrderFilter, OrderReads, TooSlow, list_statement
+from ordertrail.storage.postgres.reads import PostgresReads, list_statement
 
 START = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 REASONS = {
@@ -170,7 +171,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def reads(database: Database) -> OrderReads:
-    return OrderReads(database)
+    return PostgresReads(database)
 
 
 async def all_ids(reads: OrderReads, wanted: OrderFilter, *, limit: int = 97) -> list[str]:
@@ -350,7 +351,7 @@ async def test_lists_are_read_off_indexes_in_a_large_table(database: Database) -
 async def test_a_list_that_takes_too_long_says_so_and_keeps_its_connection(database_url: str) -> None:
     async with opened(database_url) as database:
         await database.fetch(MANY)
-        impatient = OrderReads(database, list_timeout_seconds=0.005)
+        impatient = PostgresReads(database, list_timeout_seconds=0.005)
 
         with pytest.raises(TooSlow):
             await impatient.many(OrderFilter(outcome=Outcome.UNKNOWN), limit=100, before_id=None)

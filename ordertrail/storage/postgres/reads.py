@@ -1,15 +1,12 @@
-"""Orders as their readers ask for them: one by its id, many by filters, newest first. It never writes."""
+"""The reads of orders in SQL: one by its id, many by filters, newest first."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
 import asyncpg
 
-from ordertrail.domain.errors import OrdertrailError
-from ordertrail.domain.order import Side
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.storage.order_reads import OrderFilter, TooSlow, is_storable
 from ordertrail.storage.postgres import order_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.orders import stored_order
@@ -20,47 +17,19 @@ from ordertrail.storage.postgres.read_statements import HAS_KEY, list_orders
 LIST_TIMEOUT_SECONDS = 1.5
 
 
-class TooSlow(OrdertrailError):
-    """The database gave up: too many orders had to be looked at for those that the filters leave."""
-
-
-@dataclass(frozen=True, slots=True)
-class OrderFilter:
-    """Which orders: all that is not None must hold. `status` and `outcome` are the folds, not what some row says.
-
-    `created_after` and `created_before` (both aware) are on INITIATED, and neither includes its own moment.
-    """
-
-    status: OrderStatus | None = None
-    outcome: Outcome | None = None
-    instrument: str | None = None
-    side: Side | None = None
-    client_order_id: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-
-class OrderReads:
-    """The reads of orders; each sees one moment of the database.
-
-    Errors are `StatementFailed` and `StatementOutcomeUnknown`.
-    """
+class PostgresReads:
+    """`ordertrail.storage.order_reads.OrderReads` on PostgreSQL."""
 
     def __init__(self, database: Database, *, list_timeout_seconds: float = LIST_TIMEOUT_SECONDS) -> None:
         self._database = database
         self._list_timeout_ms = max(1, int(list_timeout_seconds * 1000))
 
     async def one(self, order_id: str) -> StoredOrder | None:
-        """One order with its trail; None where there is none, whatever the text is."""
         if not is_storable(order_id):
             return None
         return stored_order(await self._database.fetch(order_statements.READ_ORDER, order_id))
 
     async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> list[StoredOrder]:
-        """Up to `limit` orders with an id less than `before_id`, by falling id. Raises TooSlow.
-
-        Our ids begin with the time, so falling ids are newest first.
-        """
         statement, arguments = list_statement(wanted, limit=limit, before_id=before_id)
         records: list[asyncpg.Record] | None = None
         async with self._database.connection() as connection:
@@ -75,14 +44,6 @@ class OrderReads:
             raise TooSlow(f"no answer within {self._list_timeout_ms} ms")
         orders = (stored_order(list(trail)) for _, trail in groupby(records, key=lambda record: str(record["id"])))
         return [order for order in orders if order is not None]
-
-
-def is_storable(text: str) -> bool:
-    """Whether PostgreSQL could have this text at all: no NUL, and nothing that UTF-8 cannot say."""
-    try:
-        return b"\x00" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def list_statement(wanted: OrderFilter, *, limit: int, before_id: str | None) -> tuple[str, list[object]]:

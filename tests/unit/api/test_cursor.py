@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ordertrail.api.cursor import OtherFilters, UnreadableCursor, read_cursor, write_cursor
 from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
-from ordertrail.storage.postgres.reads import OrderFilter
+from ordertrail.storage.order_reads import OrderFilter
 
 MOMENT = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 EVERYTHING = OrderFilter(

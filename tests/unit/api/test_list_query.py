@@ -6,7 +6,7 @@ from ordertrail.api.cursor import write_cursor
 from ordertrail.api.list_query import InvalidQuery, ListQuery, parse_list_query, refuse_parameters
 from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
-from ordertrail.storage.postgres.reads import OrderFilter
+from ordertrail.storage.order_reads import OrderFilter
 
 BOUNDARY = datetime(2026, 11, 22, 9, 30, 0, 123456, tzinfo=UTC)
 

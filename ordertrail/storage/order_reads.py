@@ -1,0 +1,53 @@
+"""The reads of orders as the API needs them; PostgreSQL implements them. They never write."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ordertrail.domain.errors import OrdertrailError
+from ordertrail.domain.order import Side
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import OrderStatus, Outcome
+
+
+class TooSlow(OrdertrailError):
+    """The database gave up: too many orders had to be looked at for those that the filters leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """Which orders: all that is not None must hold. `status` and `outcome` are the folds, not what some row says.
+
+    `created_after` and `created_before` (both aware) are on INITIATED, and neither includes its own moment.
+    """
+
+    status: OrderStatus | None = None
+    outcome: Outcome | None = None
+    instrument: str | None = None
+    side: Side | None = None
+    client_order_id: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class OrderReads(Protocol):
+    """Each call sees one moment of the database. Errors are `StatementFailed` and `StatementOutcomeUnknown`."""
+
+    async def one(self, order_id: str) -> StoredOrder | None:
+        """One order with its trail; None where there is none, whatever the text is."""
+        ...
+
+    async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> list[StoredOrder]:
+        """Up to `limit` orders with an id less than `before_id`, by falling id. Raises TooSlow.
+
+        Our ids begin with the time, so falling ids are newest first.
+        """
+        ...
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database could have this text at all: no NUL, and nothing that UTF-8 cannot say."""
+    try:
+        return b"\x00" not in text.encode()
+    except UnicodeEncodeError:
+        return False
