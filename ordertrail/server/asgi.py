@@ -1,18 +1,20 @@
 """The web process: the application with real parts, from the environment's settings."""
 
 import gc
+import os
 
-from ordertrail.runtime.telemetry.processes import share_metrics
+from ordertrail.runtime.settings import load_settings
+from ordertrail.runtime.telemetry.processes import is_worker, share_metrics
 
-# Before anything imports the metrics: the library decides on import how their values are kept.
-share_metrics()
+if is_worker():
+    # Before anything imports the metrics: the library decides on import how their values are kept.
+    share_metrics(load_settings().data_dir, parent=os.getppid())
 
-from ordertrail.api.app import create_app  # noqa: E402
-from ordertrail.runtime import failpoints  # noqa: E402
-from ordertrail.runtime.settings import load_settings  # noqa: E402
-from ordertrail.runtime.telemetry.logs import configure_logs  # noqa: E402
-from ordertrail.server.service import Service  # noqa: E402
-from ordertrail.venues.venue import Venue  # noqa: E402
+from ordertrail.api.app import create_app
+from ordertrail.runtime import failpoints
+from ordertrail.runtime.telemetry.logs import configure_logs
+from ordertrail.server.service import Service
+from ordertrail.venues.venue import Venue
 
 # An order's objects are freed by their reference counts; the collector would walk them in vain, every 700 objects.
 GC_THRESHOLDS = (20_000, 50, 100)

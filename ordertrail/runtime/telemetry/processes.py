@@ -5,22 +5,35 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
+
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def share_metrics() -> None:
-    """Where this process is one of a server's workers, keep metrics in files that all of them read.
+def is_worker() -> bool:
+    """Whether a parent has started this process as one of several that serve for it."""
+    return multiprocessing.parent_process() is not None
 
-    The folder is named after the parent process, which the workers share; folders of parents that live no more
-    are taken away. Does nothing in a process that serves alone.
+
+def share_metrics(data_dir: Path, *, parent: int) -> None:
+    """Have all workers of the process `parent` keep their metrics in files that each of them reads.
+
+    To be called before a worker imports the metrics library, which decides then how it keeps values: by the parent,
+    whose environment they inherit, or by the worker itself. Does nothing where the environment names a folder.
     """
-    if VARIABLE in os.environ or multiprocessing.parent_process() is None:
+    if VARIABLE in os.environ:
         return
-    parent = os.getppid()
-    root = Path(os.environ.get("ORDERTRAIL_DATA_DIR", ".ordertrail")) / "metrics"
+    root = data_dir / "metrics"
     folder = root / str(parent)
+    if parent == os.getpid():
+        # No worker of ours has begun: an earlier process had our number, as the first one of a container always has.
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[VARIABLE] = str(folder.resolve())
-    for other in root.iterdir():
-        if other.name.isdigit() and not Path(f"/proc/{other.name}").exists():
-            shutil.rmtree(other, ignore_errors=True)
+    _take_away_folders_of_the_dead(root)
+
+
+def _take_away_folders_of_the_dead(root: Path) -> None:
+    for folder in root.iterdir():
+        if folder.name.isdigit() and not psutil.pid_exists(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
