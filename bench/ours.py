@@ -19,7 +19,7 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import Absent, Accepted, CancelAnswer, PlaceAnswer, Refused, Verification
 from ordertrail.runtime.settings import load_settings
 from ordertrail.server.asgi import make_service
-from ordertrail.server.server import serve
+from ordertrail.server.serve import serve
 from ordertrail.venues.venue import ExecutionPage, OpenOrders
 
 SECONDS = "BENCH_EXCHANGE_SECONDS"

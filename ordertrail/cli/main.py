@@ -39,7 +39,7 @@ def up(*, postgres_port: int = 0, exchange_port: int = 0, host: str | None = Non
 @app.command
 def api(*, host: str | None = None, port: int | None = None, workers: int | None = None) -> int:
     """Serve the HTTP API."""
-    from ordertrail.server.server import serve
+    from ordertrail.server.serve import serve
 
     settings = load_settings()
     return serve(

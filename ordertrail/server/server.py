@@ -1,4 +1,4 @@
-"""Serving the API: uvicorn, on a socket that is bound before anything else starts, with limits and a drain of ours.
+"""uvicorn's server, with limits and a drain of ours.
 
 What a drain promises: every request that was read is answered and every order that was begun has its rows, unless
 that takes longer than its bound; then the process says what is left and ends as if it had been killed, which
@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from types import FrameType
 from typing import Any
 
@@ -22,46 +21,14 @@ from uvicorn.lifespan.on import LifespanOn, LifespanSendMessage
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
-from ordertrail.runtime.telemetry.logs import configure_logs, get_logger
+from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.server.connections import ConnectionLimits, Connections, LimitedHttpProtocol
 
 _log = get_logger()
 
-APPLICATION = "ordertrail.server.asgi:app"
 # Requests that are on their way when we are told to stop still get their answer; then idle connections are closed.
 QUIET_SECONDS = 0.5
 POLL_SECONDS = 0.02
-
-
-def serve(settings: Settings, *, host: str, port: int, workers: int, application: str = APPLICATION) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight. `port` 0: the kernel chooses."""
-    if workers > 1 and settings.exchange_url is None:
-        raise CannotStart(
-            "Several workers need one exchange that all of them can reach: start it with `ordertrail exchange` and "
-            "set ORDERTRAIL_EXCHANGE_URL, or use one worker."
-        )
-    configure_logs(level=settings.log_level, log_format=settings.log_format)
-    raise_open_files_limit()
-    listening = _bind(host, port)
-
-    def announce() -> None:
-        bound_host, bound_port = listening.getsockname()[:2]
-        shown_host = f"[{bound_host}]" if ":" in bound_host else bound_host
-        print(f"ordertrail api listening on http://{shown_host}:{bound_port}", flush=True)
-
-    if workers == 1:
-        Server(settings, on_ready=announce, application=application).run(sockets=[listening])
-        return 0
-    from ordertrail.server.workers import Workers  # noqa: PLC0415 - it builds on this module
-
-    return Workers(settings, listening, count=workers, on_ready=announce, application=application).run()
-
-
-def raise_open_files_limit() -> None:
-    """Take what this account may have: the usual 1,024 files are fewer than the connections we allow."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Server(uvicorn.Server):
@@ -69,7 +36,7 @@ class Server(uvicorn.Server):
 
     server_state: Connections
 
-    def __init__(self, settings: Settings, *, on_ready: Callable[[], None], application: str = APPLICATION) -> None:
+    def __init__(self, settings: Settings, *, on_ready: Callable[[], None], application: str) -> None:
         super().__init__(
             uvicorn.Config(
                 application,
@@ -232,28 +199,3 @@ class _Lifespan(LifespanOn):
             self.startup_event.set()
         else:
             await super().send(message)
-
-
-@contextlib.contextmanager
-def sentences_for_failures() -> Iterator[None]:
-    """For a process whose parent cannot catch what it raises: its sentence is printed and the exit code is 2."""
-    try:
-        yield
-    except (CannotStart, OSError) as error:
-        print(f"ordertrail: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        raise CannotStart(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port or ORDERTRAIL_PORT."
-        ) from error
-    return listening

@@ -1,7 +1,7 @@
-"""Several processes that serve one socket: a parent that starts them, replaces one that dies, and drains all.
+"""Several processes that serve the same sockets: a parent that starts them, replaces one that dies, and drains all.
 
-A worker that dies before it was ready would only die again, so then all of them end. One whose parent is gone drains
-by itself: nobody else would tell it to.
+What a worker does is handed in; it ends by SIGTERM, or where its parent is gone. A worker that dies before it was
+ready would only die again, so then all of them end.
 """
 
 import multiprocessing
@@ -11,26 +11,48 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.server.server import APPLICATION, Server, sentences_for_failures
 
 _log = get_logger()
 
 POLL_SECONDS = 0.1
 REPLACE_SECONDS = 1.0
-# Beyond a worker's own bound, in which it ends by itself.
+# Beyond the time in which a worker ends by itself.
 STUCK_SECONDS = 5.0
 
 _spawn = multiprocessing.get_context("spawn")
-multiprocessing.allow_connection_pickling()  # for the socket
+multiprocessing.allow_connection_pickling()  # for the sockets
+
+
+class Parent:
+    """A worker's line to its parent."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def say_ready(self) -> None:
+        """The worker serves."""
+        self._pipe.send(True)
+
+    def when_gone(self, stop: Callable[[], None]) -> None:
+        """Call `stop` once the parent is gone, from a thread: nobody else would tell the worker to end."""
+        threading.Thread(target=self._wait_until_gone, args=(stop,), daemon=True).start()
+
+    def _wait_until_gone(self, stop: Callable[[], None]) -> None:
+        # The parent never sends anything: what ends the wait is that it is gone.
+        multiprocessing.connection.wait([self._pipe])
+        stop()
+
+
+# What a worker does, from its start to its end; it is pickled for the new process.
+Target = Callable[[Sequence[socket.socket], Parent], None]
 
 
 @dataclass(slots=True)
@@ -45,17 +67,18 @@ class Workers:
 
     def __init__(
         self,
-        settings: Settings,
-        listening: socket.socket,
+        target: Target,
+        sockets: Sequence[socket.socket],
         *,
         count: int,
+        end_seconds: float,
         on_ready: Callable[[], None],
-        application: str = APPLICATION,
     ) -> None:
-        self._settings = settings
-        self._application = application
-        self._listening = listening
+        """`end_seconds`: within which a worker ends by itself once it is told to."""
+        self._target = target
+        self._sockets = sockets
         self._count = count
+        self._end_seconds = end_seconds
         self._on_ready = on_ready
         self._workers: list[_Worker] = []
         self._signals: list[int] = []
@@ -81,7 +104,7 @@ class Workers:
 
     def _start(self) -> _Worker:
         ours, theirs = _spawn.Pipe()
-        process = _spawn.Process(target=_work, args=(self._settings, self._application, self._listening, theirs))
+        process = _spawn.Process(target=self._target, args=(self._sockets, Parent(theirs)))
         # Ctrl-C in a terminal reaches every process of it; only the parent shall tell the workers what to do.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process.start()
@@ -118,10 +141,10 @@ class Workers:
                     pipes[event].process.join()
 
     def _drain(self) -> None:
-        self._listening.close()
+        for listening in self._sockets:
+            listening.close()
         told = 0
-        deadline = time.monotonic() + self._settings.drain_notice_seconds
-        deadline += self._settings.drain_bound_seconds + STUCK_SECONDS
+        deadline = time.monotonic() + self._end_seconds + STUCK_SECONDS
         while alive := [worker for worker in self._workers if worker.process.is_alive()]:
             # The first time they are told to stop; again, to hurry.
             times = max(1, *(self._signals.count(number) for number in (signal.SIGTERM, signal.SIGINT)))
@@ -135,17 +158,3 @@ class Workers:
                 break
         if any(worker.is_ready and worker.process.exitcode != 0 for worker in self._workers):
             self._exit_code = 1
-
-
-def _work(settings: Settings, application: str, listening: socket.socket, pipe: Connection) -> None:
-    """One worker's life."""
-    with sentences_for_failures():
-        server = Server(settings, on_ready=lambda: pipe.send(True), application=application)
-        threading.Thread(target=_stop_with_parent, args=(server, pipe), daemon=True).start()
-        server.run(sockets=[listening])
-
-
-def _stop_with_parent(server: Server, pipe: Connection) -> None:
-    """The parent never sends anything: what ends the wait is that it is gone."""
-    multiprocessing.connection.wait([pipe])
-    server.stop()
