@@ -10,6 +10,7 @@ from functools import partial
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.runtime.telemetry.processes import share_metrics
 from ordertrail.server.server import Server
@@ -40,6 +41,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, application
         count=workers,
         end_seconds=settings.drain_notice_seconds + settings.drain_bound_seconds,
         on_ready=announce,
+        on_death=metrics.forget_process,
     ).run()
 
 

@@ -73,13 +73,15 @@ class Workers:
         count: int,
         end_seconds: float,
         on_ready: Callable[[], None],
+        on_death: Callable[[int], None],
     ) -> None:
-        """`end_seconds`: within which a worker ends by itself once it is told to."""
+        """`end_seconds`: within which a worker ends by itself once it is told to. `on_death` gets its process id."""
         self._target = target
         self._sockets = sockets
         self._count = count
         self._end_seconds = end_seconds
         self._on_ready = on_ready
+        self._on_death = on_death
         self._workers: list[_Worker] = []
         self._signals: list[int] = []
         self._exit_code = 0
@@ -122,6 +124,7 @@ class Workers:
                     self._drain()
                     raise CannotStart("A worker could not start, so all of them were stopped.")
                 _log.error("a worker died and is replaced", pid=worker.process.pid, exit_code=worker.process.exitcode)
+                self._on_death(worker.process.pid or 0)
             if len(self._workers) < self._count and time.monotonic() > self._replaced_at + REPLACE_SECONDS:
                 self._replaced_at = time.monotonic()
                 self._workers.append(self._start())

@@ -118,3 +118,20 @@ def test_metrics_are_the_sum_of_all_workers(
 
         assert api.placed() == count
         assert [folder.name for folder in (tmp_path / "data" / "metrics").iterdir()] == [str(api.process.pid)]
+
+
+def test_worker_that_died_is_counted_on_and_says_nothing_of_the_present(
+    database_url: str, tmp_path: Path, exchange_url: str
+) -> None:
+    with several_workers(OURS, database_url, exchange_url, tmp_path) as api:
+        count = api.place_one_at_each()
+        until(lambda: api.placed() == count, timeout_seconds=WAIT_SECONDS)
+        folder = tmp_path / "data" / "metrics" / str(api.process.pid)
+        victim = api.workers()[0]
+        assert list(folder.glob(f"gauge_live*_{victim.pid}.db"))
+
+        victim.kill()
+        until(lambda: len(api.workers()) == WORKERS and victim not in api.workers(), timeout_seconds=WAIT_SECONDS)
+
+        assert api.placed() == count
+        assert not list(folder.glob(f"gauge_live*_{victim.pid}.db"))

@@ -4,6 +4,7 @@
 `PROMETHEUS_MULTIPROC_DIR`, and the worker that is scraped adds them up.
 """
 
+import contextlib
 import os
 
 from prometheus_client import (
@@ -80,6 +81,13 @@ GATE_IN_FLIGHT = Gauge(
 )
 GATE_WAITING = Gauge("ordertrail_gate_waiting", "Calls that wait at the gate.", ["budget"], multiprocess_mode="livesum")
 GATE_HALTED = Gauge("ordertrail_gate_halted", "1 while the operator's halt stands.", multiprocess_mode="livemax")
+
+
+def forget_process(pid: int) -> None:
+    """Take away what a dead worker said of its present moment; what it has counted stays."""
+    # A file that cannot be deleted must not end the parent of workers.
+    with contextlib.suppress(OSError):
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # untyped in the library
 
 
 def render() -> tuple[bytes, str]:
