@@ -6,13 +6,13 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from ordertrail.api.database_problems import database_errors_as_problems
 from ordertrail.api.openapi import CANCEL_ORDER
 from ordertrail.api.order_json import order_json
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import TERMINAL_AT_EXCHANGE, Outcome
 from ordertrail.storage.doubt_rows import DoubtRows
-from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.order_rows import Rows
 
 
@@ -26,7 +26,7 @@ def cancel_router(
     async def cancel_order(order_id: str) -> Response:
         if "\x00" in order_id or len(order_id) > 255 or not order_id.isascii():
             raise ProblemError("order-not-found")
-        try:
+        with database_errors_as_problems():
             stored = await rows.read(order_id)
             if stored is None:
                 raise ProblemError("order-not-found")
@@ -34,8 +34,6 @@ def cancel_router(
                 raise ProblemError("not-cancelable", order_id=order_id, order_status=stored.status)
             await doubts.request_cancel(order_id)
             stored = await rows.read(order_id)
-        except (StatementFailed, StatementOutcomeUnknown) as error:
-            raise ProblemError("database-unavailable", headers={"Retry-After": "1"}) from error
         wake_up()
         assert stored is not None
         return Response(encode(order_json(stored)), 202, media_type="application/json")

@@ -8,20 +8,13 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from ordertrail.api.cursor import write_cursor
+from ordertrail.api.database_problems import database_errors_as_problems
 from ordertrail.api.list_query import InvalidQuery, parse_list_query, refuse_parameters
 from ordertrail.api.openapi_reads import LIST_ORDERS, READ_ORDER, READ_TRAIL
 from ordertrail.api.order_json import order_json, single_order_json, trail_json
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.order_reads import OrderReads, TooSlow
-
-RETRY_AFTER_SECONDS = 1
-
-# What the database answers when it is there and cannot serve: locks, resources, a standby, a schema that is not there
-# yet or is being changed. Any other error is a statement of ours that is wrong.
-_CANNOT_SERVE_CLASSES = ("25", "40", "53", "55")
-_NOT_MIGRATED_CODES = ("42P01", "42703", "42704")
+from ordertrail.storage.order_reads import OrderReads
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,23 +60,15 @@ async def _one(reads: OrderReads, order_id: str, request: Request) -> StoredOrde
 
 @contextmanager
 def _as_problems() -> Iterator[None]:
-    retry_after = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     try:
-        yield
+        with database_errors_as_problems():
+            yield
     except InvalidQuery as error:
         raise ProblemError(
             "invalid-request",
             detail=f"The query is not valid: {error}",
             errors=[{"pointer": problem.pointer, "detail": problem.detail} for problem in error.problems],
         ) from error
-    except TooSlow as error:
-        raise ProblemError("too-slow", headers=retry_after) from error
-    except StatementOutcomeUnknown as error:
-        raise ProblemError("database-unavailable", headers=retry_after) from error
-    except StatementFailed as error:
-        if error.code[:2] in _CANNOT_SERVE_CLASSES or error.code in _NOT_MIGRATED_CODES:
-            raise ProblemError("database-unavailable", headers=retry_after) from error
-        raise
 
 
 def _json(document: dict[str, Any]) -> Response:

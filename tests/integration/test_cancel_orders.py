@@ -6,8 +6,12 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import pytest
+
+from ordertrail.storage.postgres import doubt_statements
 from tests.integration.test_spool import place, trail, wait_until
 from tests.support.programs import WAIT_SECONDS, Program, api_program
+from tests.support.service import ScriptedVenue, running
 
 
 def cancel(api: Program, order_id: str) -> tuple[int, Any]:
@@ -58,3 +62,26 @@ def test_an_order_that_nobody_placed_is_not_found(database_url: str, tmp_path: P
         status, problem = cancel(api, "nobody")
 
         assert (status, problem["type"]) == (404, "/problems/order-not-found")
+
+
+async def test_statement_that_is_wrong_is_a_bug_of_ours_and_no_absence_of_the_database(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubt_statements, "REQUEST_CANCEL", "SELECT FROM WHERE $1")
+    async with running(database_url, tmp_path, ScriptedVenue()) as service:
+        order = await service.place()
+
+        reply = await service.call("DELETE", f"/orders/{order.body['id']}")
+
+    assert (reply.status, reply.body["type"]) == (500, "/problems/internal-error")
+
+
+async def test_database_that_is_away_is_said_to_be(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path, ScriptedVenue()) as service:
+        order = await service.place()
+        service.take_database_away()
+
+        reply = await service.call("DELETE", f"/orders/{order.body['id']}")
+
+    assert (reply.status, reply.body["type"]) == (503, "/problems/database-unavailable")
+    assert reply.headers["retry-after"] == "1"
