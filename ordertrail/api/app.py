@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -68,7 +67,7 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
             place_by_of=service.deadlines.place_by,
         )
         app.include_router(read_router(service.reads))
-        app.include_router(cancel_router(service.rows, service.doubts, service.schedule.wake_up, msgspec.json.encode))
+        app.include_router(cancel_router(service.canceling))
         app.include_router(health_router(service.problems))
         app.place_order = place_order
         try:

@@ -7,6 +7,7 @@ import socket
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.settling import VerificationLimits
+from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
@@ -109,6 +110,7 @@ class Service:
         self.placing = Placing(self.journal, self.gateway, self.clock, self.deadlines)
         self.doubts = PostgresDoubts(self.database)
         self.schedule = self._schedule()
+        self.canceling = Canceling(self.rows, self.doubts, self.schedule.wake_up)
         self._reconciling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._is_stopping = False

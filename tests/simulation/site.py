@@ -24,6 +24,7 @@ from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.settling import VerificationLimits
+from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
@@ -275,7 +276,7 @@ class Member:
         )
         sweep = Sweep(self.doubts, gateway, venue="simulated", rest_seconds=settings.sweep_interval_seconds)
         self.schedule = Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
-        router = cancel_router(self.rows, self.doubts, self.schedule.wake_up, lambda body: repr(body).encode())
+        router = cancel_router(Canceling(self.rows, self.doubts, self.schedule.wake_up))
         self._cancel_order: Callable[[str], Any] = router.routes[0].endpoint  # type: ignore[attr-defined]
 
     def start(self) -> None:

@@ -34,7 +34,7 @@ def openapi() -> dict[str, Any]:
     app = create_app(never)
     nothing: Any = None
     app.include_router(read_router(nothing))
-    app.include_router(cancel_router(nothing, nothing, never, never))
+    app.include_router(cancel_router(nothing))
     app.include_router(health_router(never))
     return app.openapi()
 

@@ -1,0 +1,68 @@
+"""Canceling one order: the wish is committed, and reconciliation keeps at it until the order is over.
+
+What if we die after the commit: the wish is a row that forbids further sends at once, and any reconciler finds it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import TERMINAL_AT_EXCHANGE, OrderStatus, Outcome
+from ordertrail.storage.doubt_rows import DoubtRows
+from ordertrail.storage.order_rows import Rows
+
+ORDER_ID_LENGTH_MAX = 255
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchOrder:
+    """No order has this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIsOver:
+    """There is nothing to cancel: the exchange is done with the order, or it was never placed and never will be."""
+
+    status: OrderStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The wish is committed; `stored` is the order as it is since."""
+
+    stored: StoredOrder
+
+
+Cancellation = NoSuchOrder | OrderIsOver | CancelRequested
+
+
+class Canceling:
+    """Takes wishes to cancel; `wake_up_reconciler` has the reconciler cancel at the exchange at once."""
+
+    def __init__(self, rows: Rows, doubts: DoubtRows, wake_up_reconciler: Callable[[], None]) -> None:
+        self._rows = rows
+        self._doubts = doubts
+        self._wake_up_reconciler = wake_up_reconciler
+
+    async def request(self, order_id: str) -> Cancellation:
+        """Commit the wish to cancel; harmless if repeated. Raises StatementFailed and StatementOutcomeUnknown."""
+        if not _may_be_an_id(order_id):
+            return NoSuchOrder()
+        stored = await self._rows.read(order_id)
+        if stored is None:
+            return NoSuchOrder()
+        if _is_over(stored):
+            return OrderIsOver(stored.status)
+        await self._doubts.request_cancel(order_id)
+        stored = await self._rows.read(order_id)
+        assert stored is not None, "rows are never deleted"
+        self._wake_up_reconciler()
+        return CancelRequested(stored)
+
+
+def _may_be_an_id(text: str) -> bool:
+    return "\x00" not in text and len(text) <= ORDER_ID_LENGTH_MAX and text.isascii()
+
+
+def _is_over(stored: StoredOrder) -> bool:
+    return stored.status in TERMINAL_AT_EXCHANGE or (stored.outcome is Outcome.NOT_PLACED and not stored.is_forbidden)
