@@ -13,11 +13,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_never
 
 from cyclopts import Parameter
 
-from ordertrail.domain.trail import OrderStatus
+from ordertrail.reconciliation import operator_resolution
+from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, NotResolvable, Resolved, read_evidence
 from ordertrail.reconciliation.reconciler import PassReport
 from ordertrail.reconciliation.sweep import Swept
 from ordertrail.runtime import failpoints
@@ -30,7 +31,6 @@ from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.halt_switch import set_halted
 
 DONE, REFUSED, USAGE_OR_CONNECTION = 0, 1, 2
-EVIDENCE_LENGTH_MAX = 1000
 
 Json = Annotated[bool, Parameter(negative="")]
 
@@ -99,20 +99,25 @@ def resolve(order_id: str, outcome: Literal["placed", "not-placed"], /, *, evide
     evidence
         How you know; it becomes a row of the trail, with your name.
     """
-    evidence = evidence.strip()
-    if not evidence or len(evidence) > EVIDENCE_LENGTH_MAX or not evidence.isprintable():
+    words = read_evidence(evidence)
+    if words is None:
         return _say(f"--evidence must be a line of 1 to {EVIDENCE_LENGTH_MAX} characters.", USAGE_OR_CONNECTION)
 
     async def settle(rows: PostgresDoubts, _database: Database) -> int:
-        status = OrderStatus.COMPLETED if outcome == "placed" else OrderStatus.NOT_PLACED
-        if not await rows.resolve(order_id, status, f"operator:{_user()}: {evidence}"):
-            return _say(
-                f"Order {order_id} is not UNRESOLVED, or is being sent just now: nothing was changed. "
-                "`ordertrail doubts` lists what is in doubt.",
-                REFUSED,
-            )
-        print(f"Order {order_id} is {status}.")
-        return DONE
+        resolution = await operator_resolution.resolve(
+            rows, order_id, is_placed=outcome == "placed", evidence=words, operator=_user()
+        )
+        match resolution:
+            case Resolved(status):
+                print(f"Order {order_id} is {status}.")
+                return DONE
+            case NotResolvable():
+                return _say(
+                    f"Order {order_id} is not UNRESOLVED, or is being sent just now: nothing was changed. "
+                    "`ordertrail doubts` lists what is in doubt.",
+                    REFUSED,
+                )
+        assert_never(resolution)
 
     return _with_database(settle)
 
