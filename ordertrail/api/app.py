@@ -61,18 +61,18 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
         place_order = PlaceOrder(
             service.placing,
             service.clock,
-            shed=service.shed,
+            shed=service.admission.shed,
             body_bytes_max=settings.body_bytes_max,
             seconds_after_send_by=settings.seconds_after_send_by,
             place_by_of=service.deadlines.place_by,
         )
         app.include_router(read_router(service.reads))
         app.include_router(cancel_router(service.canceling))
-        app.include_router(health_router(service.problems))
+        app.include_router(health_router(service.readiness.problems))
         app.place_order = place_order
         try:
             # For a server that knows how to drain; any other just ends the lifespan.
-            yield {"start_draining": service.start_draining, "in_flight": place_order.in_flight}
+            yield {"start_draining": service.readiness.start_draining, "in_flight": place_order.in_flight}
         finally:
             await place_order.drain()
             await asyncio.shield(service.close())

@@ -7,7 +7,7 @@ when the process stops. A server that has the whole request at hand needs no oth
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import uuid_utils
 
@@ -17,6 +17,7 @@ from ordertrail.api.problems import ProblemError
 from ordertrail.domain.errors import InvalidOrder
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import Outcome
+from ordertrail.placement.admission import Shed
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
@@ -57,7 +58,7 @@ class PlaceOrder:
         placing: Placing,
         clock: Clock,
         *,
-        shed: Callable[[int], str | None],
+        shed: Callable[[int], Shed | None],
         body_bytes_max: int,
         seconds_after_send_by: float,
         place_by_of: Callable[[Order, datetime], datetime | None],
@@ -167,9 +168,9 @@ class PlaceOrder:
                 detail="The order is not valid: " + str(error),
                 errors=[{"pointer": p.pointer, "detail": p.detail} for p in error.problems],
             ) from None
-        reason = self._shed(len(self._in_flight))
-        if reason is not None:
-            raise ProblemError(reason, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        shed = self._shed(len(self._in_flight))
+        if shed is not None:
+            raise ProblemError(_problem_type_of(shed), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         return order
 
     def _placed(self, task: "asyncio.Task[Placement]") -> None:
@@ -233,6 +234,17 @@ class PlaceOrder:
 
 class _ClientGone(Exception):
     """The client hung up before its request was whole: there is no order."""
+
+
+def _problem_type_of(shed: Shed) -> str:
+    match shed:
+        case Shed.OVERLOADED:
+            return "overloaded"
+        case Shed.SPOOL_FULL:
+            return "spool-full"
+        case Shed.HALTED:
+            return "halted"
+    assert_never(shed)
 
 
 def _is_json(content_type: bytes | None) -> bool:

@@ -202,7 +202,6 @@ async def _opened(service: Service) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        service.start_draining()
         await service.close()
 
 

@@ -7,6 +7,7 @@ import socket
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.settling import VerificationLimits
+from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
 from ordertrail.reconciliation.reconciler import Reconciler
@@ -14,30 +15,24 @@ from ordertrail.reconciliation.schedule import Schedule
 from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.settings import Settings
-from ordertrail.runtime.telemetry import buffered, metrics
-from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.server.housekeeping import Housekeeping
+from ordertrail.server.readiness import Readiness
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
-from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.reads import PostgresReads
 from ordertrail.storage.postgres.watch import DatabaseWatch
 from ordertrail.storage.spool import Spool
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
-from ordertrail.venues.gate.report import GateReport, publish
+from ordertrail.venues.gate.report import GateReport
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
 from ordertrail.venues.gateway import Gateway
 from ordertrail.venues.registry import make_venue
 from ordertrail.venues.venue import Venue
-
-_log = get_logger()
-
-WATCH_INTERVAL_SECONDS = 1
 
 
 def deadlines_of(settings: Settings) -> Deadlines:
@@ -111,9 +106,15 @@ class Service:
         self.doubts = PostgresDoubts(self.database)
         self.schedule = self._schedule()
         self.canceling = Canceling(self.rows, self.doubts, self.schedule.wake_up)
+        self.admission = Admission(
+            self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max
+        )
+        self.readiness = Readiness(self.watch, self.spool)
+        self.housekeeping = Housekeeping(
+            self.database, self.watch, self.spool, self.journal, gate=self.gate, clock=self.clock
+        )
         self._reconciling: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._is_stopping = False
+        self._housekeeping: asyncio.Task[None] | None = None
 
     def _schedule(self) -> Schedule:
         settings = self.settings
@@ -138,7 +139,7 @@ class Service:
         await self.database.open()
         await self.spool.open()
         await self.watch.run_once()
-        self._watching = asyncio.create_task(self._watch())
+        self._housekeeping = asyncio.create_task(self.housekeeping.run())
         if self.settings.reconcile_in_api:
             self.start_reconciling()
 
@@ -148,7 +149,7 @@ class Service:
 
     async def close(self) -> None:
         """Stop, once nothing is being placed any more."""
-        for task in (self._reconciling, self._watching):
+        for task in (self._reconciling, self._housekeeping):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
@@ -156,48 +157,3 @@ class Service:
         await self.spool.close()
         await self.venue.close()
         await self.database.close()
-
-    def shed(self, orders_in_flight: int) -> str | None:
-        """Why a new order is turned away before its first step, as a problem type; None: it is taken."""
-        if self.journal.is_full or orders_in_flight >= self.settings.orders_in_flight_max:
-            return "overloaded"
-        if not self.spool.has_room(orders_in_flight=orders_in_flight):
-            return "spool-full"
-        return "halted" if self.gate.is_halted else None
-
-    def problems(self) -> list[str]:
-        """Why orders cannot be taken now, in sentences."""
-        stopping = "This process is stopping." if self._is_stopping else None
-        return [problem for problem in (stopping, self.watch.problem, self.spool.problem) if problem is not None]
-
-    def start_draining(self) -> None:
-        """Say that no more requests should come; those that come are served until `close`."""
-        self._is_stopping = True
-
-    async def _watch(self) -> None:
-        """Keep an eye on the database, the spool and the operator's switch."""
-        while True:
-            await self.clock.sleep(WATCH_INTERVAL_SECONDS)
-            try:
-                await self.watch_once()
-            except (StatementFailed, StatementOutcomeUnknown) as error:
-                _log.warning("the watch could not use the database", error=str(error))
-            except Exception:  # noqa: BLE001 - counted, and the next look tries again
-                metrics.INVARIANTS_BROKEN.labels("watch_raised").inc()
-                _log.exception("the watch failed")
-
-    async def watch_once(self) -> None:
-        """One look: metrics handed over, the database tried, the switch read, the spool replayed."""
-        buffered.flush()
-        publish(self.gate.state())
-        self.journal.publish()
-        await self.watch.run_once()
-        await asyncio.to_thread(self.spool.probe)
-        if self.watch.problem is not None:
-            return
-        if await is_halted(self.database):
-            self.gate.halt()
-        else:
-            self.gate.resume()
-        if self.spool.has_trails:
-            await self.journal.replay()

@@ -350,7 +350,7 @@ async def test_order_that_only_the_spool_has_keeps_its_key_after_the_replay(
     first = await repeat(service)
     service.bring_database_back()
 
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
     again = await repeat(service)
     other = await service.place(key="k", quantity=11)
 
@@ -370,7 +370,7 @@ async def test_repeats_while_the_database_is_away_leave_one_owner_of_the_key(
     replies = [await repeat(service) for _ in range(2)]
     service.bring_database_back()
 
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
     again = await repeat(service)
 
     owners = await service.fetch("SELECT order_id FROM order_keys")
@@ -392,7 +392,7 @@ async def test_placed_order_whose_row_only_the_spool_has_is_201_once_reconciled(
     away = await repeat(service)
     service.bring_database_back()
 
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
     replayed = await repeat(service)
     venue.verification = lambda order: found(order)  # noqa: PLW0108
     await reconcile(service)

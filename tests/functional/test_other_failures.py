@@ -270,8 +270,8 @@ async def test_when_both_failing_rows_fail_the_answer_is_the_same_and_the_row_co
     assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", outcome, retryable, None)
     assert await service.trail(reply.body["order_id"]) == [INITIATED]
 
-    await service.service.watch_once()
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
+    await service.service.housekeeping.run_once()
 
     assert await service.trail(reply.body["order_id"]) == [INITIATED, ("DATABASE_PERSISTENCE_FAILED", reason, None)]
     assert len(venue.sent) == 1
@@ -288,8 +288,8 @@ async def test_when_the_failing_row_of_an_accepted_order_fails_too_it_comes_late
     assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "placed", True, "X-1")
     assert await service.trail(reply.body["order_id"]) == [INITIATED]
 
-    await service.service.watch_once()
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
+    await service.service.housekeeping.run_once()
 
     assert await service.trail(reply.body["order_id"]) == [
         INITIATED,
@@ -307,8 +307,8 @@ async def test_an_order_of_which_no_row_can_be_written_is_never_sent_and_its_tra
     assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "not_placed", False, None)
     assert await service.rows() == 0
 
-    await service.service.watch_once()
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
+    await service.service.housekeeping.run_once()
 
     assert sorted(await service.trail(reply.body["order_id"])) == [
         ("DATABASE_PERSISTENCE_FAILED", "not_sent:not_recorded", None),
@@ -319,7 +319,7 @@ async def test_an_order_of_which_no_row_can_be_written_is_never_sent_and_its_tra
 
 async def test_database_away_before_the_order(service: Running, venue: ScriptedVenue) -> None:
     service.take_database_away()
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
 
     reply = await service.place()
 
@@ -496,5 +496,5 @@ def away_for_a_moment(service: Running) -> None:
 async def come_back(service: Running) -> None:
     """The database is back, and the watch has seen it and replayed what was spooled."""
     service.bring_database_back()
-    await service.service.watch_once()
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
+    await service.service.housekeeping.run_once()

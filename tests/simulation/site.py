@@ -24,6 +24,7 @@ from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.settling import VerificationLimits
+from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
 from ordertrail.reconciliation.reconciler import Reconciler
@@ -255,10 +256,11 @@ class Member:
             clock,
             timeout_seconds=settings.exchange_timeout_seconds,
         )
+        admission = Admission(self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max)
         self.endpoint = PlaceOrder(
             Placing(self.journal, gateway, clock, deadlines),
             clock,
-            shed=self._shed,
+            shed=admission.shed,
             body_bytes_max=settings.body_bytes_max,
             seconds_after_send_by=settings.seconds_after_send_by,
             place_by_of=deadlines.place_by,
@@ -308,13 +310,6 @@ class Member:
                 await self.journal.replay()
         except (StatementFailed, StatementOutcomeUnknown):
             pass
-
-    def _shed(self, in_flight: int) -> str | None:
-        if self.journal.is_full:
-            return "overloaded"
-        if not self.spool.has_room(orders_in_flight=in_flight):
-            return "spool-full"
-        return "halted" if self.gate.is_halted else None
 
     def die(self) -> None:
         self.site.loop.kill(self.process)

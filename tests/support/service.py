@@ -1,6 +1,6 @@
 """The real service over real HTTP and a real PostgreSQL, in the test's own event loop.
 
-Nothing happens in it by the clock: the watch looks when a test says `watch_once`, and reconciliation does not run.
+Nothing happens in it by the clock: housekeeping looks when a test says `run_once`, and reconciliation does not run.
 """
 
 import asyncio

@@ -18,6 +18,7 @@ from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order, OrderType
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.placement.admission import Shed
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.telemetry import buffered
@@ -83,7 +84,7 @@ class Door:
         self.is_whole = is_whole
         self.placing = Placing()
         self.clock = HandClock()
-        self.turned_away: str | None = None
+        self.turned_away: Shed | None = None
         self.endpoint = PlaceOrder(
             cast("Any", self.placing),
             self.clock,
@@ -280,12 +281,16 @@ async def test_body_beyond_the_limit_is_refused(door: Door) -> None:
     assert answer.headers["connection"] == "close"
 
 
-async def test_order_that_is_shed_is_to_come_back(door: Door) -> None:
-    door.turned_away = "overloaded"
+@pytest.mark.parametrize(
+    ("shed", "problem"),
+    [(Shed.OVERLOADED, "overloaded"), (Shed.SPOOL_FULL, "spool-full"), (Shed.HALTED, "halted")],
+)
+async def test_order_that_is_shed_is_to_come_back(door: Door, shed: Shed, problem: str) -> None:
+    door.turned_away = shed
 
     answer = await door.post()
 
-    assert (answer.status, answer["type"]) == (503, "/problems/overloaded")
+    assert (answer.status, answer["type"]) == (503, f"/problems/{problem}")
     assert answer.headers["retry-after"] == "1"
     assert not door.placing.began.is_set()
 
