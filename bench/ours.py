@@ -69,7 +69,7 @@ class SleepingVenue:
         return ExecutionPage("bench", (), after)
 
 
-app = create_app(lambda: make_service(SleepingVenue()))
+app = create_app(lambda: make_service(SleepingVenue()).open_for_api())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """The HTTP application: one ASGI app in which `POST /orders` has a way of its own."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,13 +13,14 @@ from typing_extensions import override
 
 from ordertrail import __version__
 from ordertrail.api.cancel_order import cancel_router
+from ordertrail.api.draining import Drainable
 from ordertrail.api.health import health_router
 from ordertrail.api.openapi import CANCEL_ORDER, DESCRIPTION, EVERYWHERE, PLACE_ORDER, correct
 from ordertrail.api.openapi_reads import LIST_ORDERS, READ_ORDER, READ_TRAIL
+from ordertrail.api.parts import ApiParts, OpenParts
 from ordertrail.api.place import PlaceOrder, Respond
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_orders import read_router
-from ordertrail.server.service import Service
 
 
 class Ordertrail(FastAPI):
@@ -50,32 +50,21 @@ class Ordertrail(FastAPI):
         return correct(super().openapi(), (PLACE_ORDER, LIST_ORDERS, READ_ORDER, READ_TRAIL, CANCEL_ORDER))
 
 
-def create_app(make_service: Callable[[], Service]) -> Ordertrail:
-    """The application; the service is made when the server starts, within its event loop."""
+def create_app(open_parts: OpenParts) -> Ordertrail:
+    """The application; its parts are opened when the server starts, within its event loop."""
 
     @asynccontextmanager
     async def lifespan(app: Ordertrail) -> AsyncIterator[Mapping[str, Any]]:
-        service = make_service()
-        await service.open()
-        settings = service.settings
-        place_order = PlaceOrder(
-            service.placing,
-            service.clock,
-            shed=service.admission.shed,
-            body_bytes_max=settings.body_bytes_max,
-            seconds_after_send_by=settings.seconds_after_send_by,
-            place_by_of=service.deadlines.place_by,
-        )
-        app.include_router(read_router(service.reads))
-        app.include_router(cancel_router(service.canceling))
-        app.include_router(health_router(service.readiness.problems))
-        app.place_order = place_order
-        try:
-            # For a server that knows how to drain; any other just ends the lifespan.
-            yield {"start_draining": service.readiness.start_draining, "in_flight": place_order.in_flight}
-        finally:
-            await place_order.drain()
-            await asyncio.shield(service.close())
+        async with open_parts() as parts:
+            app.include_router(read_router(parts.reads))
+            app.include_router(cancel_router(parts.canceling))
+            app.include_router(health_router(parts.readiness_problems))
+            app.place_order = place_order = _place_order(parts)
+            try:
+                # For a server that knows how to drain; any other just ends the lifespan.
+                yield Drainable(parts.start_draining, place_order.in_flight).as_state()
+            finally:
+                await place_order.drain()
 
     app = Ordertrail(
         title="Ordertrail",
@@ -92,6 +81,17 @@ def create_app(make_service: Callable[[], Service]) -> Ordertrail:
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _internal)
     return app
+
+
+def _place_order(parts: ApiParts) -> PlaceOrder:
+    return PlaceOrder(
+        parts.placing,
+        parts.clock,
+        shed=parts.admission.shed,
+        body_bytes_max=parts.body_bytes_max,
+        seconds_after_send_by=parts.seconds_after_send_by,
+        place_by_of=parts.deadlines.place_by,
+    )
 
 
 def _is_order(scope: Scope) -> bool:

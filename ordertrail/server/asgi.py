@@ -31,4 +31,4 @@ def make_service(venue: Venue | None = None) -> Service:
     return Service(settings, venue=venue)
 
 
-app = create_app(make_service)
+app = create_app(lambda: make_service().open_for_api())

@@ -19,6 +19,7 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.lifespan.on import LifespanOn, LifespanSendMessage
 
+from ordertrail.api.draining import drainable_of
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry.logs import get_logger
@@ -99,7 +100,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         notice, bound = self._settings.drain_notice_seconds, self._settings.drain_bound_seconds
         async with _kill_after(self._is_in_a_hurry, notice + bound, self._give_up):
-            self.lifespan.state["start_draining"]()
+            drainable_of(self.lifespan.state).start_draining()
             await self._wait(notice, until=self._is_in_a_hurry)
             for server in self.servers:
                 server.close()
@@ -133,7 +134,7 @@ class Server(uvicorn.Server):
 
     def _give_up(self) -> None:
         """End at once, as a kill would: cancelling what is under way could only make us believe something wrong."""
-        orders: list[str] = self.lifespan.state["in_flight"]()
+        orders = drainable_of(self.lifespan.state).orders_in_flight()
         _log.error(
             "the drain was cut short",
             orders_in_flight=len(orders),

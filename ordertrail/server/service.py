@@ -4,7 +4,10 @@ import asyncio
 import os
 import random
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from ordertrail.api.parts import ApiParts
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.settling import VerificationLimits
 from ordertrail.placement.admission import Admission
@@ -157,3 +160,23 @@ class Service:
         await self.spool.close()
         await self.venue.close()
         await self.database.close()
+
+    @asynccontextmanager
+    async def open_for_api(self) -> AsyncIterator[ApiParts]:
+        """Open, until the end of the block; what the API serves meanwhile."""
+        await self.open()
+        try:
+            yield ApiParts(
+                clock=self.clock,
+                admission=self.admission,
+                placing=self.placing,
+                canceling=self.canceling,
+                reads=self.reads,
+                readiness_problems=self.readiness.problems,
+                start_draining=self.readiness.start_draining,
+                deadlines=self.deadlines,
+                seconds_after_send_by=self.settings.seconds_after_send_by,
+                body_bytes_max=self.settings.body_bytes_max,
+            )
+        finally:
+            await asyncio.shield(self.close())

@@ -7,7 +7,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from ordertrail.api.app import create_app
+from ordertrail.api.parts import ApiParts
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import (
@@ -284,13 +285,13 @@ async def running(
         },
     )
 
-    def make_service() -> Service:
+    def open_parts() -> AbstractAsyncContextManager[ApiParts]:
         made.append(Service(chosen, clock=PatientClock(), venue=venue))
-        return made[0]
+        return made[0].open_for_api()
 
     listening = socket.create_server(("127.0.0.1", 0))
     ready = asyncio.Event()
-    server = Server(chosen, on_ready=ready.set, application=cast("str", create_app(make_service)))
+    server = Server(chosen, on_ready=ready.set, application=cast("str", create_app(open_parts)))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     starting = asyncio.create_task(ready.wait())
     async with asyncio.timeout(WAIT_SECONDS):

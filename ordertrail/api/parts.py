@@ -1,0 +1,36 @@
+"""What the API serves: made elsewhere, ready to be used, and handed to the application."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from ordertrail.domain.deadlines import Deadlines
+from ordertrail.placement.admission import Admission
+from ordertrail.placement.cancel_order import Canceling
+from ordertrail.placement.place_order import Placing
+from ordertrail.runtime.clock import Clock
+from ordertrail.storage.order_reads import OrderReads
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """The parts and the bounds of one process.
+
+    `readiness_problems`: sentences that say why no orders can be taken now. `start_draining`: from now on one of them
+    says that the process stops. `seconds_after_send_by`: how long an order may still be on its way after its `send_by`.
+    """
+
+    clock: Clock
+    admission: Admission
+    placing: Placing
+    canceling: Canceling
+    reads: OrderReads
+    readiness_problems: Callable[[], list[str]]
+    start_draining: Callable[[], None]
+    deadlines: Deadlines
+    seconds_after_send_by: float
+    body_bytes_max: int
+
+
+# Open from the start of a server to its end, in its event loop.
+OpenParts = Callable[[], AbstractAsyncContextManager[ApiParts]]
