@@ -43,6 +43,7 @@ OURS = ("app", "ordertrail", "simulated_exchange", "tests")
 GATE = ("tests/unit/venues/gate",)
 # File, its fast tests, and the functions where not all of it decides. What has no tests of its own is simulated only.
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
+    "ordertrail/domain/reason.py": (("tests/unit/domain/test_reason.py",), None),
     "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py",), None),
     "ordertrail/domain/venue_answer.py": (("tests/unit/domain/test_venue_answer.py",), None),
     "ordertrail/domain/order_in_doubt.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
@@ -75,8 +76,11 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
 WORDS = (
     ("ACCEPTED", "REFUSED", "NOT_SENT", "UNKNOWN", "NOT_RECORDED"),
     ("PROVED", "PRESUMED"),
-    ("VERIFIED", "EXECUTION"),
+    ("refused", "not_sent", "unknown"),
+    ("proved", "presumed"),
+    ("ACCEPTED", "VERIFIED", "EXECUTION", "RESENT"),
 )
+ENUMS = {"Enum", "StrEnum", "_Word"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _targets() -> Iterator[Target]:
     members: dict[str, str] = {}
     for path in sorted(Path("ordertrail").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and {getattr(b, "id", "") for b in node.bases} & {"StrEnum", "Enum"}:
+            if isinstance(node, ast.ClassDef) and {getattr(b, "id", "") for b in node.bases} & ENUMS:
                 targets = [each.targets[0] for each in node.body if isinstance(each, ast.Assign)]
                 names = [target.id for target in targets if isinstance(target, ast.Name)]
                 members |= {f"{node.name}.{name}": f"{node.name}.{names[n - 1]}" for n, name in enumerate(names)}
