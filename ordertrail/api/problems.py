@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ordertrail.domain.trail import NOT_SENT, REFUSED, OrderStatus, TrailRow
+from ordertrail.domain.reason import Cause, Reason, ReasonKind, not_sent
+from ordertrail.domain.trail import OrderStatus, TrailRow
 
 CONTENT_TYPE = "application/problem+json"
 ORDER_FAILED = "Internal server error while placing the order"
@@ -177,7 +178,7 @@ def problem_body(type: str, *, detail: str | None = None, **members: object) -> 
 
 def problem_type_of(rows: Sequence[TrailRow]) -> str:
     """The type of problem that a trail without placement amounts to."""
-    by_status = {row.status: row.reason or "" for row in rows}
+    by_status = {row.status: row.parsed_reason.innermost for row in rows}
     if OrderStatus.DATABASE_PERSISTENCE_FAILED in by_status and len(by_status) == 2:
         return "not-recorded"
     if by_status.keys() & {OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, OrderStatus.UNRESOLVED}:
@@ -189,11 +190,11 @@ def problem_type_of(rows: Sequence[TrailRow]) -> str:
     return "outcome-unknown"
 
 
-def _of_reason(reason: str) -> str:
-    if REFUSED in reason:
+def _of_reason(reason: Reason) -> str:
+    if reason.kind is ReasonKind.REFUSED:
         return "exchange-refused"
-    if NOT_SENT + "throttled" in reason:
+    if reason == not_sent(Cause.THROTTLED):
         return "exchange-throttled"
-    if NOT_SENT + "circuit_open" in reason:
+    if reason == not_sent(Cause.CIRCUIT_OPEN):
         return "circuit-open"
     return "exchange-unavailable"

@@ -6,17 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from ordertrail.domain.order import Order
-from ordertrail.domain.trail import (
-    ACCEPTED,
-    NOT_RECORDED,
-    NOT_SENT,
-    PLACED_STATUSES,
-    REFUSED,
-    UNKNOWN,
-    OrderStatus,
-    TrailRow,
-    fold_exchange_order_id,
-)
+from ordertrail.domain.reason import NOT_RECORDED, Reason, ReasonKind
+from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, TrailRow, fold_exchange_order_id
 
 
 class SendAnswer(StrEnum):
@@ -28,6 +19,12 @@ class SendAnswer(StrEnum):
     UNKNOWN = "unknown"
 
 
+_BY_KIND = {
+    ReasonKind.ACCEPTED: SendAnswer.ACCEPTED,
+    ReasonKind.REFUSED: SendAnswer.REFUSED,
+    ReasonKind.NOT_SENT: SendAnswer.NOT_SENT,
+    ReasonKind.UNKNOWN: SendAnswer.UNKNOWN,
+}
 _BY_STRENGTH = (SendAnswer.ACCEPTED, SendAnswer.REFUSED, SendAnswer.UNKNOWN, SendAnswer.NOT_SENT)
 _FIRST_SEND_STATUSES = (
     OrderStatus.EXCHANGE_CREATION_FAILED,
@@ -85,7 +82,7 @@ class OrderInDoubt:
     def is_final(self) -> bool:
         """Whether some row or answer forbids every further send: refused, or never to be sent at all."""
         return any(send.answer is SendAnswer.REFUSED for send in self.sends) or any(
-            row.reason == NOT_RECORDED for row in self.rows
+            row.parsed_reason == NOT_RECORDED for row in self.rows
         )
 
     @property
@@ -103,7 +100,7 @@ class OrderInDoubt:
 def first_send(rows: Sequence[TrailRow], *, send_by: datetime, accept_by: datetime | None) -> Send:
     """The send of the request that brought the order, from what its rows say of it, in whatever order they came."""
     told = [
-        (_answer_in(row.reason or ""), row.reason or "", row.exchange_order_id)
+        (send_answer_of(row.parsed_reason), row.parsed_reason.text, row.exchange_order_id)
         for row in rows
         if row.status in _FIRST_SEND_STATUSES
     ]
@@ -113,12 +110,7 @@ def first_send(rows: Sequence[TrailRow], *, send_by: datetime, accept_by: dateti
     return Send(send_by, accept_by, answer, reason, exchange_order_id)
 
 
-def _answer_in(reason: str) -> SendAnswer:
-    if reason == ACCEPTED:
-        return SendAnswer.ACCEPTED
-    if reason.startswith(REFUSED):
-        return SendAnswer.REFUSED
-    if reason.startswith(NOT_SENT):
-        return SendAnswer.NOT_SENT
-    assert reason.startswith(UNKNOWN), reason
-    return SendAnswer.UNKNOWN
+def send_answer_of(reason: Reason) -> SendAnswer:
+    """The answer of which this is the reason."""
+    assert reason.kind in _BY_KIND, reason.text
+    return _BY_KIND[reason.kind]

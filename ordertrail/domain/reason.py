@@ -165,7 +165,7 @@ def verified(found: Reason) -> Reason:
     return Reason(ReasonKind.VERIFIED, found.text)
 
 
-def operator(name: str, evidence: str) -> Reason:
+def by_operator(name: str, evidence: str) -> Reason:
     """By the word of a person, who says how they know."""
     return Reason(ReasonKind.OPERATOR, f"{name}: {evidence}")
 

@@ -9,11 +9,28 @@ from datetime import datetime, timedelta
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order_in_doubt import OrderInDoubt
-from ordertrail.domain.trail import (
+from ordertrail.domain.reason import (
+    ABSENCE_CANNOT_BE_PROVED,
+    ABSENT,
     ACCEPTED,
-    NOT_SENT,
+    ACCEPTED_AND_ABSENT,
+    DIFFERS_AT_EXCHANGE,
+    EXCHANGE_FORGOT,
+    EXECUTION,
+    REFUSED_ONE_OF_SEVERAL,
+    UNSPECIFIED,
+    VERIFIED,
+    Cause,
+    Reason,
+    not_sent,
+    parse,
+    presumed,
+    proved,
+    refused,
+    verified,
+)
+from ordertrail.domain.trail import (
     PLACED_STATUSES,
-    REFUSED,
     TERMINAL_AT_EXCHANGE,
     OrderStatus,
     Outcome,
@@ -21,11 +38,6 @@ from ordertrail.domain.trail import (
     fold_outcome,
 )
 from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, Verification
-
-PROVED = "proved:"
-PRESUMED = "presumed:"
-VERIFIED = "verified"
-EXECUTION = "execution"
 
 # What is longer than a calendar has room for is for ever.
 _FOR_EVER_SECONDS = 1e9
@@ -138,24 +150,24 @@ def after_query(
 def _found(doubt: OrderInDoubt, found: Found, capabilities: Capabilities | None) -> Step:
     at_exchange = found.order
     if not at_exchange.equals(doubt.order):
-        return _unresolved(doubt, "differs_at_exchange", at_exchange.exchange_order_id)
+        return _unresolved(doubt, DIFFERS_AT_EXCHANGE, at_exchange.exchange_order_id)
     exchange_order_id = at_exchange.exchange_order_id
-    completed = TrailRow(OrderStatus.COMPLETED, VERIFIED, exchange_order_id)
+    completed = TrailRow(OrderStatus.COMPLETED, VERIFIED.text, exchange_order_id)
     if at_exchange.ord_status == "rejected":
-        reason = REFUSED + (at_exchange.reject_reason or "unspecified")
+        reason = refused(at_exchange.reject_reason or UNSPECIFIED)
         if doubt.was_accepted and doubt.exchange_order_id not in (None, exchange_order_id):
             return _known_accepted(doubt, is_hidden=True)
         if _may_hide_another(doubt, capabilities):
-            return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else _unresolved(doubt, "refused_one_of_several")
+            return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else _unresolved(doubt, REFUSED_ONE_OF_SEVERAL)
         if doubt.was_accepted:
-            return Settle((completed, TrailRow(OrderStatus.REJECTED, VERIFIED + ":" + reason, exchange_order_id)))
-        return Settle((TrailRow(OrderStatus.NOT_PLACED, PROVED + reason, exchange_order_id),))
+            return Settle((completed, TrailRow(OrderStatus.REJECTED, verified(reason).text, exchange_order_id)))
+        return Settle((TrailRow(OrderStatus.NOT_PLACED, proved(reason).text, exchange_order_id),))
     status = _AT_EXCHANGE.get(at_exchange.ord_status)
     if status is None:
         return Wait(f"unknown ord_status {at_exchange.ord_status!r}")
     rows: tuple[TrailRow, ...] = (completed,)
     if status is not OrderStatus.COMPLETED:
-        rows += (TrailRow(status, VERIFIED, exchange_order_id),)
+        rows += (TrailRow(status, VERIFIED.text, exchange_order_id),)
     if doubt.is_cancel_wanted and status not in TERMINAL_AT_EXCHANGE:
         return Cancel(rows)
     return Settle(rows)
@@ -164,7 +176,7 @@ def _found(doubt: OrderInDoubt, found: Found, capabilities: Capabilities | None)
 def _known_accepted(doubt: OrderInDoubt, *, is_hidden: bool = False) -> Settle | Cancel:
     """Accepted, whatever the question by its id shows now."""
     reason = ACCEPTED if doubt.observed_exchange_order_id is None else EXECUTION
-    rows = (TrailRow(OrderStatus.COMPLETED, reason, doubt.exchange_order_id),)
+    rows = (TrailRow(OrderStatus.COMPLETED, reason.text, doubt.exchange_order_id),)
     return Cancel(rows, is_hidden) if doubt.is_cancel_wanted else Settle(rows)
 
 
@@ -189,7 +201,7 @@ def _accepted_and_absent(doubt: OrderInDoubt, capabilities: Capabilities | None,
     shown_by = max(send.send_by for send in doubt.sends) + timedelta(seconds=seconds)
     if doubt.now < shown_by:
         return Wait("accepted, and not shown yet", shown_by)
-    return _unresolved(doubt, "accepted_and_absent", doubt.exchange_order_id)
+    return _unresolved(doubt, ACCEPTED_AND_ABSENT, doubt.exchange_order_id)
 
 
 def _absent(
@@ -205,30 +217,30 @@ def _absent(
     if capabilities is None:
         return Wait(_CAPABILITIES_UNKNOWN)
     if forgotten_until is not None and doubt.created_at < forgotten_until:
-        return _unresolved(doubt, "exchange_forgot")
+        return _unresolved(doubt, EXCHANGE_FORGOT)
     counts_from = absence_counts_from(doubt, capabilities, limits)
     if counts_from is None:
-        return _unresolved(doubt, "absence_cannot_be_proved")
+        return _unresolved(doubt, ABSENCE_CANNOT_BE_PROVED)
     if doubt.now < counts_from:
         return Wait("absence does not count yet", counts_from)
     resend = _safe_resend(doubt, capabilities, limits) if _may_send(doubt) else None
     if resend is not None:
         return resend
-    strength = PROVED if capabilities.honours_accept_by and _all_have_accept_by(doubt) else PRESUMED
-    return Settle(_not_placed(doubt, strength + "absent"))
+    strength = proved if capabilities.honours_accept_by and _all_have_accept_by(doubt) else presumed
+    return Settle(_not_placed(doubt, strength(ABSENT)))
 
 
 def _settle_never_arrived(doubt: OrderInDoubt) -> Settle | None:
     """Every send is proved not to have placed it: settled, unless it may be sent again."""
     if _may_send(doubt):
         return None
-    return Settle(_not_placed(doubt, PROVED + _last_reason(doubt)))
+    return Settle(_not_placed(doubt, proved(_last_reason(doubt))))
 
 
-def _unresolved(doubt: OrderInDoubt, why: str, exchange_order_id: str | None = None) -> Append | Wait:
+def _unresolved(doubt: OrderInDoubt, why: Reason, exchange_order_id: str | None = None) -> Append | Wait:
     if OrderStatus.UNRESOLVED in doubt.statuses:
-        return Wait(why)
-    return Append((TrailRow(OrderStatus.UNRESOLVED, why, exchange_order_id),))
+        return Wait(why.text)
+    return Append((TrailRow(OrderStatus.UNRESOLVED, why.text, exchange_order_id),))
 
 
 def absence_counts_from(doubt: OrderInDoubt, capabilities: Capabilities, limits: VerificationLimits) -> datetime | None:
@@ -283,15 +295,15 @@ def _all_have_accept_by(doubt: OrderInDoubt) -> bool:
     return all(send.accept_by is not None for send in doubt.sends if send.may_have_arrived)
 
 
-def _not_placed(doubt: OrderInDoubt, reason: str) -> tuple[TrailRow, ...]:
+def _not_placed(doubt: OrderInDoubt, reason: Reason) -> tuple[TrailRow, ...]:
     """NOT_PLACED, unless the rows say so already by themselves and for ever."""
     never_retried = doubt.order.place_by is None and len(doubt.sends) == 1 and not doubt.is_cancel_wanted
     outcome = fold_outcome(doubt.rows, may_send_again=not never_retried, has_open_claim=doubt.may_have_arrived)
     if outcome is Outcome.NOT_PLACED:
         return ()
-    return (TrailRow(OrderStatus.NOT_PLACED, reason),)
+    return (TrailRow(OrderStatus.NOT_PLACED, reason.text),)
 
 
-def _last_reason(doubt: OrderInDoubt) -> str:
-    reasons = [send.reason for send in doubt.sends if send.reason]
-    return reasons[-1] if reasons else NOT_SENT + "never"
+def _last_reason(doubt: OrderInDoubt) -> Reason:
+    reasons = [parse(send.reason) for send in doubt.sends if send.reason]
+    return reasons[-1] if reasons else not_sent(Cause.NEVER)

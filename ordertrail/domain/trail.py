@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from ordertrail.domain.reason import ACCEPTED, NOT_RECORDED, Reason, ReasonKind, parse
+
 
 class OrderStatus(StrEnum):
     """In rising order of precedence; PostgreSQL's enum is declared in the same order, so `max` folds there too."""
@@ -41,14 +43,6 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-ACCEPTED = "accepted"
-REFUSED = "refused:"
-NOT_SENT = "not_sent:"
-UNKNOWN = "unknown:"
-# The first row could not be written, so nothing was sent; such an order is never sent later either.
-NOT_RECORDED = NOT_SENT + "not_recorded"
-
-
 @dataclass(frozen=True, slots=True)
 class TrailRow:
     """One row of `orders`: a status that was reached, when (database clock, UTC), and on what evidence."""
@@ -57,6 +51,11 @@ class TrailRow:
     reason: str | None = None
     exchange_order_id: str | None = None
     created_at: datetime | None = None
+
+    @property
+    def parsed_reason(self) -> Reason:
+        """Its reason; foreign and empty where it has none."""
+        return parse(self.reason or "")
 
 
 def fold_status(rows: Iterable[TrailRow]) -> OrderStatus:
@@ -73,21 +72,19 @@ def fold_outcome(rows: Iterable[TrailRow], *, may_send_again: bool, has_open_cla
     """
     rows = list(rows)
     statuses = {row.status for row in rows}
-    reasons = {row.reason or "" for row in rows if row.status not in PLACED_STATUSES}
-    persistence_failed = [row.reason or "" for row in rows if row.status is OrderStatus.DATABASE_PERSISTENCE_FAILED]
+    persistence_failed = [row.parsed_reason for row in rows if row.status is OrderStatus.DATABASE_PERSISTENCE_FAILED]
     if statuses & PLACED_STATUSES or ACCEPTED in persistence_failed:
         return Outcome.PLACED
     if OrderStatus.NOT_PLACED in statuses:
         return Outcome.NOT_PLACED
     if statuses & {OrderStatus.UNRESOLVED, OrderStatus.EXCHANGE_OUTCOME_UNKNOWN} or has_open_claim:
         return Outcome.UNKNOWN
-    if any(reason.startswith(UNKNOWN) for reason in reasons):
+    kinds = {row.parsed_reason.kind for row in rows}
+    if ReasonKind.UNKNOWN in kinds:
         return Outcome.UNKNOWN
-    if NOT_RECORDED in persistence_failed:
+    if NOT_RECORDED in persistence_failed or ReasonKind.REFUSED in kinds:
         return Outcome.NOT_PLACED
-    if any(reason.startswith(REFUSED) for reason in reasons):
-        return Outcome.NOT_PLACED
-    if any(reason.startswith(NOT_SENT) for reason in reasons):
+    if ReasonKind.NOT_SENT in kinds:
         return Outcome.PENDING if may_send_again else Outcome.NOT_PLACED
     return Outcome.UNKNOWN
 

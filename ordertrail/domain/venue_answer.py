@@ -6,8 +6,10 @@ An answer proves only its own attempt.
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import assert_never
 
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.reason import ACCEPTED, UNSPECIFIED, Cause, Reason, not_sent, refused, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,20 @@ class Unknown:
 
 
 PlaceAnswer = Accepted | Refused | NotSent | Unknown
+
+
+def reason_of(answer: PlaceAnswer) -> Reason:
+    """What is recorded of it."""
+    match answer:
+        case Accepted():
+            return ACCEPTED
+        case Refused(code=code):
+            return refused(code)
+        case NotSent(cause=cause):
+            return not_sent(cause)
+        case Unknown(cause=cause):
+            return unknown(cause)
+    assert_never(answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +126,7 @@ CancelAnswer = CancelAccepted | CancelTooLate | Absent | NoAnswer
 def judge_found(found: VenueOrder, order: Order) -> PlaceAnswer:
     """What a found order says of the attempt that asked: ours and live, ours and rejected, or not ours."""
     if not found.equals(order):
-        return Unknown("differs_at_exchange")
+        return Unknown(Cause.DIFFERS_AT_EXCHANGE)
     if found.ord_status == "rejected":
-        return Refused(found.reject_reason or "unspecified")
+        return Refused(found.reject_reason or UNSPECIFIED)
     return Accepted(found.exchange_order_id)

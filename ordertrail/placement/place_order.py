@@ -11,20 +11,10 @@ from typing import assert_never
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order
+from ordertrail.domain.reason import NOT_RECORDED
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import (
-    ACCEPTED,
-    NOT_RECORDED,
-    NOT_SENT,
-    REFUSED,
-    UNKNOWN,
-    OrderStatus,
-    Outcome,
-    TrailRow,
-    fold_outcome,
-    fold_status,
-)
-from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refused, Unknown
+from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome, fold_status
+from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refused, Unknown, reason_of
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
@@ -140,7 +130,7 @@ class Placing:
         _log.error("INITIATED could not be written", order_id=order.id, error=str(error))
         rows = (
             TrailRow(OrderStatus.INITIATED),
-            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, NOT_RECORDED),
+            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, NOT_RECORDED.text),
         )
         may_be_recorded = isinstance(error, StatementOutcomeUnknown) and error.may_have_happened
         failpoints.reach("before_never_sent")
@@ -175,7 +165,7 @@ class Placing:
     ) -> Failed:
         """Step 3 failed. COMPLETED is left to reconciliation, which asks the exchange."""
         _log.error("COMPLETED could not be written", order_id=order.id, error=str(error))
-        row = TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, ACCEPTED, answer.exchange_order_id)
+        row = TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, reason_of(answer).text, answer.exchange_order_id)
         return await self._record_failure(order, created_at, row)
 
     async def _record_failure(
@@ -222,13 +212,12 @@ class Placing:
 
 
 def _failing_row(answer: Refused | NotSent | Unknown) -> tuple[OrderStatus, str]:
+    reason = reason_of(answer).text
     match answer:
-        case Refused(code=code):
-            return OrderStatus.EXCHANGE_CREATION_FAILED, REFUSED + code
-        case NotSent(cause=cause):
-            return OrderStatus.EXCHANGE_CREATION_FAILED, NOT_SENT + cause
-        case Unknown(cause=cause):
-            return OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, UNKNOWN + cause
+        case Refused() | NotSent():
+            return OrderStatus.EXCHANGE_CREATION_FAILED, reason
+        case Unknown():
+            return OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, reason
     assert_never(answer)
 
 

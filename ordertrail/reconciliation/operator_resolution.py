@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ordertrail.domain.reason import by_operator
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.doubt_rows import DoubtRows
 
@@ -44,5 +45,5 @@ async def resolve(
     Raises StatementFailed and StatementOutcomeUnknown.
     """
     status = OrderStatus.COMPLETED if is_placed else OrderStatus.NOT_PLACED
-    is_settled = await doubts.resolve(order_id, status, f"operator:{operator}: {evidence.text}")
+    is_settled = await doubts.resolve(order_id, status, by_operator(operator, evidence.text).text)
     return Resolved(status) if is_settled else NotResolvable()

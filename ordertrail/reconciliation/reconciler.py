@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ordertrail.domain.capabilities import Capabilities
-from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer
+from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer, send_answer_of
+from ordertrail.domain.reason import HIDDEN_FROM_CANCEL, RESENT
 from ordertrail.domain.settling import (
     Append,
     Cancel,
@@ -23,7 +24,7 @@ from ordertrail.domain.settling import (
     after_query,
     before_query,
 )
-from ordertrail.domain.trail import NOT_SENT, REFUSED, UNKNOWN, OrderStatus, TrailRow
+from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
@@ -32,8 +33,8 @@ from ordertrail.domain.venue_answer import (
     NoAnswer,
     NotSent,
     PlaceAnswer,
-    Refused,
     Verification,
+    reason_of,
 )
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
@@ -47,9 +48,6 @@ from ordertrail.storage.order_rows import NewTrailRow
 from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
-
-RESENT = "resent"
-HIDDEN = "hidden_from_cancel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +292,7 @@ class Reconciler:
         exchange_order_id = answer.exchange_order_id if isinstance(answer, Accepted) else None
         if isinstance(answer, Accepted):
             # Evidence of acceptance is recorded whoever holds the order by now, and before the claim is closed.
-            await self._journal.step(NewTrailRow(order.id, OrderStatus.COMPLETED, RESENT, exchange_order_id))
+            await self._journal.step(NewTrailRow(order.id, OrderStatus.COMPLETED, RESENT.text, exchange_order_id))
             metrics.RECONCILED.labels(OrderStatus.COMPLETED).inc()
         await self._answers.submit(AnsweredSend(order.id, claim.number, kind, reason, exchange_order_id))
         failpoints.reach("after_answer")
@@ -333,8 +331,8 @@ class Reconciler:
                 return _settled(lease, step.rows, "canceled, and hidden by a send that was refused")
             # Too late for the one that is shown; of the accepted one that says nothing, and no question reaches it.
             is_told = OrderStatus.UNRESOLVED in doubt.statuses
-            told = () if is_told else (TrailRow(OrderStatus.UNRESOLVED, HIDDEN),)
-            return self._later(lease, HIDDEN, (*step.rows, *told))
+            told = () if is_told else (TrailRow(OrderStatus.UNRESOLVED, HIDDEN_FROM_CANCEL.text),)
+            return self._later(lease, HIDDEN_FROM_CANCEL.text, (*step.rows, *told))
         return self._later(lease, type(answer).__name__, rows)
 
     def _later(
@@ -373,12 +371,5 @@ def _settled(lease: Lease, rows: tuple[TrailRow, ...], observation: str) -> Verd
 
 
 def _recorded(answer: PlaceAnswer) -> tuple[SendAnswer, str]:
-    match answer:
-        case Accepted():
-            return SendAnswer.ACCEPTED, "accepted"
-        case Refused(code=code):
-            return SendAnswer.REFUSED, REFUSED + code
-        case NotSent(cause=cause):
-            return SendAnswer.NOT_SENT, NOT_SENT + cause
-        case _:
-            return SendAnswer.UNKNOWN, UNKNOWN + answer.cause
+    reason = reason_of(answer)
+    return send_answer_of(reason), reason.text

@@ -17,7 +17,7 @@ import pytest
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.order_in_doubt import SendAnswer
-from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
+from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.storage.doubt_rows import AnsweredSend, Lease, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
@@ -37,7 +37,7 @@ UNANSWERED = ("unknown:timeout", "not_sent:closed")
 # What an order's rows may say, and how often; much that settles it, and a walk would soon come to nothing new.
 SAID: dict[tuple[OrderStatus, tuple[str | None, ...]], int] = {
     (OrderStatus.EXCHANGE_CREATION_FAILED, ("not_sent:closed", "not_sent:throttled", None, "refused:x")): 14,
-    (OrderStatus.DATABASE_PERSISTENCE_FAILED, (*UNANSWERED, "accepted", NOT_RECORDED, "refused:x")): 4,
+    (OrderStatus.DATABASE_PERSISTENCE_FAILED, (*UNANSWERED, "accepted", "not_sent:not_recorded", "refused:x")): 4,
     (OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, (*UNANSWERED, None)): 10,
     (OrderStatus.UNRESOLVED, ("differs",)): 10,
     (OrderStatus.NOT_PLACED, ("proved:absent",)): 2,

@@ -9,7 +9,7 @@ import pytest
 
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer
-from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
+from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, DoubtCounts, Lease, Unreadable, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
@@ -24,6 +24,7 @@ UNRESOLVED = OrderStatus.UNRESOLVED
 NOT_PLACED = OrderStatus.NOT_PLACED
 COMPLETED = OrderStatus.COMPLETED
 FROM_COMPLETED = list(OrderStatus)[list(OrderStatus).index(COMPLETED) :]
+NOT_RECORDED = "not_sent:not_recorded"
 
 DUE = DEADLINES.review_seconds + 1
 SEND_SECONDS, ANSWER_SECONDS = 50, 70

@@ -10,7 +10,7 @@ import pytest
 from ordertrail.domain.order import Order, Side
 from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, Outcome, TrailRow
+from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.storage.doubt_rows import AnsweredSend, Lease, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, Rows, SentLater, SpooledTrail
@@ -25,6 +25,7 @@ COMPLETED = OrderStatus.COMPLETED
 FILLED = OrderStatus.FILLED
 NOT_PLACED = OrderStatus.NOT_PLACED
 UNRESOLVED = OrderStatus.UNRESOLVED
+NOT_RECORDED = "not_sent:not_recorded"
 
 
 async def read(rows: Rows, order: Order) -> StoredOrder:

@@ -15,8 +15,9 @@ from unittest.mock import patch
 from ordertrail.domain import settling
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import SendAnswer
+from ordertrail.domain.reason import NOT_RECORDED, RESENT, not_sent, refused
 from ordertrail.domain.settling import Resend, Settle, Wait
-from ordertrail.domain.trail import NOT_RECORDED, NOT_SENT, REFUSED, OrderStatus, TrailRow
+from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.domain.venue_answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.placement import place_order
 from ordertrail.placement.place_order import Failed, Placed, Placing
@@ -346,8 +347,8 @@ def a_rejected_order_taken_for_the_only_one() -> Iterator[None]:
 def an_unresolved_order_settled_without_a_word() -> Iterator[None]:
     original = settling._not_placed
 
-    def not_placed(doubt: Any, reason: str) -> Any:
-        return () if any(row.reason == NOT_RECORDED for row in doubt.rows) else original(doubt, reason)
+    def not_placed(doubt: Any, reason: Any) -> Any:
+        return () if any(row.parsed_reason == NOT_RECORDED for row in doubt.rows) else original(doubt, reason)
 
     with patch.object(settling, "_not_placed", not_placed):
         yield
@@ -371,7 +372,7 @@ def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
 
     def failing_row(answer: Any) -> Any:
         if isinstance(answer, Unknown):
-            return OrderStatus.EXCHANGE_CREATION_FAILED, REFUSED + answer.cause
+            return OrderStatus.EXCHANGE_CREATION_FAILED, refused(answer.cause).text
         return original(answer)
 
     with patch.object(place_order, "_failing_row", failing_row):
@@ -384,7 +385,7 @@ def unknown_recorded_as_not_sent() -> Iterator[None]:
 
     def recorded(answer: Any) -> Any:
         if isinstance(answer, Unknown):
-            return SendAnswer.NOT_SENT, NOT_SENT + answer.cause
+            return SendAnswer.NOT_SENT, not_sent(answer.cause).text
         return original(answer)
 
     with patch.object(reconciler, "_recorded", recorded):
@@ -480,7 +481,7 @@ def an_answer_taken_for_its_successor() -> Iterator[None]:
     original = Journal.step
 
     async def step(self: Journal, row: Any) -> None:
-        if row.status is OrderStatus.COMPLETED and row.reason == reconciler.RESENT:
+        if row.status is OrderStatus.COMPLETED and row.reason == RESENT.text:
             return
         await original(self, row)
 

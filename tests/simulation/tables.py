@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, Protocol, TypeVar
 
 from ordertrail.domain.order import QUANTITY_MAX
-from ordertrail.domain.trail import NOT_RECORDED, OrderStatus
+from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.postgres import doubt_statements, halt_switch, order_statements
 
@@ -734,4 +734,4 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     halt_switch._READ: ("is_halted", _is_halted),
 }
 
-__all__ = ["NOT_RECORDED", "STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables"]
+__all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables"]

@@ -11,8 +11,9 @@ from typing import Any
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.reason import NOT_RECORDED
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import NOT_RECORDED, OrderStatus, TrailRow
+from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, SentLater, SpooledTrail
 from ordertrail.storage.postgres import order_statements
@@ -82,7 +83,7 @@ class PostgresRows:
         ids = [order.id for order in orders]
         await self._database.fetch_in_order(
             (order_statements.HOLD, [list(dict.fromkeys(ids))]),
-            (order_statements.INSERT_NEVER_SENT, [*_columns(orders, self._deadlines), NOT_RECORDED]),
+            (order_statements.INSERT_NEVER_SENT, [*_columns(orders, self._deadlines), NOT_RECORDED.text]),
         )
         there = await self._with_what_was_there(orders, {})
         status = OrderStatus.DATABASE_PERSISTENCE_FAILED
@@ -161,7 +162,7 @@ class PostgresRows:
             [row.status for _, row in rows],
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
-            NOT_RECORDED,
+            NOT_RECORDED.text,
         ]
         ids = list(dict.fromkeys(trail.order.id for trail in trails))
         await self._database.fetch_in_order((order_statements.HOLD, [ids]), (order_statements.REPLAY, replay))

@@ -15,9 +15,9 @@ from ordertrail.domain.reason import (
     Cause,
     Reason,
     ReasonKind,
+    by_operator,
     http_cause,
     not_sent,
-    operator,
     parse,
     presumed,
     proved,
@@ -36,7 +36,7 @@ PLAIN = st.one_of(
     WORDS.map(refused),
     WORDS.map(not_sent),
     WORDS.map(unknown),
-    st.builds(operator, st.text(), st.text()),
+    st.builds(by_operator, st.text(), st.text()),
     st.text().map(parse),
 )
 ANY_REASON = st.recursive(PLAIN, lambda inner: st.one_of(*(inner.map(about) for about in ABOUT_ANOTHER)), max_leaves=3)
@@ -62,7 +62,7 @@ LIKE_OURS = st.lists(st.sampled_from([*ReasonKind, *Cause, ":", " ", "x"]), max_
         (verified(refused("NO_MONEY")), "verified:refused:NO_MONEY"),
         (reasons.EXECUTION, "execution"),
         (reasons.RESENT, "resent"),
-        (operator("joe", "the desk: it is there"), "operator:joe: the desk: it is there"),
+        (by_operator("joe", "the desk: it is there"), "operator:joe: the desk: it is there"),
         (reasons.DIFFERS_AT_EXCHANGE, "differs_at_exchange"),
         (reasons.REFUSED_ONE_OF_SEVERAL, "refused_one_of_several"),
         (reasons.ACCEPTED_AND_ABSENT, "accepted_and_absent"),
@@ -131,7 +131,15 @@ def test_any_text_can_be_read_and_loses_no_letter(text: str) -> None:
 
 
 def test_each_kind_has_an_example_that_survives() -> None:
-    examples = [*ALONE, refused("x"), not_sent("x"), unknown("x"), proved(ABSENT), presumed(ABSENT), operator("x", "y")]
+    examples = [
+        *ALONE,
+        refused("x"),
+        not_sent("x"),
+        unknown("x"),
+        proved(ABSENT),
+        presumed(ABSENT),
+        by_operator("x", "y"),
+    ]
 
     assert {parse(str(each)).kind for each in [*examples, parse("their own")]} == {*ReasonKind}
 
@@ -146,7 +154,7 @@ def test_innermost_is_what_is_proved_presumed_or_verified(inner: Reason, data: s
 
 
 def test_innermost_of_what_is_about_no_other_is_itself() -> None:
-    evidence = operator("joe", "refused:x")
+    evidence = by_operator("joe", "refused:x")
 
     assert [each.innermost for each in (VERIFIED, evidence, unknown("refused:x"))] == [
         VERIFIED,

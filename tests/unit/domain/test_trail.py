@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordertrail.domain.trail import (
-    ACCEPTED,
-    NOT_RECORDED,
     PLACED_STATUSES,
     PRECEDENCE,
     TERMINAL_AT_EXCHANGE,
@@ -65,8 +63,8 @@ ANY_ROW = st.sampled_from(
         TrailRow(OrderStatus.COMPLETED, "verified", "X-2"),
         failed("refused:price"),
         failed("not_sent:closed"),
-        not_persisted(ACCEPTED),
-        not_persisted(NOT_RECORDED),
+        not_persisted("accepted"),
+        not_persisted("not_sent:not_recorded"),
         not_persisted("refused:price"),
         not_persisted("not_sent:closed"),
         not_persisted("unknown:timeout"),
