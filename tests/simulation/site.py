@@ -23,6 +23,7 @@ from typing import Any
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import ProblemError
+from ordertrail.domain.reason import Cause
 from ordertrail.domain.settling import VerificationLimits
 from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
@@ -42,7 +43,7 @@ from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.venues.gate.breaker import State
-from ordertrail.venues.gate.denial import BudgetName, Cause
+from ordertrail.venues.gate.denial import BudgetName
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
 from ordertrail.venues.gateway import Gateway

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from ordertrail.domain.reason import Cause
 from ordertrail.runtime.clock import Clock
 from ordertrail.venues.gate.breaker import Breaker, State
 from ordertrail.venues.gate.concurrency import Slots
-from ordertrail.venues.gate.denial import BudgetName, CallBudgetState, Cause, Denied
+from ordertrail.venues.gate.denial import BudgetName, CallBudgetState, Denied
 from ordertrail.venues.gate.health_signals import HealthSignal, health_signal_of, retry_after_of
 from ordertrail.venues.gate.limits import CallBudgetLimits
 from ordertrail.venues.gate.rate import Bucket

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ordertrail.domain.reason import Cause
 from ordertrail.venues.gate.breaker import State
 
 
@@ -14,15 +15,15 @@ class BudgetName(StrEnum):
     QUERY = "query"
 
 
-class Cause(StrEnum):
-    """Why a call may not pass: as it stands in the trail, after `not_sent:`."""
-
-    CIRCUIT_OPEN = "circuit_open"
-    THROTTLED = "throttled"
-    RATE_LIMITED = "rate_limited"
-    QUEUE_FULL = "queue_full"
-    WINDOW_PASSED = "send_window_passed"
-    HALTED = "halted"
+DENIAL_CAUSES = (
+    Cause.CIRCUIT_OPEN,
+    Cause.THROTTLED,
+    Cause.RATE_LIMITED,
+    Cause.QUEUE_FULL,
+    Cause.WINDOW_PASSED,
+    Cause.HALTED,
+)
+"""Why a call may not pass: the gate says no other."""
 
 
 @dataclass(frozen=True, slots=True)

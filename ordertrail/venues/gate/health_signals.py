@@ -2,6 +2,7 @@
 
 from enum import Enum, auto
 
+from ordertrail.domain.reason import Cause, http_cause
 from ordertrail.domain.venue_answer import NoAnswer, NotSent, Unknown
 
 
@@ -22,15 +23,15 @@ class HealthSignal(Enum):
 
 # Whatever else an adapter returns is the exchange's own answer.
 _MAY_BE_TROUBLE = frozenset({NotSent, Unknown, NoAnswer, type(None)})
-_BY_CAUSE = {
-    "throttled": HealthSignal.THROTTLED,
-    "http_429": HealthSignal.THROTTLED,
-    "send_window_passed": HealthSignal.NOTHING,
-    "differs_at_exchange": HealthSignal.HEALTHY,
-    "timeout": HealthSignal.SILENCE,
-    "connect_failed": HealthSignal.SILENCE,
-    "connect_timeout": HealthSignal.SILENCE,
-    "connection_lost": HealthSignal.SILENCE,
+_BY_CAUSE: dict[str, HealthSignal] = {
+    Cause.THROTTLED: HealthSignal.THROTTLED,
+    http_cause(429): HealthSignal.THROTTLED,
+    Cause.WINDOW_PASSED: HealthSignal.NOTHING,
+    Cause.DIFFERS_AT_EXCHANGE: HealthSignal.HEALTHY,
+    Cause.TIMEOUT: HealthSignal.SILENCE,
+    Cause.CONNECT_FAILED: HealthSignal.SILENCE,
+    Cause.CONNECT_TIMEOUT: HealthSignal.SILENCE,
+    Cause.CONNECTION_LOST: HealthSignal.SILENCE,
 }
 _HEALTHY = HealthSignal.HEALTHY  # looked up once: an attribute of an enum costs a search through its metaclass
 

@@ -1,10 +1,11 @@
 """What the gate does, as metrics and log lines."""
 
+from ordertrail.domain.reason import Cause
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.buffered import BufferedCounter
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.venues.gate.breaker import State
-from ordertrail.venues.gate.denial import BudgetName, Cause, GateState
+from ordertrail.venues.gate.denial import DENIAL_CAUSES, BudgetName, GateState
 
 _log = get_logger()
 
@@ -19,7 +20,7 @@ class GateReport:
         self._refused = {
             (budget, cause): BufferedCounter(metrics.GATE_REFUSED.labels(budget, cause))
             for budget in BudgetName
-            for cause in Cause
+            for cause in DENIAL_CAUSES
         }
         for budget in BudgetName:
             metrics.GATE_BREAKER.labels(budget).set(_LEVELS[State.CLOSED])

@@ -9,6 +9,7 @@ from yarl import URL
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
+from ordertrail.domain.reason import Cause
 from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, NotSent, PlaceAnswer, Unknown, Verification
 from ordertrail.runtime.clock import Clock
 from ordertrail.venues.http import wire
@@ -91,7 +92,7 @@ class HttpVenue:
         reply = await self._get(url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
         return NoAnswer(reply) if isinstance(reply, str) else wire.read_executions(reply, after=after, limit=limit)
 
-    async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | str:
+    async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | Cause:
         return await _call(self._querying, "GET", url, timeout_seconds, bytes_max=bytes_max)
 
     def _url_of(self, order_id: str) -> URL:
@@ -120,7 +121,7 @@ async def _call(
     *,
     body: SendOnce | None = None,
     bytes_max: int = REPLY_BYTES_MAX,
-) -> Reply | str:
+) -> Reply | Cause:
     """The reply in full, or the cause that there is none.
 
     aiohttp repeats a request by itself only where a kept connection broke and the method is idempotent: a GET or
@@ -134,16 +135,16 @@ async def _call(
             received = await _read(response, bytes_max)
             if received is None:
                 response.close()
-                return "too_large"
+                return Cause.TOO_LARGE
             return Reply(response.status, received, response.headers.get("Retry-After"))
     except TimeoutError:
-        return "timeout"
+        return Cause.TIMEOUT
     except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError):
-        return "connect_failed"
+        return Cause.CONNECT_FAILED
     except aiohttp.ClientResponseError:
-        return wire.UNREADABLE
+        return Cause.UNREADABLE
     except (aiohttp.ClientError, OSError):
-        return "connection_lost"
+        return Cause.CONNECTION_LOST
 
 
 async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:
@@ -158,7 +159,7 @@ async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | Non
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _why_not_sent(body: SendOnce, reply: Reply | str) -> str:
+def _why_not_sent(body: SendOnce, reply: Reply | Cause) -> Cause:
     if body.window_has_passed:
-        return "send_window_passed"
-    return "connect_timeout" if reply == "timeout" else "connect_failed"
+        return Cause.WINDOW_PASSED
+    return Cause.CONNECT_TIMEOUT if reply == Cause.TIMEOUT else Cause.CONNECT_FAILED

@@ -14,6 +14,7 @@ import msgspec
 
 from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.reason import UNSPECIFIED, Cause, http_cause
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
@@ -34,7 +35,6 @@ from ordertrail.venues.venue import Execution, ExecutionPage, OpenOrders
 
 RETRY_AFTER_SECONDS_MAX = 3600.0
 REFUSAL_TEXT_LENGTH_MAX = 500
-UNREADABLE = "unreadable"
 
 _Id = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,255}\Z")]
 _Price = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,20}(\.[0-9]{1,12})?\Z")]
@@ -44,7 +44,7 @@ _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 _OrdStatus = Literal["new", "partially_filled", "filled", "canceled", "expired", "rejected"]
 _ExecType = Literal["new", "trade", "canceled", "expired", "rejected"]
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_BEFORE_THE_BOOK = {429: "throttled", 503: "closed"}
+_BEFORE_THE_BOOK = {429: Cause.THROTTLED, 503: Cause.CLOSED}
 
 
 class Reply(NamedTuple):
@@ -175,7 +175,7 @@ def read_placed(reply: Reply, order: Order, *, now: datetime) -> PlaceAnswer:
             case _:
                 return Unknown(_cause(reply.status))
     except _CANNOT_READ:
-        return Unknown(UNREADABLE if reply.status == 201 else _cause(reply.status))
+        return Unknown(Cause.UNREADABLE if reply.status == 201 else _cause(reply.status))
 
 
 def read_order(reply: Reply, order_id: str) -> Verification:
@@ -184,14 +184,14 @@ def read_order(reply: Reply, order_id: str) -> Verification:
         match reply.status:
             case 200:
                 found = _venue_order(_order_view.decode(reply.body))
-                return Found(found) if found.client_order_id == order_id else NoAnswer("another_order")
+                return Found(found) if found.client_order_id == order_id else NoAnswer(Cause.ANOTHER_ORDER)
             case 404:
                 _unknown_order.decode(reply.body)
                 return Absent()
             case _:
                 return NoAnswer(_cause(reply.status))
     except _CANNOT_READ:
-        return NoAnswer(UNREADABLE if reply.status == 200 else _cause(reply.status))
+        return NoAnswer(Cause.UNREADABLE if reply.status == 200 else _cause(reply.status))
 
 
 def read_canceled(reply: Reply) -> CancelAnswer:
@@ -219,7 +219,7 @@ def read_open_orders(reply: Reply) -> OpenOrders | NoAnswer:
         read = _open_orders.decode(reply.body)
         return OpenOrders(tuple(map(_venue_order, read.orders)), read.as_of)
     except _CANNOT_READ:
-        return NoAnswer(UNREADABLE)
+        return NoAnswer(Cause.UNREADABLE)
 
 
 def read_executions(reply: Reply, *, after: int, limit: int) -> ExecutionPage | NoAnswer:
@@ -229,14 +229,14 @@ def read_executions(reply: Reply, *, after: int, limit: int) -> ExecutionPage | 
     try:
         read = _executions.decode(reply.body)
     except _CANNOT_READ:
-        return NoAnswer(UNREADABLE)
+        return NoAnswer(Cause.UNREADABLE)
     position = after
     for execution in read.executions:
         if execution.seq <= position:
-            return NoAnswer(UNREADABLE)
+            return NoAnswer(Cause.UNREADABLE)
         position = execution.seq
     if len(read.executions) > limit or (read.executions and position > read.head):
-        return NoAnswer(UNREADABLE)
+        return NoAnswer(Cause.UNREADABLE)
     return ExecutionPage(
         read.epoch,
         tuple(
@@ -255,7 +255,7 @@ def read_capabilities(reply: Reply) -> Capabilities | NoAnswer:
     try:
         read = _capabilities.decode(reply.body)
     except _CANNOT_READ:
-        return NoAnswer(UNREADABLE)
+        return NoAnswer(Cause.UNREADABLE)
     # Where closed orders cannot be asked for, absence proves nothing however long one waits.
     visible = read.visible_within_seconds if read.ask_covers == "all" else None
     return Capabilities(
@@ -269,7 +269,7 @@ def read_capabilities(reply: Reply) -> Capabilities | NoAnswer:
 
 def _accepted(placed: _Placed, order: Order) -> PlaceAnswer:
     if placed.client_order_id != order.id:
-        return Unknown("another_order")
+        return Unknown(Cause.ANOTHER_ORDER)
     return Accepted(placed.exchange_order_id)
 
 
@@ -292,7 +292,7 @@ def _venue_order(view: _OrderView) -> VenueOrder:
 
 def _code(text: str) -> str:
     """The venue's word, if it is one that can stand in a row's reason."""
-    return text if _CODE.fullmatch(text) else "unspecified"
+    return text if _CODE.fullmatch(text) else UNSPECIFIED
 
 
 def _sentence(text: str) -> str:
@@ -301,7 +301,7 @@ def _sentence(text: str) -> str:
 
 
 def _cause(status: int) -> str:
-    return "redirect" if 300 <= status < 400 else f"http_{status}"
+    return Cause.REDIRECT if 300 <= status < 400 else http_cause(status)
 
 
 def _retry_after_seconds(header: str | None, now: datetime) -> float | None:

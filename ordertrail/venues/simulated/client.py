@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
+from ordertrail.domain.reason import Cause, http_cause
 from ordertrail.domain.venue_answer import (
     Absent,
     CancelAccepted,
@@ -65,16 +66,16 @@ class SimulatedVenue:
         service = self.exchange
         new = translation.new_order(order, accept_by)
         if self._clock.monotonic() >= send_by:
-            return NotSent("send_window_passed")
+            return NotSent(Cause.WINDOW_PASSED)
         try:
             async with asyncio.timeout(timeout_seconds):
                 result = await service.place(new)
                 if type(result) is results.Silence:
                     await asyncio.get_running_loop().create_future()  # as on a connection on which nothing comes
         except TimeoutError:
-            return Unknown("timeout")
+            return Unknown(Cause.TIMEOUT)
         except LogError:
-            return Unknown("exchange_broken")
+            return Unknown(Cause.EXCHANGE_BROKEN)
         return translation.answer_of(result, order)
 
     async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
@@ -87,10 +88,10 @@ class SimulatedVenue:
             case results.UnknownOrder():
                 return Absent()
             case results.ServerError():
-                return NoAnswer("http_503")
+                return NoAnswer(http_cause(503))
             case view:
                 found = translation.venue_order(view)
-                return NoAnswer("unreadable") if found is None else Found(found)
+                return NoAnswer(Cause.UNREADABLE) if found is None else Found(found)
 
     async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:
         try:
@@ -114,7 +115,7 @@ class SimulatedVenue:
             return _no_answer(problem)
         orders = tuple(found for view in result.orders if (found := translation.venue_order(view)) is not None)
         if len(orders) < len(result.orders):
-            return NoAnswer("unreadable")
+            return NoAnswer(Cause.UNREADABLE)
         return OpenOrders(orders, datetime.fromisoformat(result.as_of).astimezone(UTC))
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
@@ -130,4 +131,4 @@ class SimulatedVenue:
 
 
 def _no_answer(problem: TimeoutError | LogError) -> NoAnswer:
-    return NoAnswer("timeout" if isinstance(problem, TimeoutError) else "exchange_broken")
+    return NoAnswer(Cause.TIMEOUT if isinstance(problem, TimeoutError) else Cause.EXCHANGE_BROKEN)

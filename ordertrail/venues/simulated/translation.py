@@ -6,6 +6,7 @@ from typing import assert_never
 
 from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.reason import Cause, http_cause
 from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refused, Unknown, VenueOrder, judge_found
 from simulated_exchange import results
 from simulated_exchange.capabilities import Profile
@@ -33,21 +34,21 @@ def answer_of(result: results.PlaceResult, order: Order) -> PlaceAnswer:
             return Accepted(result.exchange_order_id)
         case results.Duplicate():
             found = venue_order(result.order)
-            return Unknown("unreadable") if found is None else judge_found(found, order)
+            return Unknown(Cause.UNREADABLE) if found is None else judge_found(found, order)
         case results.Rejected():
             return Refused(result.reject_reason, result.text)
         case results.Throttled():
-            return NotSent("throttled", float(result.retry_after_seconds))
+            return NotSent(Cause.THROTTLED, float(result.retry_after_seconds))
         case results.Closed():
-            return NotSent("closed")
+            return NotSent(Cause.CLOSED)
         case results.ServerError():
-            return Unknown("http_500")
+            return Unknown(http_cause(500))
         case results.Unreadable():
-            return Unknown("unreadable")
+            return Unknown(Cause.UNREADABLE)
         case results.ConnectionReset():
-            return Unknown("connection_lost")
+            return Unknown(Cause.CONNECTION_LOST)
         case results.Silence():
-            return Unknown("timeout")
+            return Unknown(Cause.TIMEOUT)
         case never:
             assert_never(never)
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from ordertrail.domain.reason import Cause
 from ordertrail.domain.venue_answer import Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.call_budget import Permit
-from ordertrail.venues.gate.denial import BudgetName, Cause, Denied
+from ordertrail.venues.gate.denial import BudgetName, Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from ordertrail.venues.gate.rules import GateRules

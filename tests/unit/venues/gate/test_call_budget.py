@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordertrail.domain.reason import Cause
 from ordertrail.venues.gate.call_budget import Permit, later_in_loop
-from ordertrail.venues.gate.denial import Cause, Denied
+from ordertrail.venues.gate.denial import Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
 from tests.unit.venues.gate.moving import ACCEPTED, SILENCE, TROUBLE, Moving, Told, cause, gate_with, passed, throttled

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ordertrail.domain.reason import Cause
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.call_budget import CallBudget
-from ordertrail.venues.gate.denial import BudgetName, Cause, Denied
+from ordertrail.venues.gate.denial import BudgetName, Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from tests.unit.venues.gate.moving import (

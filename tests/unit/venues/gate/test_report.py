@@ -2,9 +2,10 @@
 
 from prometheus_client import REGISTRY
 
+from ordertrail.domain.reason import Cause
 from ordertrail.runtime.telemetry import buffered
 from ordertrail.venues.gate.breaker import State
-from ordertrail.venues.gate.denial import BudgetName, Cause
+from ordertrail.venues.gate.denial import BudgetName
 from ordertrail.venues.gate.report import GateReport, publish
 from tests.unit.venues.gate.moving import Moving, gate_with, passed
 
@@ -21,6 +22,18 @@ def test_refusals_are_counted_by_budget_and_cause() -> None:
     buffered.flush()
 
     assert value("refused_total", budget="query", cause="queue_full") == before + 1
+
+
+def test_refusals_have_a_series_for_each_cause_of_the_gate_and_for_no_other() -> None:
+    GateReport(venue="http")
+
+    causes = {
+        sample.labels["cause"]
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "ordertrail_gate_refused_total"
+    }
+    assert causes == {"circuit_open", "throttled", "rate_limited", "queue_full", "send_window_passed", "halted"}
 
 
 def test_a_breaker_that_opens_shows_and_counts() -> None:
