@@ -22,7 +22,7 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
         (order_statements.INSERT_COMPLETED, (IDS, ["X-1"] * 50)),
         (
             order_statements.INSERT_INITIATED_AND_COMPLETED[False, False],
-            (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, ["X-1"] * 50),
+            (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, None, None, IDS, ["X-1"] * 50),
         ),
         (
             order_statements.INSERT_INITIATED_AND_COMPLETED[True, True],

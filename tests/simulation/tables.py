@@ -224,11 +224,9 @@ def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., li
         retry_seconds: float | None,
         *columns: Sequence[Any],
     ) -> list[Record]:
-        arrays = list(columns)
-        ids, types, sides, instruments, prices, quantities = arrays[:6]
-        rest = arrays[6:]
-        keys: Sequence[Any] = rest.pop(0) if has_keys else [None] * len(ids)
-        place_bys: Sequence[Any] = rest.pop(0) if has_place_by else [None] * len(ids)
+        ids, types, sides, instruments, prices, quantities, keys_or_null, place_bys_or_null = columns
+        keys: Sequence[Any] = keys_or_null if has_keys else [keys_or_null] * len(ids)
+        place_bys: Sequence[Any] = place_bys_or_null if has_place_by else [place_bys_or_null] * len(ids)
         claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
         recorded = []
         order = sorted(range(len(ids)), key=lambda index: ids[index])

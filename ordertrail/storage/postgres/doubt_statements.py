@@ -6,7 +6,11 @@ Plans are kept, and may be made while the tables are empty. OFFSET 0 keeps a que
 into one about all of them, and `= ANY` a join from being begun at the table.
 """
 
-# Whatever its rows' deadlines: a batch is looked at once after it is due, whenever it became visible.
+from ordertrail.storage.postgres import fragments
+
+# The reconciler makes orders in doubt of those orders of due batches that are not settled, and deletes the batches.
+# Whatever its rows' deadlines: a batch is reviewed once after it is due, whenever it became visible.
+# $1 batches at most.
 ENQUEUE_DUE_BATCHES = """
 WITH due AS (
     SELECT due_at, id, order_ids FROM order_batches
@@ -32,6 +36,8 @@ WITH due AS (
 SELECT count(*) AS batches FROM reviewed
 """
 
+# The reconciler leases orders in doubt that are due and that no other has leased; their fences rise.
+# $1 orders at most; $2 seconds until the lease ends.
 LEASE = """
 WITH due AS MATERIALIZED (
     SELECT order_id FROM doubts
@@ -50,6 +56,8 @@ UPDATE doubts SET fence = fence + 1, tries = tries + 1,
 RETURNING doubts.order_id, fence, tries - 1 AS tries
 """
 
+# All that is known of leased orders: their rows, sends and their answers, cancels, and what the exchange has shown.
+# $1 ids.
 LOAD = """
 SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quantity, o.status::text AS status,
        o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
@@ -65,8 +73,11 @@ SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quanti
  ORDER BY o.id, o.created_at, o.status
 """
 
-# $1..$5: one element a verdict; $6..$9: one element a row, by the verdict's order.
-APPLY_VERDICTS = """
+# What the reviews came to: the rows to append, whether the order is settled, else when to review it again. A verdict
+# whose fence is no longer the newest changes nothing.
+# One element a verdict: $1 ids, $2 fences, $3 whether it is settled, $4 seconds to the next review, $5 what was seen
+# last, for a person. One element a row: $6 ids, $7 statuses, $8 reasons, $9 the exchange's ids.
+APPLY_VERDICTS = f"""
 WITH verdict AS MATERIALIZED (
     SELECT * FROM unnest($1::varchar[], $2::bigint[], $3::boolean[], $4::float8[], $5::varchar[])
         AS t(order_id, fence, is_settled, next_seconds, seen)
@@ -78,9 +89,8 @@ WITH verdict AS MATERIALIZED (
      ORDER BY d.order_id
        FOR UPDATE OF d
 ), appended AS (
-    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
-                        exchange_order_id)
-    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
+    SELECT {fragments.ORDER_OF_O},
            x.status, x.reason, x.exchange_order_id
       FROM unnest($6::varchar[], $7::order_status_enum[], $8::varchar[], $9::varchar[])
         AS x(order_id, status, reason, exchange_order_id)
@@ -101,8 +111,11 @@ WITH verdict AS MATERIALIZED (
 SELECT order_id FROM concluded
 """
 
-# A cancel raises the fence in its own transaction, so a claim that waited for the row finds it gone.
-# $1..$3: one element a claim. A holder claims once; repeated after a lost answer it gets nothing, and asks.
+# The reconciler claims sends before it makes them; returns the claims that hold. A cancel raises the fence in its own
+# transaction, so a claim that waited for the row finds it gone. A holder claims once; repeated after a lost answer it
+# gets nothing, and queries the exchange.
+# One element a claim: $1 ids, $2 fences, $3 before when the send must start, or null. $4 who claims; $5 seconds in
+# which the send may start; $6 seconds after that in which the exchange may accept it.
 CLAIM_SENDS = """
 WITH wanted AS MATERIALIZED (
     SELECT * FROM unnest($1::varchar[], $2::bigint[], $3::timestamptz[]) AS t(order_id, fence, send_by_max)
@@ -140,13 +153,17 @@ SELECT order_id, number, send_by, accept_by, extract(epoch FROM send_by - at)::f
   FROM claimed CROSS JOIN instant
 """
 
+# What came of claimed sends.
+# One element a send: $1 ids, $2 numbers, $3 answers, $4 reasons, $5 the exchange's ids.
 RECORD_ANSWERS = """
 INSERT INTO attempt_answers (order_id, number, answer, reason, exchange_order_id)
 SELECT * FROM unnest($1::varchar[], $2::integer[], $3::varchar[], $4::varchar[], $5::varchar[])
 ON CONFLICT DO NOTHING
 """
 
-# Some at a time, for an outage may have left very many.
+# The exchange answers again: waiting orders in doubt are due now, as if they had never been reviewed. Some at a time,
+# for an outage may have left very many.
+# $1 orders at most.
 MAKE_DUE = """
 WITH waiting AS MATERIALIZED (
     SELECT order_id FROM doubts
@@ -159,17 +176,19 @@ UPDATE doubts SET next_at = clock_timestamp(), tries = 0 FROM waiting
 RETURNING 1
 """
 
-# Whoever holds one has not seen why: its fence goes.
-REOPEN = """
+# These orders are in doubt and due now, settled or not.
+# $1 ids.
+REOPEN = f"""
 INSERT INTO doubts (order_id) SELECT id FROM unnest($1::varchar[]) AS t(id) ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
-   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
+   SET {fragments.REOPENED}
 RETURNING 1
 """
 
 # The wish first, then everything that follows from it: it forbids further sends from this commit on. Repeated it
-# changes nothing, so that nobody can keep the reconciler from its work by repeating it.
-REQUEST_CANCEL = """
+# changes nothing, so that no client can keep the reconciler from its work by repeating it.
+# $1 the id.
+REQUEST_CANCEL = f"""
 WITH known AS (
     SELECT id FROM orders WHERE id = $1 AND status = 'INITIATED'
 ), wish AS (
@@ -177,11 +196,12 @@ WITH known AS (
 ), forbidden AS (
     INSERT INTO doubts (order_id, fence) SELECT order_id, 1 FROM wish
     ON CONFLICT (order_id) DO UPDATE
-       SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
+       SET {fragments.REOPENED}
 )
 SELECT id FROM known
 """
 
+# How many orders are in doubt, and for how long the oldest has been; for the metrics and `ordertrail doubts`.
 COUNTS = """
 SELECT count(*) AS count,
        count(*) FILTER (WHERE EXISTS (SELECT FROM orders o
@@ -192,6 +212,8 @@ SELECT count(*) AS count,
  WHERE settled_at IS NULL
 """
 
+# The orders that have been in doubt for longest; for `ordertrail doubts`.
+# $1 orders at most.
 OLDEST = """
 SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::float8 AS age_seconds, d.tries,
        d.last_seen AS last_observation, d.next_at,
@@ -202,7 +224,9 @@ SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::flo
  LIMIT $1
 """
 
-# One replica's turn at a time; whoever dies in it leaves it to the next one after the lease.
+# A replica takes the turn to sweep; one that dies in it leaves it to the next after the lease. Returns the position up
+# to which executions were compared; nothing: another has the turn, or has just had it.
+# $1 the venue; $2 seconds until the lease ends.
 LEASE_SWEEP = """
 INSERT INTO sweep_positions (venue, epoch, seq, leased_until)
 VALUES ($1, '', 0, clock_timestamp() + $2::float8 * interval '1 second')
@@ -211,6 +235,8 @@ ON CONFLICT (venue) DO UPDATE SET leased_until = excluded.leased_until
 RETURNING epoch, seq
 """
 
+# The position moves past the executions that were compared: forward, or to another epoch.
+# $1 the venue, $2 the epoch, $3 the position.
 MOVE_SWEEP = """
 UPDATE sweep_positions
    SET epoch = $2::varchar,
@@ -218,11 +244,14 @@ UPDATE sweep_positions
  WHERE venue = $1::varchar
 """
 
+# The replica ends its turn.
+# $1 the venue; $2 seconds until the next may begin.
 END_SWEEP = """
 UPDATE sweep_positions SET leased_until = clock_timestamp() + $2::float8 * interval '1 second' WHERE venue = $1
 """
 
-# The moment at which the epoch was first seen, if it came after another; null for the first one known.
+# Keeps that the venue is in this epoch, and returns when it was first seen if it came after another one.
+# $1 the venue, $2 the epoch.
 NOTE_EPOCH = """
 WITH noted AS (
     INSERT INTO venue_epochs (venue, epoch)
@@ -236,12 +265,16 @@ WITH noted AS (
 SELECT max(begun_at) AS begun_at FROM known HAVING count(*) > 1
 """
 
+# Which statuses are in the trails of orders that the exchange has shown; those without a trail are missing.
+# $1 ids.
 STATUSES_OF = """
 SELECT id, array_agg(status::text) AS statuses FROM orders WHERE id = ANY($1::varchar[]) GROUP BY id
 """
 
-# Orders whose request may still be placing them are kept too, but looked after when their batch is due.
-KEEP_OBSERVATIONS = """
+# The exchange has shown orders that no row of theirs calls placed: kept as proof, and due for review. Orders whose
+# request may still be placing them are kept too, but reviewed when their batch is due.
+# $1 ids, $2 the exchange's ids, one element an order.
+KEEP_OBSERVATIONS = f"""
 WITH seen AS (
     SELECT * FROM unnest($1::varchar[], $2::varchar[]) AS t(order_id, exchange_order_id)
 ), kept AS (
@@ -255,11 +288,13 @@ WITH seen AS (
         OR EXISTS (SELECT FROM doubts d WHERE d.order_id = kept.order_id OFFSET 0)
      ORDER BY order_id
     ON CONFLICT (order_id) DO UPDATE
-       SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
+       SET {fragments.REOPENED}
 )
 SELECT order_id FROM kept
 """
 
+# The exchange has shown orders that were never recorded here: kept for a person. Returns those not kept before.
+# $1 the venue, $2 the epoch; one element an order: $3 client order ids, $4 the exchange's ids.
 KEEP_ORPHANS = """
 INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id)
 SELECT $1, $2, * FROM unnest($3::varchar[], $4::varchar[])
@@ -267,9 +302,11 @@ ON CONFLICT DO NOTHING
 RETURNING client_order_id
 """
 
-# An operator's word settles an order that nobody else can; it raises the fence, so whoever holds the order lets go.
-# One that is placed is looked at once more, for somebody may want it canceled.
-RESOLVE = """
+# An operator's word settles an unresolved order, unless it is being sent just now; it raises the fence, so that a
+# reconciler that has leased the order lets go. One that is placed is reviewed once more, for its owner may want it
+# canceled.
+# $1 the id; $2 COMPLETED or NOT_PLACED; $3 the reason, with the operator's evidence.
+RESOLVE = f"""
 WITH held AS MATERIALIZED (
     SELECT d.order_id FROM doubts d
      WHERE d.order_id = $1
@@ -280,9 +317,8 @@ WITH held AS MATERIALIZED (
                         WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp())
        FOR UPDATE OF d
 ), appended AS (
-    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
-                        exchange_order_id)
-    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
+    SELECT {fragments.ORDER_OF_O},
            $2::order_status_enum, $3,
            (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)
       FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'INITIATED' AND o.id = $1

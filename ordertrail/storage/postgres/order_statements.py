@@ -4,35 +4,45 @@ The columns of an order come as arrays, one element an order. Times come from th
 statement, so that a row's deadlines and its own time agree.
 """
 
-import itertools
+from textwrap import indent
 
-_INPUT = """
-input AS MATERIALIZED (
+from ordertrail.storage.postgres import fragments
+
+# New orders by (has_keys, has_place_by). An array costs as much to encode whether its elements are null or not, so a
+# column that no order of a batch has comes as one null instead.
+_NEW_ORDERS = {
+    (False, False): """
+    SELECT *, $11::varchar AS client_order_id, $12::timestamptz AS place_by
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[])
+        AS t(id, type, side, instrument, limit_price, quantity)""",
+    (False, True): """
+    SELECT *, $11::varchar AS client_order_id
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
+                  $12::timestamptz[])
+        AS t(id, type, side, instrument, limit_price, quantity, place_by)""",
+    (True, False): """
+    SELECT *, $12::timestamptz AS place_by
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
+                  $11::varchar[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id)""",
+    (True, True): """
     SELECT *
-      FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
-                  $7::varchar[], $8::timestamptz[], $9::float8[])
-        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, retry_seconds)
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
+                  $11::varchar[], $12::timestamptz[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)""",
+}
+
+
+def _insert_initiated(*, has_keys: bool, has_place_by: bool, result: str) -> str:
+    """INITIATED of new orders, and a batch of their ids for the reconciler to review; keys only where there are any."""
+    claimed = fragments.claimed_keys("client_order_id IS NOT NULL") + ", " if has_keys else ""
+    condition = f"\n     WHERE {fragments.KEY_IS_OURS}" if has_keys else ""
+    return f"""
+WITH input AS MATERIALIZED ({_NEW_ORDERS[has_keys, has_place_by]}
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
-)"""
-
-# A key is claimed once and for ever; an order whose key is taken is not recorded.
-_CLAIMED = """
-claimed AS (
-    INSERT INTO order_keys (client_order_id, order_id)
-    SELECT client_order_id, id FROM input WHERE client_order_id IS NOT NULL ORDER BY client_order_id, id
-    ON CONFLICT DO NOTHING
-    RETURNING order_id
-)"""
-
-_KEY_IS_OURS = """
- WHERE client_order_id IS NULL
-    OR id IN (SELECT order_id FROM claimed)"""
-
-_RECORDED = """
-recorded AS (
-    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status,
-                        client_order_id, place_by, send_by, accept_by)
+), {claimed}recorded AS (
+    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, client_order_id, place_by, send_by, accept_by)
     SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
            client_order_id, coalesce(place_by, CASE WHEN type = 'limit' THEN at + $4::float8 * interval '1 second' END),
            at + $1::float8 * interval '1 second', at + $2::float8 * interval '1 second'
@@ -45,112 +55,98 @@ recorded AS (
     SELECT at + $3::float8 * interval '1 second', array_agg(id)
       FROM recorded CROSS JOIN instant
      GROUP BY at
-)"""
+){result}"""
 
-# The first row of each x. Not a plain join: planned while the table is still empty, that reads all of the table's
-# index and compares each row with each x, and the plan is kept while the table grows.
-_INITIATED_OF_X = """
- CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o"""
 
-# The happy path's second row, derived from the first: two arrays to send instead of eight.
-_COMPLETED = f"""
-INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, exchange_order_id)
-SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
-       'COMPLETED', x.exchange_order_id
-  FROM unnest({{arrays}}) AS x(id, exchange_order_id){_INITIATED_OF_X}
+def _insert_completed(ids: str, exchange_order_ids: str) -> str:
+    """The happy path's second row, derived from the first: two arrays to send instead of eight."""
+    return f"""
+INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, exchange_order_id)
+SELECT {fragments.ORDER_OF_O}, 'COMPLETED', x.exchange_order_id
+  FROM unnest({ids}::varchar[], {exchange_order_ids}::varchar[]) AS x(id, exchange_order_id)
+ {fragments.initiated_row_of("x.id")}
  ORDER BY o.id
 ON CONFLICT DO NOTHING
 RETURNING id
-"""  # noqa: S608  # nosec B608 - built from constants
-
-_COUNTS = """
-SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant"""
-
-
-def _insert_initiated(*, has_keys: bool, has_place_by: bool, and_completed: bool = False) -> str:
-    """INITIATED for many orders, `and_completed` COMPLETED for others; returns what was inserted now.
-
-    $1 to $4 are the windows in seconds (send, accept, review, retry), the rest the columns. Those that no order of
-    a batch has are left out: each array costs as much to encode whether its elements are null or not. COMPLETED's
-    ids and exchange ids come last.
-    """
-    columns = [
-        ("id", "varchar"),
-        ("type", "varchar"),
-        ("side", "varchar"),
-        ("instrument", "varchar"),
-        ("limit_price", "float8"),
-        ("quantity", "integer"),
-    ]
-    absent = []
-    for name, kind, is_there in (
-        ("client_order_id", "varchar", has_keys),
-        ("place_by", "timestamptz", has_place_by),
-    ):
-        if is_there:
-            columns.append((name, kind))
-        else:
-            absent.append(f", NULL::{kind} AS {name}")
-    arrays = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(columns, start=5))
-    names = ", ".join(name for name, _ in columns)
-    result = "SELECT id, at FROM recorded CROSS JOIN instant"
-    if and_completed:
-        first = 5 + len(columns)
-        completed = _COMPLETED.format(arrays=f"${first}::varchar[], ${first + 1}::varchar[]")
-        result = f", completed AS ({completed}){_COUNTS}"
-    return f"""
-WITH input AS MATERIALIZED (
-    SELECT t.*{"".join(absent)} FROM unnest({arrays}) AS t({names})
-), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
-), {_CLAIMED + "," if has_keys else ""} {_RECORDED.format(condition=_KEY_IS_OURS if has_keys else "")}
-{result}
-"""  # noqa: S608  # nosec B608 - built from constants
-
-
-# By (has_keys, has_place_by).
-_COLUMNS = tuple(itertools.product((False, True), repeat=2))
-INSERT_INITIATED = {(k, p): _insert_initiated(has_keys=k, has_place_by=p) for k, p in _COLUMNS}
-INSERT_COMPLETED = _COMPLETED.format(arrays="$1::varchar[], $2::varchar[]")
-# Rows of both kinds at once: half as many commits as for one kind after the other.
-INSERT_INITIATED_AND_COMPLETED = {
-    (k, p): _insert_initiated(has_keys=k, has_place_by=p, and_completed=True) for k, p in _COLUMNS
-}
-
-# Nobody sends these orders while they are held, nor later on the strength of what was read before. That a statement
-# sees all sends that were claimed, it must begin after this one.
-HOLD = """
-INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
-ON CONFLICT (order_id) DO UPDATE
-   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
 """
 
-# An INITIATED that was thought not to be there may have been sent by reconciliation meanwhile.
-_WAS_SENT_LATER = """
-EXISTS (SELECT FROM attempts a WHERE a.order_id = {id})"""
 
-# Failing case 3: INITIATED and the row that says it was never sent, together; what is there already stays.
+# New orders, before any byte of them goes to the exchange; returns those that were not there yet.
+# $1 to $4: seconds from now to send_by, accept_by, the review, and place_by where the caller gave none. An array each
+# of $5 id, $6 type, $7 side, $8 instrument, $9 limit_price, $10 quantity, $11 client_order_id, $12 place_by; the last
+# two are null where no order of the batch has one.
+INSERT_INITIATED = {
+    (has_keys, has_place_by): _insert_initiated(
+        has_keys=has_keys,
+        has_place_by=has_place_by,
+        result="""
+SELECT id, at FROM recorded CROSS JOIN instant
+""",
+    )
+    for has_keys, has_place_by in _NEW_ORDERS
+}
+
+# COMPLETED of orders that the exchange has accepted, before their clients hear of it.
+# $1 ids; $2 the exchange's ids.
+INSERT_COMPLETED = _insert_completed("$1", "$2")
+
+# INITIATED of new orders and COMPLETED of others: half as many commits as for one kind after the other.
+# $1 to $12 as in INSERT_INITIATED; $13 ids of the accepted orders; $14 the exchange's ids.
+INSERT_INITIATED_AND_COMPLETED = {
+    (has_keys, has_place_by): _insert_initiated(
+        has_keys=has_keys,
+        has_place_by=has_place_by,
+        result=f""", completed AS ({indent(_insert_completed("$13", "$14"), "    ")})
+SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant
+""",
+    )
+    for has_keys, has_place_by in _NEW_ORDERS
+}
+
+# The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders until
+# that is committed, nor later on the strength of what it read before. That a statement sees all sends that were
+# claimed, it must begin after this one.
+# $1 ids.
+HOLD = f"""
+INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
+ON CONFLICT (order_id) DO UPDATE
+   SET {fragments.REOPENED}
+"""
+
+# Failing case 3: INITIATED could not be written, and the order was never sent. It is written now, together with the row
+# that says so; what is there already stays, and the second row is left out where the reconciler has sent the order.
+# An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by,
+# $9 seconds to place_by where the caller gave none; $10 the reason of the second row.
 INSERT_NEVER_SENT = f"""
-WITH {_INPUT}, {_CLAIMED}, ours AS (
-    SELECT * FROM input{_KEY_IS_OURS}
+WITH input AS MATERIALIZED (
+    SELECT *
+      FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
+                  $7::varchar[], $8::timestamptz[], $9::float8[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, retry_seconds)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), {fragments.claimed_keys("client_order_id IS NOT NULL")}, ours AS (
+    SELECT * FROM input
+     WHERE {fragments.KEY_IS_OURS}
         OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
 )
-INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
-                    client_order_id, place_by, send_by)
+INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, client_order_id, place_by, send_by)
 SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
        client_order_id, coalesce(place_by, at + retry_seconds * interval '1 second'), at
   FROM ours CROSS JOIN instant
  CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
                     ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
- WHERE step.status = 'INITIATED' OR NOT {_WAS_SENT_LATER.format(id="ours.id")}
+ WHERE step.status = 'INITIATED' OR NOT {fragments.was_sent_later("ours.id")}
  ORDER BY id, step.status
 ON CONFLICT DO NOTHING
-"""  # noqa: S608  # nosec B608 - built from constants
+"""
 
 # Trails from a spool, one element of the arrays a row. A replayed order is never sent, so where INITIATED is not there
-# yet it comes without a place_by, and its send_by has passed. They are looked after at once, for reconciliation may
-# have been here before. Whoever holds one has not seen these rows, which may forbid what it is about to do: its fence
-# goes.
+# yet it comes without a place_by, and its send_by has passed. The reconciler reviews these orders at once, for it may
+# have been here before; its fence rises, for it has not seen these rows, which may forbid what it is about to do.
+# An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by,
+# $9 status, $10 reason, $11 exchange_order_id; $12 the reason of rows that are left out where the reconciler has sent
+# the order since.
 REPLAY = f"""
 WITH input AS MATERIALIZED (
     SELECT *
@@ -158,43 +154,41 @@ WITH input AS MATERIALIZED (
                   $7::varchar[], $8::timestamptz[], $9::order_status_enum[], $10::varchar[], $11::varchar[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, status, reason,
              exchange_order_id)
-), claimed AS (
-    INSERT INTO order_keys (client_order_id, order_id)
-    SELECT client_order_id, id FROM input WHERE client_order_id IS NOT NULL AND status = 'INITIATED'
-     ORDER BY client_order_id, id
-    ON CONFLICT DO NOTHING
-    RETURNING order_id
-), replayed AS (
-    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
-                        exchange_order_id, client_order_id, send_by)
+), {fragments.claimed_keys("client_order_id IS NOT NULL AND status = 'INITIATED'")}, replayed AS (
+    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id, client_order_id, send_by)
     SELECT id, clock_timestamp() AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, status, reason,
            exchange_order_id,
            CASE WHEN status = 'INITIATED' AND id IN (SELECT order_id FROM claimed) THEN client_order_id END,
            CASE WHEN status = 'INITIATED' THEN clock_timestamp() END
       FROM input
-     WHERE reason IS DISTINCT FROM $12::varchar OR NOT {_WAS_SENT_LATER.format(id="input.id")}
+     WHERE reason IS DISTINCT FROM $12::varchar OR NOT {fragments.was_sent_later("input.id")}
      ORDER BY id, status
     ON CONFLICT DO NOTHING
     RETURNING id
 )
 INSERT INTO doubts (order_id) SELECT DISTINCT id FROM replayed ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
-   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
-"""  # noqa: S608  # nosec B608 - built from constants
+   SET {fragments.REOPENED}
+"""
 
+# Which orders have these keys; after an insert that left some out.
+# $1 client_order_ids.
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
 
+# Since when these orders have been recorded; after an insert that found some there.
+# $1 ids.
 INITIATED_TIMES = "SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'"
 
-# A failure that is not final is looked after soon, without waiting for its batch.
+# Rows that follow INITIATED, of any status. The reconciler reviews a failure that is not final soon, without waiting
+# for its batch.
+# $1 ids, $2 statuses, $3 reasons, $4 the exchange's ids, one element a row.
 INSERT_TRAIL_ROWS = f"""
 WITH recorded AS (
-    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason,
-                        exchange_order_id)
-    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
-           x.status, x.reason, x.exchange_order_id
+    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
+    SELECT {fragments.ORDER_OF_O}, x.status, x.reason, x.exchange_order_id
       FROM unnest($1::varchar[], $2::order_status_enum[], $3::varchar[], $4::varchar[])
-        AS x(id, status, reason, exchange_order_id){_INITIATED_OF_X}
+        AS x(id, status, reason, exchange_order_id)
+     {fragments.initiated_row_of("x.id")}
      ORDER BY o.id, x.status
     ON CONFLICT DO NOTHING
     RETURNING id, status, reason
@@ -207,31 +201,24 @@ WITH recorded AS (
     ON CONFLICT DO NOTHING
 )
 SELECT id FROM recorded
-"""  # noqa: S608  # nosec B608 - built from constants
+"""
 
+# Which of these rows are there; after an insert that found some there, or no INITIATED to append to.
+# $1 ids, $2 statuses, one element a row.
 TRAIL_ROWS_THERE = """
 SELECT o.id, o.status::text AS status
   FROM unnest($1::varchar[], $2::order_status_enum[]) AS x(id, status)
  CROSS JOIN LATERAL (SELECT * FROM orders s WHERE s.id = x.id AND s.status = x.status OFFSET 0) AS o
 """
 
-# An attempt without a recorded answer, or with one that does not prove that it did nothing, leaves the order in doubt;
-# "accepted" too, for as long as the row that says so has not been written.
-HAS_OPEN_CLAIM = """
-EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
-         WHERE a.order_id = {id} AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)"""
-
-# A cancel forbids every further send from the moment it is committed.
-IS_FORBIDDEN = """
-EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = {id})"""
-
-# The two questions do not depend on the row, so they are asked once an order.
+# One order with its trail. The two questions at the end do not depend on the row, so they are asked once an order.
+# $1 the id.
 READ_ORDER = f"""
 SELECT id, orders.created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
        exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at,
-       {HAS_OPEN_CLAIM.format(id="$1::varchar")} AS has_open_claim,
-       {IS_FORBIDDEN.format(id="$1::varchar")} AS is_forbidden
+       {fragments.has_open_claim("$1::varchar")} AS has_open_claim,
+       {fragments.is_forbidden("$1::varchar")} AS is_forbidden
   FROM orders
  WHERE id = $1::varchar
  ORDER BY orders.created_at, orders.status
-"""  # noqa: S608  # nosec B608 - built from constants
+"""

@@ -57,6 +57,9 @@ class PostgresRows:
     def _initiated(self, orders: Sequence[Order]) -> tuple[tuple[bool, bool], list[Any]]:
         """Which of the statements, and its arguments."""
         deadlines = self._deadlines
+        keys = [order.client_order_id for order in orders]
+        place_by = [order.place_by for order in orders]
+        has_keys, has_place_by = any(keys), any(place_by)
         arguments: list[Any] = [
             deadlines.send_seconds,
             deadlines.accept_seconds,
@@ -68,15 +71,9 @@ class PostgresRows:
             [order.instrument for order in orders],
             [None if order.limit_price is None else float(order.limit_price) for order in orders],
             [order.quantity for order in orders],
+            keys if has_keys else None,
+            place_by if has_place_by else None,
         ]
-        keys = [order.client_order_id for order in orders]
-        has_keys = any(keys)
-        if has_keys:
-            arguments.append(keys)
-        place_by = [order.place_by for order in orders]
-        has_place_by = any(place_by)
-        if has_place_by:
-            arguments.append(place_by)
         return (has_keys, has_place_by), arguments
 
     async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:

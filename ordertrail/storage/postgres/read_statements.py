@@ -5,7 +5,7 @@ the order's own fields, so it stands for the order.
 """
 
 from ordertrail.domain.trail import OrderStatus, Outcome
-from ordertrail.storage.postgres.order_statements import HAS_OPEN_CLAIM, IS_FORBIDDEN
+from ordertrail.storage.postgres import fragments
 
 _NOT_INITIATED_OR_COMPLETED = "s.status NOT IN ('INITIATED', 'COMPLETED')"
 
@@ -21,19 +21,19 @@ _FOLD = f"""
                 THEN 'not_placed'
                 WHEN bool_or(r.status IN ('UNRESOLVED', 'EXCHANGE_OUTCOME_UNKNOWN'))
                   OR bool_or(starts_with(r.reason, 'unknown:'))
-                  OR {HAS_OPEN_CLAIM.format(id="o.id")}
+                  OR {fragments.has_open_claim("o.id")}
                 THEN 'unknown'
                 WHEN bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'not_sent:not_recorded')
                   OR bool_or(starts_with(r.reason, 'refused:'))
                 THEN 'not_placed'
                 WHEN bool_or(starts_with(r.reason, 'not_sent:'))
-                THEN CASE WHEN o.place_by IS NULL OR {IS_FORBIDDEN.format(id="o.id")}
+                THEN CASE WHEN o.place_by IS NULL OR {fragments.is_forbidden("o.id")}
                           THEN 'not_placed' ELSE 'pending' END
                 ELSE 'unknown'
            END AS outcome
       FROM orders r
      WHERE r.id = o.id
- ) AS fold"""  # noqa: S608  # nosec B608 - built from constants
+ ) AS fold"""
 
 # The order of an id, as a loop over the ids: OFFSET 0 keeps the planner from joining the whole table.
 _ORDER_OF_ID = """
@@ -64,8 +64,8 @@ HAS_KEY = "o.id = (SELECT k.order_id FROM order_keys k WHERE k.client_order_id =
 _LIST = f"""
 WITH page AS MATERIALIZED (
     SELECT o.id,
-           {HAS_OPEN_CLAIM.format(id="o.id")} AS has_open_claim,
-           {IS_FORBIDDEN.format(id="o.id")} AS is_forbidden{{source}}
+           {fragments.has_open_claim("o.id")} AS has_open_claim,
+           {fragments.is_forbidden("o.id")} AS is_forbidden{{source}}
      WHERE o.status = 'INITIATED'{{conditions}}
      ORDER BY {{id}} DESC
      LIMIT $1
@@ -80,7 +80,7 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
     OFFSET 0
  ) AS r
  ORDER BY r.id DESC, r.created_at, r.rank
-"""  # noqa: S608  # nosec B608 - built from constants
+"""
 
 
 def list_orders(

@@ -1,0 +1,53 @@
+"""The parts that several statements share, each said once; none of them is sent alone."""
+
+# What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
+ORDER_COLUMNS = "id, created_at, type, side, instrument, limit_price, quantity"
+ORDER_OF_O = "o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity"
+
+# The order in doubt is due now, settled or not, and its fence rises: a reconciler that has leased it has not seen why,
+# and changes nothing any more.
+REOPENED = "fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0"
+
+# An order with a key is recorded only by the statement that has claimed the key.
+KEY_IS_OURS = "client_order_id IS NULL OR id IN (SELECT order_id FROM claimed)"
+
+
+def claimed_keys(where: str) -> str:
+    """Claims the keys of those rows of `input`; a key is claimed once and for ever."""
+    return f"""\
+claimed AS (
+    INSERT INTO order_keys (client_order_id, order_id)
+    SELECT client_order_id, id FROM input WHERE {where} ORDER BY client_order_id, id
+    ON CONFLICT DO NOTHING
+    RETURNING order_id
+)"""
+
+
+def initiated_row_of(order_id: str) -> str:
+    """The INITIATED row `o` of each id, as a loop over the ids.
+
+    Not a plain join: planned while the table is still empty, that reads all of the table's index and compares each
+    row with each id, and the plan is kept while the table grows. OFFSET 0 keeps the planner from making a join of it.
+    """
+    rows = f"SELECT * FROM orders i WHERE i.id = {order_id} AND i.status = 'INITIATED' OFFSET 0"
+    return f"CROSS JOIN LATERAL ({rows}) AS o"
+
+
+def was_sent_later(order_id: str) -> str:
+    """An INITIATED that was thought not to be there may have been sent by the reconciler meanwhile."""
+    return f"EXISTS (SELECT FROM attempts a WHERE a.order_id = {order_id})"
+
+
+def has_open_claim(order_id: str) -> str:
+    """A send without a recorded answer, or with one that does not prove that it did nothing.
+
+    It leaves the order in doubt; "accepted" too, for as long as the row that says so has not been written.
+    """
+    return f"""\
+EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                    WHERE a.order_id = {order_id} AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)"""
+
+
+def is_forbidden(order_id: str) -> str:
+    """A cancel forbids every further send from the moment it is committed."""
+    return f"EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = {order_id})"
