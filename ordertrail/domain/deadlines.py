@@ -5,6 +5,10 @@ from datetime import datetime, timedelta
 
 from ordertrail.domain.order import Order, OrderType
 
+# The types of orders that are sent again also without a `place_by` of the caller's. A market order's price is stale
+# soon: whether to send it again is the caller's choice, not ours.
+RETRIED_TYPES = (OrderType.LIMIT,)
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -18,18 +22,19 @@ class Deadlines:
     review_seconds: float
     retry_seconds: float
 
-    def retry_seconds_of(self, order: Order) -> float | None:
-        """How long an order without a `place_by` of the caller's may be sent again; None: only the first send.
-
-        A market order's price is stale soon: whether to send it again is the caller's choice, not ours.
-        """
-        if order.type is OrderType.MARKET or self.retry_seconds <= 0:
-            return None
-        return self.retry_seconds
+    @property
+    def default_retry_seconds(self) -> float | None:
+        """How long an order of RETRIED_TYPES is sent again where the caller gave no `place_by`; None: not at all."""
+        return self.retry_seconds if self.retry_seconds > 0 else None
 
     def place_by(self, order: Order, created_at: datetime) -> datetime | None:
-        """Until when the order may be sent again."""
+        """Until when the order may be sent again; None: only the first send.
+
+        What PostgreSQL does with the same rule stands in `storage.postgres.fragments.place_by`.
+        """
         if order.place_by is not None:
             return order.place_by
-        seconds = self.retry_seconds_of(order)
-        return None if seconds is None else created_at + timedelta(seconds=seconds)
+        seconds = self.default_retry_seconds
+        if order.type not in RETRIED_TYPES or seconds is None:
+            return None
+        return created_at + timedelta(seconds=seconds)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
+from ordertrail.domain.deadlines import RETRIED_TYPES
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
@@ -214,6 +215,10 @@ def _has_open_claim(tables: Tables, order_id: str) -> bool:
     )
 
 
+def _default_place_by(now: datetime, order_type: str, retry_seconds: float | None) -> datetime | None:
+    return now + _seconds(retry_seconds) if order_type in RETRIED_TYPES and retry_seconds is not None else None
+
+
 def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Record]]:
     def insert(
         tables: Tables,
@@ -233,7 +238,6 @@ def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., li
         for index in order:
             if keys[index] is not None and ids[index] not in claimed:
                 continue
-            may_repeat = types[index] == "limit" and retry_seconds is not None
             row = {
                 "id": ids[index],
                 "created_at": _plain(now),
@@ -244,7 +248,7 @@ def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., li
                 "quantity": quantities[index],
                 "status": "INITIATED",
                 "client_order_id": keys[index],
-                "place_by": place_bys[index] or (now + _seconds(retry_seconds or 0) if may_repeat else None),
+                "place_by": place_bys[index] or _default_place_by(now, types[index], retry_seconds),
                 "send_by": now + _seconds(send_seconds),
                 "accept_by": now + _seconds(accept_seconds),
             }
@@ -268,15 +272,13 @@ def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
 
 
 def _insert_never_sent(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
-    ids, types, sides, instruments, prices, quantities, keys, place_bys, retries, reason = columns
+    ids, types, sides, instruments, prices, quantities, keys, place_bys, retry_seconds, reason = columns
     claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
     for index in sorted(range(len(ids)), key=lambda index: str(ids[index])):
         order_id, key = ids[index], keys[index]
         if key is not None and order_id not in claimed and tables.keys.get(key) != order_id:
             continue
-        place_by = place_bys[index]
-        if place_by is None and retries[index] is not None:
-            place_by = now + _seconds(retries[index])
+        place_by = place_bys[index] or _default_place_by(now, types[index], retry_seconds)
         fields = {
             "id": order_id,
             "created_at": _plain(now),

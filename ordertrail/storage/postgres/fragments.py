@@ -1,5 +1,9 @@
 """The parts that several statements share, each said once; none of them is sent alone."""
 
+from ordertrail.domain.deadlines import RETRIED_TYPES
+
+_RETRIED_TYPES = ", ".join(f"'{order_type.value}'" for order_type in RETRIED_TYPES)
+
 # What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
 ORDER_COLUMNS = "id, created_at, type, side, instrument, limit_price, quantity"
 ORDER_OF_O = "o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity"
@@ -31,6 +35,12 @@ def initiated_row_of(order_id: str) -> str:
     """
     rows = f"SELECT * FROM orders i WHERE i.id = {order_id} AND i.status = 'INITIATED' OFFSET 0"
     return f"CROSS JOIN LATERAL ({rows}) AS o"
+
+
+def place_by(retry_seconds: str) -> str:
+    """What `Windows.place_by` comes to for a row of `input` that is recorded `at` this moment."""
+    window = f"CASE WHEN type IN ({_RETRIED_TYPES}) THEN at + {retry_seconds}::float8 * interval '1 second' END"
+    return f"coalesce(place_by, {window})"
 
 
 def was_sent_later(order_id: str) -> str:

@@ -44,7 +44,7 @@ WITH input AS MATERIALIZED ({_NEW_ORDERS[has_keys, has_place_by]}
 ), {claimed}recorded AS (
     INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, client_order_id, place_by, send_by, accept_by)
     SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
-           client_order_id, coalesce(place_by, CASE WHEN type = 'limit' THEN at + $4::float8 * interval '1 second' END),
+           client_order_id, {fragments.place_by(retry_seconds="$4")},
            at + $1::float8 * interval '1 second', at + $2::float8 * interval '1 second'
       FROM input CROSS JOIN instant{condition}
      ORDER BY id
@@ -115,14 +115,14 @@ ON CONFLICT (order_id) DO UPDATE
 
 # Failing case 3: INITIATED could not be written, and the order was never sent. It is written now, together with the row
 # that says so; what is there already stays, and the second row is left out where the reconciler has sent the order.
-# An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by,
+# An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by;
 # $9 seconds to place_by where the caller gave none; $10 the reason of the second row.
 INSERT_NEVER_SENT = f"""
 WITH input AS MATERIALIZED (
     SELECT *
       FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
-                  $7::varchar[], $8::timestamptz[], $9::float8[])
-        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, retry_seconds)
+                  $7::varchar[], $8::timestamptz[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), {fragments.claimed_keys("client_order_id IS NOT NULL")}, ours AS (
@@ -132,7 +132,7 @@ WITH input AS MATERIALIZED (
 )
 INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, client_order_id, place_by, send_by)
 SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
-       client_order_id, coalesce(place_by, at + retry_seconds * interval '1 second'), at
+       client_order_id, {fragments.place_by(retry_seconds="$9")}, at
   FROM ours CROSS JOIN instant
  CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
                     ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)

@@ -64,7 +64,7 @@ class PostgresRows:
             deadlines.send_seconds,
             deadlines.accept_seconds,
             deadlines.review_seconds,
-            deadlines.retry_seconds or None,
+            deadlines.default_retry_seconds,
             [order.id for order in orders],
             [order.type for order in orders],
             [order.side for order in orders],
@@ -80,7 +80,10 @@ class PostgresRows:
         ids = [order.id for order in orders]
         await self._database.fetch_in_order(
             (order_statements.HOLD, [list(dict.fromkeys(ids))]),
-            (order_statements.INSERT_NEVER_SENT, [*_columns(orders, self._deadlines), NOT_RECORDED.text]),
+            (
+                order_statements.INSERT_NEVER_SENT,
+                [*_columns(orders), self._deadlines.default_retry_seconds, NOT_RECORDED.text],
+            ),
         )
         there = await self._with_what_was_there(orders, {})
         status = OrderStatus.DATABASE_PERSISTENCE_FAILED
@@ -155,7 +158,7 @@ class PostgresRows:
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
         rows = [(trail.order, row) for trail in trails for row in trail.rows]
         replay = [
-            *_columns([order for order, _ in rows], self._deadlines)[:-1],
+            *_columns([order for order, _ in rows]),
             [row.status for _, row in rows],
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
@@ -169,7 +172,7 @@ class PostgresRows:
         return stored_order(records)
 
 
-def _columns(orders: Sequence[Order], deadlines: Deadlines) -> tuple[list[Any], ...]:
+def _columns(orders: Sequence[Order]) -> tuple[list[Any], ...]:
     """An order's columns as arrays, one element an order."""
     return (
         [order.id for order in orders],
@@ -180,7 +183,6 @@ def _columns(orders: Sequence[Order], deadlines: Deadlines) -> tuple[list[Any], 
         [order.quantity for order in orders],
         [order.client_order_id for order in orders],
         [order.place_by for order in orders],
-        [deadlines.retry_seconds_of(order) for order in orders],
     )
 
 
