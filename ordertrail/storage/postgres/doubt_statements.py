@@ -89,7 +89,8 @@ WITH verdict AS MATERIALIZED (
      ORDER BY d.order_id
        FOR UPDATE OF d
 ), appended AS (
-    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, reason, exchange_order_id)
     SELECT {fragments.ORDER_OF_O},
            x.status, x.reason, x.exchange_order_id
       FROM unnest($6::varchar[], $7::order_status_enum[], $8::varchar[], $9::varchar[])
@@ -317,7 +318,8 @@ WITH held AS MATERIALIZED (
                         WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp())
        FOR UPDATE OF d
 ), appended AS (
-    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, reason, exchange_order_id)
     SELECT {fragments.ORDER_OF_O},
            $2::order_status_enum, $3,
            (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)

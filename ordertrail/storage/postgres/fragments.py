@@ -1,8 +1,9 @@
 """The parts that several statements share, each said once; none of them is sent alone."""
 
-from ordertrail.domain.deadlines import RETRIED_TYPES
+from collections.abc import Iterable
+from enum import StrEnum
 
-_RETRIED_TYPES = ", ".join(f"'{order_type.value}'" for order_type in RETRIED_TYPES)
+from ordertrail.domain.deadlines import RETRIED_TYPES
 
 # What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
 ORDER_COLUMNS = "id, created_at, type, side, instrument, limit_price, quantity"
@@ -14,6 +15,11 @@ REOPENED = "fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timesta
 
 # An order with a key is recorded only by the statement that has claimed the key.
 KEY_IS_OURS = "client_order_id IS NULL OR id IN (SELECT order_id FROM claimed)"
+
+
+def words(of: Iterable[StrEnum]) -> str:
+    """Words of ours as `IN` takes them."""
+    return "(" + ", ".join(f"'{word.value}'" for word in of) + ")"
 
 
 def claimed_keys(where: str) -> str:
@@ -39,7 +45,7 @@ def initiated_row_of(order_id: str) -> str:
 
 def place_by(retry_seconds: str) -> str:
     """What `Windows.place_by` comes to for a row of `input` that is recorded `at` this moment."""
-    window = f"CASE WHEN type IN ({_RETRIED_TYPES}) THEN at + {retry_seconds}::float8 * interval '1 second' END"
+    window = f"CASE WHEN type IN {words(RETRIED_TYPES)} THEN at + {retry_seconds}::float8 * interval '1 second' END"
     return f"coalesce(place_by, {window})"
 
 
@@ -48,14 +54,15 @@ def was_sent_later(order_id: str) -> str:
     return f"EXISTS (SELECT FROM attempts a WHERE a.order_id = {order_id})"
 
 
-def has_open_claim(order_id: str) -> str:
+def has_open_claim(order_id: str, *, column: int = 11) -> str:
     """A send without a recorded answer, or with one that does not prove that it did nothing.
 
-    It leaves the order in doubt; "accepted" too, for as long as the row that says so has not been written.
+    It leaves the order in doubt; "accepted" too, for as long as the row that says so has not been written. `column`
+    is where its first line begins.
     """
     return f"""\
 EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
-                    WHERE a.order_id = {order_id} AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)"""
+{" " * column}         WHERE a.order_id = {order_id} AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)"""
 
 
 def is_forbidden(order_id: str) -> str:

@@ -42,7 +42,8 @@ WITH input AS MATERIALIZED ({_NEW_ORDERS[has_keys, has_place_by]}
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), {claimed}recorded AS (
-    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, client_order_id, place_by, send_by, accept_by)
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, client_order_id, place_by, send_by, accept_by)
     SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
            client_order_id, {fragments.place_by(retry_seconds="$4")},
            at + $1::float8 * interval '1 second', at + $2::float8 * interval '1 second'
@@ -61,8 +62,10 @@ WITH input AS MATERIALIZED ({_NEW_ORDERS[has_keys, has_place_by]}
 def _insert_completed(ids: str, exchange_order_ids: str) -> str:
     """The happy path's second row, derived from the first: two arrays to send instead of eight."""
     return f"""
-INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, exchange_order_id)
-SELECT {fragments.ORDER_OF_O}, 'COMPLETED', x.exchange_order_id
+INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                    status, exchange_order_id)
+SELECT {fragments.ORDER_OF_O},
+       'COMPLETED', x.exchange_order_id
   FROM unnest({ids}::varchar[], {exchange_order_ids}::varchar[]) AS x(id, exchange_order_id)
  {fragments.initiated_row_of("x.id")}
  ORDER BY o.id
@@ -130,7 +133,8 @@ WITH input AS MATERIALIZED (
      WHERE {fragments.KEY_IS_OURS}
         OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
 )
-INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, client_order_id, place_by, send_by)
+INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                    status, reason, client_order_id, place_by, send_by)
 SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
        client_order_id, {fragments.place_by(retry_seconds="$9")}, at
   FROM ours CROSS JOIN instant
@@ -155,7 +159,8 @@ WITH input AS MATERIALIZED (
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, status, reason,
              exchange_order_id)
 ), {fragments.claimed_keys("client_order_id IS NOT NULL AND status = 'INITIATED'")}, replayed AS (
-    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id, client_order_id, send_by)
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, reason, exchange_order_id, client_order_id, send_by)
     SELECT id, clock_timestamp() AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, status, reason,
            exchange_order_id,
            CASE WHEN status = 'INITIATED' AND id IN (SELECT order_id FROM claimed) THEN client_order_id END,
@@ -184,8 +189,10 @@ INITIATED_TIMES = "SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[
 # $1 ids, $2 statuses, $3 reasons, $4 the exchange's ids, one element a row.
 INSERT_TRAIL_ROWS = f"""
 WITH recorded AS (
-    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
-    SELECT {fragments.ORDER_OF_O}, x.status, x.reason, x.exchange_order_id
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, reason, exchange_order_id)
+    SELECT {fragments.ORDER_OF_O},
+           x.status, x.reason, x.exchange_order_id
       FROM unnest($1::varchar[], $2::order_status_enum[], $3::varchar[], $4::varchar[])
         AS x(id, status, reason, exchange_order_id)
      {fragments.initiated_row_of("x.id")}
@@ -216,7 +223,7 @@ SELECT o.id, o.status::text AS status
 READ_ORDER = f"""
 SELECT id, orders.created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
        exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at,
-       {fragments.has_open_claim("$1::varchar")} AS has_open_claim,
+       {fragments.has_open_claim("$1::varchar", column=7)} AS has_open_claim,
        {fragments.is_forbidden("$1::varchar")} AS is_forbidden
   FROM orders
  WHERE id = $1::varchar

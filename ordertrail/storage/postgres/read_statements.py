@@ -1,73 +1,91 @@
-"""The statements that list orders, put together from constant parts; only values that a caller chose are bound.
+"""The statements that list orders, put together from constant parts; only values that a client chose are bound.
 
 A list is driven by ids, newest first, and never sorts the table. Every trail begins with INITIATED, and that row has
 the order's own fields, so it stands for the order.
 """
 
+from collections.abc import Sequence
+
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.storage.postgres import fragments
 
-_NOT_INITIATED_OR_COMPLETED = "s.status NOT IN ('INITIATED', 'COMPLETED')"
+# What happens to nearly every order; the index orders_troubles has the rows of all other statuses and little else.
+_HAPPY_PATH = (OrderStatus.INITIATED, OrderStatus.COMPLETED)
+_IS_TROUBLE = f"s.status NOT IN {fragments.words(_HAPPY_PATH)}"
+
+_EVERY_ORDER = "orders o"
+
+# From NOT_PLACED upwards a status decides the outcome alone, and an index tells the status.
+_IS_UNDECIDED = "NOT EXISTS (SELECT FROM orders h WHERE h.id = o.id AND h.status >= 'NOT_PLACED')"
 
 # `fold_status` and `fold_outcome` in SQL, branch for branch; a test holds them against each other.
 # The enum is declared in rising precedence. A missing reason makes a comparison NULL, which is not true.
 _FOLD = f"""
- CROSS JOIN LATERAL (
-    SELECT max(r.status) AS status,
-           CASE WHEN max(r.status) >= 'COMPLETED'
-                  OR bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted')
-                THEN 'placed'
-                WHEN bool_or(r.status = 'NOT_PLACED')
-                THEN 'not_placed'
-                WHEN bool_or(r.status IN ('UNRESOLVED', 'EXCHANGE_OUTCOME_UNKNOWN'))
-                  OR bool_or(starts_with(r.reason, 'unknown:'))
-                  OR {fragments.has_open_claim("o.id")}
-                THEN 'unknown'
-                WHEN bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'not_sent:not_recorded')
-                  OR bool_or(starts_with(r.reason, 'refused:'))
-                THEN 'not_placed'
-                WHEN bool_or(starts_with(r.reason, 'not_sent:'))
-                THEN CASE WHEN o.place_by IS NULL OR {fragments.is_forbidden("o.id")}
-                          THEN 'not_placed' ELSE 'pending' END
-                ELSE 'unknown'
-           END AS outcome
-      FROM orders r
-     WHERE r.id = o.id
- ) AS fold"""
+     CROSS JOIN LATERAL (
+        SELECT max(r.status) AS status,
+               CASE WHEN max(r.status) >= 'COMPLETED'
+                      OR bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted')
+                    THEN 'placed'
+                    WHEN bool_or(r.status = 'NOT_PLACED')
+                    THEN 'not_placed'
+                    WHEN bool_or(r.status IN ('UNRESOLVED', 'EXCHANGE_OUTCOME_UNKNOWN'))
+                      OR bool_or(starts_with(r.reason, 'unknown:'))
+                      OR {fragments.has_open_claim("o.id", column=25)}
+                    THEN 'unknown'
+                    WHEN bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'not_sent:not_recorded')
+                      OR bool_or(starts_with(r.reason, 'refused:'))
+                    THEN 'not_placed'
+                    WHEN bool_or(starts_with(r.reason, 'not_sent:'))
+                    THEN CASE WHEN o.place_by IS NULL OR {fragments.is_forbidden("o.id")}
+                              THEN 'not_placed' ELSE 'pending' END
+                    ELSE 'unknown'
+               END AS outcome
+          FROM orders r
+         WHERE r.id = o.id
+     ) AS fold"""
 
-# The order of an id, as a loop over the ids: OFFSET 0 keeps the planner from joining the whole table.
-_ORDER_OF_ID = """
- CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o"""
 
-_EVERY_ORDER = """
-  FROM orders o"""
+def key_is(key: str) -> str:
+    """A key has one order for ever; the table of keys finds it."""
+    return f"o.id = (SELECT k.order_id FROM order_keys k WHERE k.client_order_id = {key})"
 
-# The row of a status is unique in its trail; it is the present status where no row outranks it. Where the status is
-# none of the happy path's, the index orders_troubles has all of them and little else.
-_WITH_STATUS = """
-  FROM (SELECT id FROM orders s
-         WHERE s.status = '{status}'{bounds}
-           AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > '{status}')) AS s{order}"""
 
-# What is not placed, or pending, is so by the reason of a row that the happy path does not write.
-_WITH_TROUBLE = """
-  FROM (SELECT DISTINCT id FROM orders s WHERE true{bounds}) AS s{order}"""
+def list_orders(
+    *, status: OrderStatus | None, outcome: Outcome | None, has_key: bool, before: str | None, conditions: Sequence[str]
+) -> str:
+    """The statement for one combination of filters; $1 is the page's size.
 
-# From NOT_PLACED upwards a status decides the outcome alone, and an index tells the status.
-_UNDECIDED = """
-   AND NOT EXISTS (SELECT FROM orders h WHERE h.id = o.id AND h.status >= 'NOT_PLACED')"""
+    `before` is the parameter of an id above all wanted ones. `conditions` are on the INITIATED row `o`; `has_key`
+    says that they name one order, which is then all that is read.
+    """
+    wanted = list(conditions)
+    if outcome is not None:
+        wanted.append(f"fold.outcome = '{outcome.value}'")
+    if status is not None and has_key:
+        wanted.append(f"fold.status = '{status.value}'")
+    fold = _FOLD if outcome is not None or (status is not None and has_key) else ""
 
-# A key has one order for ever; the table of keys finds it.
-HAS_KEY = "o.id = (SELECT k.order_id FROM order_keys k WHERE k.client_order_id = {key})"
+    if status is not None and not has_key:
+        return _page(_with_status(status, before) + fold, wanted, by="s.id")
+    if outcome in (Outcome.NOT_PLACED, Outcome.PENDING) and not has_key:
+        return _page(_with_trouble(before) + fold, wanted, by="s.id")
+    if before is not None:
+        wanted.append(f"o.id < {before}")
+    if outcome is Outcome.UNKNOWN:
+        wanted.append(_IS_UNDECIDED)
+    return _page(_EVERY_ORDER + fold, wanted, by="o.id")
 
-# The trails are read in such a loop too, however large a page the planner expects.
-_LIST = f"""
+
+def _page(source: str, conditions: Sequence[str], *, by: str) -> str:
+    """The trails are read in a loop over the page's ids, however large a page the planner expects."""
+    return f"""
 WITH page AS MATERIALIZED (
     SELECT o.id,
            {fragments.has_open_claim("o.id")} AS has_open_claim,
-           {fragments.is_forbidden("o.id")} AS is_forbidden{{source}}
-     WHERE o.status = 'INITIATED'{{conditions}}
-     ORDER BY {{id}} DESC
+           {fragments.is_forbidden("o.id")} AS is_forbidden
+      FROM {source}
+     WHERE {_all("o.status = 'INITIATED'", *conditions, indent=5)}
+     ORDER BY {by} DESC
      LIMIT $1
 )
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
@@ -83,31 +101,32 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
 """
 
 
-def list_orders(
-    *, status: OrderStatus | None, outcome: Outcome | None, has_key: bool, before: str | None, conditions: str
-) -> str:
-    """The statement for one combination of filters; $1 is the page's size.
+def _with_status(status: OrderStatus, before: str | None) -> str:
+    """The row of a status is unique in its trail; it is the present status where no row outranks it."""
+    conditions = [f"s.status = '{status.value}'"]
+    if before is not None:
+        conditions.append(f"s.id < {before}")
+    if status not in _HAPPY_PATH:
+        conditions.append(_IS_TROUBLE)
+    conditions.append(f"NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > '{status.value}')")
+    return f"""\
+(SELECT id FROM orders s
+             WHERE {_all(*conditions, indent=13)}) AS s
+     {fragments.initiated_row_of("s.id")}"""
 
-    `before` is the parameter of an id above all wanted ones. `conditions` are on the INITIATED row `o`; `has_key`
-    says that they name one order, which is then all that is looked at.
-    """
-    bounds = "" if before is None else f" AND s.id < {before}"
-    fold = ""
-    if outcome is not None:
-        fold = _FOLD
-        conditions += f" AND fold.outcome = '{outcome.value}'"
-    if status is not None and has_key:
-        fold = _FOLD
-        conditions += f" AND fold.status = '{status.value}'"
-    if status is not None and not has_key:
-        is_trouble = status not in (OrderStatus.INITIATED, OrderStatus.COMPLETED)
-        bounds += f" AND {_NOT_INITIATED_OR_COMPLETED}" if is_trouble else ""
-        source = _WITH_STATUS.format(status=status.value, bounds=bounds, order=_ORDER_OF_ID)
-        return _LIST.format(source=source + fold, conditions=conditions, id="s.id")
-    if outcome in (Outcome.NOT_PLACED, Outcome.PENDING) and not has_key:
-        bounds += f" AND {_NOT_INITIATED_OR_COMPLETED}"
-        source = _WITH_TROUBLE.format(bounds=bounds, order=_ORDER_OF_ID)
-        return _LIST.format(source=source + fold, conditions=conditions, id="s.id")
-    conditions += bounds.replace("s.id", "o.id")
-    conditions += _UNDECIDED if outcome is Outcome.UNKNOWN else ""
-    return _LIST.format(source=_EVERY_ORDER + fold, conditions=conditions, id="o.id")
+
+def _with_trouble(before: str | None) -> str:
+    """What is not placed, or pending, is so by the reason of a row that the happy path does not write."""
+    conditions = ["true"]
+    if before is not None:
+        conditions.append(f"s.id < {before}")
+    conditions.append(_IS_TROUBLE)
+    return f"""\
+(SELECT DISTINCT id FROM orders s
+             WHERE {_all(*conditions, indent=13)}) AS s
+     {fragments.initiated_row_of("s.id")}"""
+
+
+def _all(*conditions: str, indent: int) -> str:
+    """All must hold, one on a line."""
+    return f"\n{' ' * indent}  AND ".join(conditions)

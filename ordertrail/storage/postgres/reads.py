@@ -10,7 +10,7 @@ from ordertrail.storage.order_reads import OrderFilter, TooSlow, is_storable
 from ordertrail.storage.postgres import order_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.orders import stored_order
-from ordertrail.storage.postgres.read_statements import HAS_KEY, list_orders
+from ordertrail.storage.postgres.read_statements import key_is, list_orders
 
 # Below the default DATABASE_TIMEOUT_SECONDS, so that the server says that it took too long before we stop listening:
 # only its word tells a slow question from a database that is away.
@@ -47,30 +47,33 @@ class PostgresReads:
 
 
 def list_statement(wanted: OrderFilter, *, limit: int, before_id: str | None) -> tuple[str, list[object]]:
-    """The statement of a list and its arguments."""
+    """The statement of a list and its arguments.
+
+    The key's number comes first, so that a filter which may be there or not moves no parameter of one that must.
+    """
     arguments: list[object] = [limit]
 
     def bind(value: object) -> str:
         arguments.append(value)
         return f"${len(arguments)}"
 
+    key = None if wanted.client_order_id is None else bind(wanted.client_order_id)
     before = None if before_id is None else bind(before_id)
-    conditions = ""
+    conditions = []
     if wanted.instrument is not None:
-        conditions += f" AND o.instrument = {bind(wanted.instrument)}"
+        conditions.append(f"o.instrument = {bind(wanted.instrument)}")
     if wanted.side is not None:
-        conditions += f" AND o.side = {bind(wanted.side.value)}"
-    if wanted.client_order_id is not None:
-        key = bind(wanted.client_order_id)
-        conditions += " AND " + HAS_KEY.format(key=key)
+        conditions.append(f"o.side = {bind(wanted.side.value)}")
+    if key is not None:
+        conditions.append(key_is(key))
     if wanted.created_after is not None:
-        conditions += f" AND o.created_at > {bind(_column_time(wanted.created_after))}"
+        conditions.append(f"o.created_at > {bind(_column_time(wanted.created_after))}")
     if wanted.created_before is not None:
-        conditions += f" AND o.created_at < {bind(_column_time(wanted.created_before))}"
+        conditions.append(f"o.created_at < {bind(_column_time(wanted.created_before))}")
     statement = list_orders(
         status=wanted.status,
         outcome=wanted.outcome,
-        has_key=wanted.client_order_id is not None,
+        has_key=key is not None,
         before=before,
         conditions=conditions,
     )
