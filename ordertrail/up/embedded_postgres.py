@@ -1,7 +1,6 @@
 """A PostgreSQL server as our own child, from the binaries in the wheel (their launcher stays unused).
 
 It listens on 127.0.0.1 only, without a Unix socket: the length of a socket's path is limited.
-The role `ordertrail` is no superuser: its password is no secret, and a superuser could run programs.
 """
 
 import contextlib
@@ -20,6 +19,7 @@ from typing import IO, Self
 import psutil
 
 from ordertrail.runtime.errors import CannotStart
+from ordertrail.storage.postgres.installation_statements import CREATE_DATABASE, CREATE_ROLE, GRANT_MONITORING
 from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, open_log, spawn
 from ordertrail.up.postgres_home import FALLBACK_ROOT, Home, find_home
 from ordertrail.up.tcp_ports import free_port, is_free
@@ -39,11 +39,8 @@ _PORT_ATTEMPTS_MAX = 5
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _SETTINGS = {"listen_addresses": HOST, "unix_socket_directories": "", "log_line_prefix": "%m [%p] "}
 _ACCESS = f"host all ordertrail {HOST}/32 scram-sha-256\n"
-_FIRST_STATEMENTS = """\
-CREATE ROLE ordertrail LOGIN CREATEDB PASSWORD 'ordertrail'
-GRANT pg_monitor, pg_checkpoint TO ordertrail
-CREATE DATABASE ordertrail OWNER ordertrail
-"""
+# In single-user mode a statement ends with its line.
+_FIRST_STATEMENTS = "".join(f"{statement}\n" for statement in (CREATE_ROLE, GRANT_MONITORING, CREATE_DATABASE))
 
 
 def _say_nothing(_sentence: str) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ordertrail.storage.postgres import doubt_statements, order_statements
+from ordertrail.storage.postgres import doubt_statements, order_statements, sweep_statements
 from ordertrail.storage.postgres.database import Database
 from tests.support.postgres import run
 
@@ -44,8 +44,8 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
         ),
         (doubt_statements.CLAIM_SENDS, (IDS, [1] * 50, [NEVER] * 50, "r", 1.0, 1.0)),
         (doubt_statements.MAKE_DUE, (50,)),
-        (doubt_statements.STATUSES_OF, (IDS,)),
-        (doubt_statements.KEEP_OBSERVATIONS, (IDS, IDS)),
+        (sweep_statements.STATUSES_OF, (IDS,)),
+        (sweep_statements.KEEP_OBSERVATIONS, (IDS, IDS)),
         (doubt_statements.COUNTS, ()),
         (doubt_statements.OLDEST, (50,)),
         (doubt_statements.RESOLVE, ("order-1", "COMPLETED", "x")),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ordertrail.storage.postgres import doubt_statements, order_statements
+from ordertrail.storage.postgres import doubt_statements, order_statements, sweep_statements
 from tests.support.checker import unreplayed
 from tests.support.clients import Load, orders, session, until
 from tests.support.counts import Count
@@ -74,7 +74,7 @@ CALLS = ("place", "query", "capabilities", "executions", "open orders")
 def statements_by_text() -> dict[str, str]:
     """The names of all statements that ours may send."""
     named: dict[str, str] = {}
-    for module in (order_statements, doubt_statements):
+    for module in (order_statements, doubt_statements, sweep_statements):
         for name, value in vars(module).items():
             texts = value.values() if isinstance(value, dict) else [value]
             if name.isupper() and not name.startswith("_"):

@@ -15,7 +15,7 @@ from ordertrail.domain.deadlines import RETRIED_TYPES
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
-from ordertrail.storage.postgres import doubt_statements, halt_switch, order_statements
+from ordertrail.storage.postgres import doubt_statements, halt_statements, order_statements, sweep_statements
 
 T = TypeVar("T")
 Record = dict[str, Any]
@@ -723,15 +723,15 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     doubt_statements.REQUEST_CANCEL: ("request_cancel", _request_cancel),
     doubt_statements.COUNTS: ("counts", _counts),
     doubt_statements.OLDEST: ("oldest", _oldest),
-    doubt_statements.LEASE_SWEEP: ("lease_sweep", _lease_sweep),
-    doubt_statements.MOVE_SWEEP: ("move_sweep", _move_sweep),
-    doubt_statements.END_SWEEP: ("end_sweep", _end_sweep),
-    doubt_statements.NOTE_EPOCH: ("note_epoch", _note_epoch),
-    doubt_statements.STATUSES_OF: ("statuses_of", _statuses_of),
-    doubt_statements.KEEP_OBSERVATIONS: ("keep_observations", _keep_observations),
-    doubt_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
+    sweep_statements.LEASE_SWEEP: ("lease_sweep", _lease_sweep),
+    sweep_statements.MOVE_SWEEP: ("move_sweep", _move_sweep),
+    sweep_statements.END_SWEEP: ("end_sweep", _end_sweep),
+    sweep_statements.NOTE_EPOCH: ("note_epoch", _note_epoch),
+    sweep_statements.STATUSES_OF: ("statuses_of", _statuses_of),
+    sweep_statements.KEEP_OBSERVATIONS: ("keep_observations", _keep_observations),
+    sweep_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
     doubt_statements.RESOLVE: ("resolve", _resolve),
-    halt_switch._READ: ("is_halted", _is_halted),
+    halt_statements.READ_HALT: ("is_halted", _is_halted),
 }
 
 __all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables"]

@@ -8,14 +8,21 @@ from typing import Any
 import asyncpg
 
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.postgres.connection_statements import BEGIN, COMMIT, PREPARE_SESSION
 
 # Errors after which the statement may have been committed all the same: the operator or the network ended it.
 _LOST_CLASSES = ("08", "57", "58")
 
-_PREPARE_SESSION = """
-SELECT set_config('synchronous_commit', 'on', false)
- WHERE current_setting('synchronous_commit') = 'off'
-"""
+# Every statement of ours looks rows up by their keys. Planned while a table is still small, one may be kept that reads
+# all of it, and is slower with every order.
+SESSION_SETTINGS = {
+    "application_name": "ordertrail",
+    "timezone": "UTC",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 
 class Database:
@@ -44,14 +51,7 @@ class Database:
             reset=_keep_session,
             max_inactive_connection_lifetime=0,
             server_settings={
-                "application_name": "ordertrail",
-                "timezone": "UTC",
-                "jit": "off",
-                # Every statement of ours looks rows up by their keys. Planned while a table is still small, one may be
-                # kept that reads all of it, and is slower with every order.
-                "enable_seqscan": "off",
-                "enable_hashjoin": "off",
-                "enable_mergejoin": "off",
+                **SESSION_SETTINGS,
                 "lock_timeout": f"{max(1, int(self._timeout_seconds * 1000 / 4))}",
             },
         )
@@ -81,10 +81,10 @@ class Database:
         records: list[asyncpg.Record] = []
         async with self.connection() as connection:
             # Not the driver's own transaction: it would wait without end to roll back on a connection that is silent.
-            await connection.execute("BEGIN")
+            await connection.execute(BEGIN)
             for sql, arguments in calls:
                 records = await connection.fetch(sql, *arguments)
-            await connection.execute("COMMIT")
+            await connection.execute(COMMIT)
         return records
 
     @asynccontextmanager
@@ -143,8 +143,7 @@ class Database:
 
 
 async def _prepare_session(connection: Any) -> None:
-    # A commit that may be forgotten is no commit: orders are sent on the strength of it.
-    await connection.execute(_PREPARE_SESSION)
+    await connection.execute(PREPARE_SESSION)
 
 
 async def _keep_session(connection: Any) -> None:

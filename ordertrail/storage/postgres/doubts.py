@@ -18,6 +18,7 @@ from ordertrail.storage.doubt_rows import (
     WantedSend,
 )
 from ordertrail.storage.postgres import doubt_statements as statements
+from ordertrail.storage.postgres import sweep_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.orders import stored_order
 
@@ -117,32 +118,32 @@ class PostgresDoubts:
         return [DoubtView(**dict(record)) for record in records]
 
     async def lease_sweep(self, venue: str, *, lease_seconds: float) -> tuple[str, int] | None:
-        records = await self._database.fetch(statements.LEASE_SWEEP, venue, lease_seconds)
+        records = await self._database.fetch(sweep_statements.LEASE_SWEEP, venue, lease_seconds)
         return (records[0]["epoch"], records[0]["seq"]) if records else None
 
     async def move_sweep(self, venue: str, epoch: str, seq: int) -> None:
-        await self._database.fetch(statements.MOVE_SWEEP, venue, epoch, seq)
+        await self._database.fetch(sweep_statements.MOVE_SWEEP, venue, epoch, seq)
 
     async def end_sweep(self, venue: str, *, rest_seconds: float) -> None:
-        await self._database.fetch(statements.END_SWEEP, venue, rest_seconds)
+        await self._database.fetch(sweep_statements.END_SWEEP, venue, rest_seconds)
 
     async def note_epoch(self, venue: str, epoch: str) -> datetime | None:
-        records = await self._database.fetch(statements.NOTE_EPOCH, venue, epoch)
+        records = await self._database.fetch(sweep_statements.NOTE_EPOCH, venue, epoch)
         return records[0]["begun_at"] if records else None
 
     async def keep_observations(self, observations: Mapping[str, str]) -> list[str]:
         records = await self._database.fetch(
-            statements.KEEP_OBSERVATIONS, list(observations.keys()), list(observations.values())
+            sweep_statements.KEEP_OBSERVATIONS, list(observations.keys()), list(observations.values())
         )
         return [record["order_id"] for record in records]
 
     async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:
-        records = await self._database.fetch(statements.STATUSES_OF, list(order_ids))
+        records = await self._database.fetch(sweep_statements.STATUSES_OF, list(order_ids))
         return {r["id"]: frozenset(OrderStatus(status) for status in r["statuses"]) for r in records}
 
     async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, str]) -> list[str]:
         records = await self._database.fetch(
-            statements.KEEP_ORPHANS, venue, epoch, list(orphans.keys()), list(orphans.values())
+            sweep_statements.KEEP_ORPHANS, venue, epoch, list(orphans.keys()), list(orphans.values())
         )
         return [record["client_order_id"] for record in records]
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import asyncpg
 
-SCHEMA_HEAD = "0003"
+from ordertrail.storage.postgres.installation_statements import SCHEMA_VERSION
 
-_VERSION = "SELECT version_num FROM alembic_version"
+SCHEMA_HEAD = "0003"
 
 
 async def migrate(url: str) -> None:
     """Apply what is missing. Alembic is loaded only if something is; its lock lets one process at a time."""
     connection = await asyncpg.connect(url, timeout=10)
     try:
-        version = await connection.fetchval(_VERSION)
+        version = await connection.fetchval(SCHEMA_VERSION)
     except asyncpg.UndefinedTableError:
         version = None
     finally:

@@ -1,5 +1,6 @@
 """The reads of orders in SQL: one by its id, many by filters, newest first."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -7,7 +8,7 @@ import asyncpg
 
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.storage.order_reads import OrderFilter, TooSlow, is_storable
-from ordertrail.storage.postgres import order_statements
+from ordertrail.storage.postgres import connection_statements, order_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.orders import stored_order
 from ordertrail.storage.postgres.read_statements import key_is, list_orders
@@ -33,13 +34,12 @@ class PostgresReads:
         statement, arguments = list_statement(wanted, limit=limit, before_id=before_id)
         records: list[asyncpg.Record] | None = None
         async with self._database.connection() as connection:
-            try:
-                async with connection.transaction(readonly=True):
-                    await connection.execute(f"SET LOCAL statement_timeout = {self._list_timeout_ms}")
-                    records = await connection.fetch(statement, *arguments)
-            except asyncpg.QueryCanceledError:
-                # Caught in here, where the connection is known to be whole: it has answered, and is kept.
-                records = None
+            await connection.execute(connection_statements.BEGIN_READ_ONLY)
+            await connection.fetch(connection_statements.LIMIT_STATEMENT_TIME, f"{self._list_timeout_ms}")
+            # Caught in here, where the connection is known to be whole: it has answered, and is kept.
+            with suppress(asyncpg.QueryCanceledError):
+                records = await connection.fetch(statement, *arguments)
+            await connection.execute(connection_statements.COMMIT)
         if records is None:
             raise TooSlow(f"no answer within {self._list_timeout_ms} ms")
         orders = (stored_order(list(trail)) for _, trail in groupby(records, key=lambda record: str(record["id"])))

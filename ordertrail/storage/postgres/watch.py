@@ -4,6 +4,7 @@ import asyncpg
 
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.postgres.connection_statements import PING
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.migrate import migrate
 
@@ -27,7 +28,7 @@ class DatabaseWatch:
             if not self._is_migrated:
                 await migrate(self._url)
                 self._is_migrated = True
-            await self._database.fetch("SELECT 1")
+            await self._database.fetch(PING)
         except (StatementFailed, StatementOutcomeUnknown, *_UNREACHABLE) as error:
             self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
         except Exception as error:  # noqa: BLE001

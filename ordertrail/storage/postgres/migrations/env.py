@@ -7,16 +7,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-# Any number would do; every version of Ordertrail must use the same.
-_LOCK = 7_305_112_026
-
-_LOCK_TIMEOUT_SECONDS = 60
+from ordertrail.storage.postgres.installation_statements import LIMIT_LOCK_TIME, LOCK_MIGRATIONS
 
 
 def _run(connection: Connection) -> None:
-    # Transaction-scoped, so that it holds behind a pooler that hands out connections by transaction.
-    connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'"))
-    connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    connection.execute(text(LIMIT_LOCK_TIME))
+    connection.execute(text(LOCK_MIGRATIONS))
     context.configure(connection=connection, transactional_ddl=True)
     context.run_migrations()
 
