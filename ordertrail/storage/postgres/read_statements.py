@@ -71,7 +71,7 @@ def list_orders(
         return _page(_with_trouble(before) + fold, wanted, by="s.id")
     if before is not None:
         wanted.append(f"o.id < {before}")
-    if outcome is Outcome.UNKNOWN:
+    if outcome is Outcome.UNKNOWN and not has_key:
         wanted.append(_IS_UNDECIDED)
     return _page(_EVERY_ORDER + fold, wanted, by="o.id")
 
