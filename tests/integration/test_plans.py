@@ -7,6 +7,7 @@ import pytest
 
 from ordertrail.storage.postgres import doubt_statements, order_statements, sweep_statements
 from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.order_statements import Variant
 from tests.support.postgres import run
 
 # As many as share a commit under load; for one row even an empty table is read by its key.
@@ -21,11 +22,11 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
     [
         (order_statements.INSERT_COMPLETED, (IDS, ["X-1"] * 50)),
         (
-            order_statements.INSERT_INITIATED_AND_COMPLETED[False, False],
+            order_statements.INSERT_INITIATED_AND_COMPLETED[Variant(has_keys=False, has_place_by=False)],
             (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, None, None, IDS, ["X-1"] * 50),
         ),
         (
-            order_statements.INSERT_INITIATED_AND_COMPLETED[True, True],
+            order_statements.INSERT_INITIATED_AND_COMPLETED[Variant(has_keys=True, has_place_by=True)],
             (1.0, 2.0, 3.0, 4.0, *NEW_ORDERS, IDS, [NEVER] * 50, IDS, ["X-1"] * 50),
         ),
         (

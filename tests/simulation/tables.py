@@ -16,6 +16,7 @@ from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.postgres import doubt_statements, halt_statements, order_statements, sweep_statements
+from ordertrail.storage.postgres.order_statements import Variant
 
 T = TypeVar("T")
 Record = dict[str, Any]
@@ -219,7 +220,7 @@ def _default_place_by(now: datetime, order_type: str, retry_seconds: float | Non
     return now + _seconds(retry_seconds) if order_type in RETRIED_TYPES and retry_seconds is not None else None
 
 
-def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Record]]:
+def _insert_initiated(variant: Variant) -> Callable[..., list[Record]]:
     def insert(
         tables: Tables,
         now: datetime,
@@ -230,8 +231,8 @@ def _insert_initiated(*, has_keys: bool, has_place_by: bool) -> Callable[..., li
         *columns: Sequence[Any],
     ) -> list[Record]:
         ids, types, sides, instruments, prices, quantities, keys_or_null, place_bys_or_null = columns
-        keys: Sequence[Any] = keys_or_null if has_keys else [keys_or_null] * len(ids)
-        place_bys: Sequence[Any] = place_bys_or_null if has_place_by else [place_bys_or_null] * len(ids)
+        keys: Sequence[Any] = keys_or_null if variant.has_keys else [keys_or_null] * len(ids)
+        place_bys: Sequence[Any] = place_bys_or_null if variant.has_place_by else [place_bys_or_null] * len(ids)
         claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
         recorded = []
         order = sorted(range(len(ids)), key=lambda index: ids[index])
@@ -352,8 +353,8 @@ def _insert_completed(tables: Tables, now: datetime, ids: Sequence[str], exchang
     return [{"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)]
 
 
-def _insert_initiated_and_completed(*, has_keys: bool, has_place_by: bool) -> Callable[..., list[Record]]:
-    insert_initiated = _insert_initiated(has_keys=has_keys, has_place_by=has_place_by)
+def _insert_initiated_and_completed(variant: Variant) -> Callable[..., list[Record]]:
+    insert_initiated = _insert_initiated(variant)
 
     def insert(tables: Tables, now: datetime, *arguments: Any) -> list[Record]:
         *initiated, ids, exchange_ids = arguments
@@ -693,15 +694,12 @@ def _is_halted(tables: Tables, _now: datetime) -> list[Record]:
 
 STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     **{
-        sql: ("insert_initiated", _insert_initiated(has_keys=has_keys, has_place_by=has_place_by))
-        for (has_keys, has_place_by), sql in order_statements.INSERT_INITIATED.items()
+        sql: ("insert_initiated", _insert_initiated(variant))
+        for variant, sql in order_statements.INSERT_INITIATED.items()
     },
     **{
-        sql: (
-            "insert_initiated_and_completed",
-            _insert_initiated_and_completed(has_keys=has_keys, has_place_by=has_place_by),
-        )
-        for (has_keys, has_place_by), sql in order_statements.INSERT_INITIATED_AND_COMPLETED.items()
+        sql: ("insert_initiated_and_completed", _insert_initiated_and_completed(variant))
+        for variant, sql in order_statements.INSERT_INITIATED_AND_COMPLETED.items()
     },
     order_statements.HOLD: ("hold", _hold),
     order_statements.INSERT_NEVER_SENT: ("insert_never_sent", _insert_never_sent),

@@ -5,27 +5,36 @@ statement, so that a row's deadlines and its own time agree.
 """
 
 from textwrap import indent
+from typing import NamedTuple
 
 from ordertrail.storage.postgres import fragments
 
-# New orders by (has_keys, has_place_by). An array costs as much to encode whether its elements are null or not, so a
-# column that no order of a batch has comes as one null instead.
+
+class Variant(NamedTuple):
+    """Which columns any of the new orders of a batch has."""
+
+    has_keys: bool
+    has_place_by: bool
+
+
+# An array costs as much to encode whether its elements are null or not, so a column that no order of a batch has comes
+# as one null instead.
 _NEW_ORDERS = {
-    (False, False): """
+    Variant(has_keys=False, has_place_by=False): """
     SELECT *, $11::varchar AS client_order_id, $12::timestamptz AS place_by
       FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[])
         AS t(id, type, side, instrument, limit_price, quantity)""",
-    (False, True): """
+    Variant(has_keys=False, has_place_by=True): """
     SELECT *, $11::varchar AS client_order_id
       FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
                   $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, place_by)""",
-    (True, False): """
+    Variant(has_keys=True, has_place_by=False): """
     SELECT *, $12::timestamptz AS place_by
       FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
                   $11::varchar[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id)""",
-    (True, True): """
+    Variant(has_keys=True, has_place_by=True): """
     SELECT *
       FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
                   $11::varchar[], $12::timestamptz[])
@@ -33,12 +42,12 @@ _NEW_ORDERS = {
 }
 
 
-def _insert_initiated(*, has_keys: bool, has_place_by: bool, result: str) -> str:
+def _insert_initiated(variant: Variant, result: str) -> str:
     """INITIATED of new orders, and a batch of their ids for the reconciler to review; keys only where there are any."""
-    claimed = fragments.claimed_keys("client_order_id IS NOT NULL") + ", " if has_keys else ""
-    condition = f"\n     WHERE {fragments.KEY_IS_OURS}" if has_keys else ""
+    claimed = fragments.claimed_keys("client_order_id IS NOT NULL") + ", " if variant.has_keys else ""
+    condition = f"\n     WHERE {fragments.KEY_IS_OURS}" if variant.has_keys else ""
     return f"""
-WITH input AS MATERIALIZED ({_NEW_ORDERS[has_keys, has_place_by]}
+WITH input AS MATERIALIZED ({_NEW_ORDERS[variant]}
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), {claimed}recorded AS (
@@ -79,14 +88,13 @@ RETURNING id
 # of $5 id, $6 type, $7 side, $8 instrument, $9 limit_price, $10 quantity, $11 client_order_id, $12 place_by; the last
 # two are null where no order of the batch has one.
 INSERT_INITIATED = {
-    (has_keys, has_place_by): _insert_initiated(
-        has_keys=has_keys,
-        has_place_by=has_place_by,
-        result="""
+    variant: _insert_initiated(
+        variant,
+        """
 SELECT id, at FROM recorded CROSS JOIN instant
 """,
     )
-    for has_keys, has_place_by in _NEW_ORDERS
+    for variant in _NEW_ORDERS
 }
 
 # COMPLETED of orders that the exchange has accepted, before their clients hear of it.
@@ -96,14 +104,13 @@ INSERT_COMPLETED = _insert_completed("$1", "$2")
 # INITIATED of new orders and COMPLETED of others: half as many commits as for one kind after the other.
 # $1 to $12 as in INSERT_INITIATED; $13 ids of the accepted orders; $14 the exchange's ids.
 INSERT_INITIATED_AND_COMPLETED = {
-    (has_keys, has_place_by): _insert_initiated(
-        has_keys=has_keys,
-        has_place_by=has_place_by,
-        result=f""", completed AS ({indent(_insert_completed("$13", "$14"), "    ")})
+    variant: _insert_initiated(
+        variant,
+        f""", completed AS ({indent(_insert_completed("$13", "$14"), "    ")})
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant
 """,
     )
-    for has_keys, has_place_by in _NEW_ORDERS
+    for variant in _NEW_ORDERS
 }
 
 # The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders until

@@ -54,12 +54,12 @@ class PostgresRows:
             are_there = await self._are_there(completed)
         return recorded, are_there
 
-    def _initiated(self, orders: Sequence[Order]) -> tuple[tuple[bool, bool], list[Any]]:
+    def _initiated(self, orders: Sequence[Order]) -> tuple[order_statements.Variant, list[Any]]:
         """Which of the statements, and its arguments."""
         deadlines = self._deadlines
         keys = [order.client_order_id for order in orders]
         place_by = [order.place_by for order in orders]
-        has_keys, has_place_by = any(keys), any(place_by)
+        variant = order_statements.Variant(has_keys=any(keys), has_place_by=any(place_by))
         arguments: list[Any] = [
             deadlines.send_seconds,
             deadlines.accept_seconds,
@@ -71,10 +71,10 @@ class PostgresRows:
             [order.instrument for order in orders],
             [None if order.limit_price is None else float(order.limit_price) for order in orders],
             [order.quantity for order in orders],
-            keys if has_keys else None,
-            place_by if has_place_by else None,
+            keys if variant.has_keys else None,
+            place_by if variant.has_place_by else None,
         ]
-        return (has_keys, has_place_by), arguments
+        return variant, arguments
 
     async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
         ids = [order.id for order in orders]
