@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up test soak mutation check format format-check lint types contracts security spelling containers \
+.PHONY: help up test soak mutation check documents format format-check lint types contracts security spelling containers \
         lock lock-check bench clean runtime development benchmark
 
 python := .venv/bin/python
@@ -42,6 +42,9 @@ mutation: development ## Break the deciding code in small ways, and list what no
 	@$(python) -m tests.mutation $(ARGS)
 
 check: format-check lint types contracts security spelling containers lock-check ## Check all that a machine can check; `make -k check` goes on after a finding
+
+documents: development ## Make the documents that are derived from the code: docs/sql
+	@$(python) -m ops.documents
 
 format: development ## Put the sources into their form
 	@$(python) -m ruff check --quiet --fix-only $(sources)

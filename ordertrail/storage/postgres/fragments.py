@@ -27,7 +27,9 @@ def claimed_keys(where: str) -> str:
     return f"""\
 claimed AS (
     INSERT INTO order_keys (client_order_id, order_id)
-    SELECT client_order_id, id FROM input WHERE {where} ORDER BY client_order_id, id
+    SELECT client_order_id, id FROM input
+     WHERE {where}
+     ORDER BY client_order_id, id
     ON CONFLICT DO NOTHING
     RETURNING order_id
 )"""

@@ -26,4 +26,17 @@ async def _migrate(url: str) -> None:
         await engine.dispose()
 
 
-asyncio.run(_migrate(context.config.attributes["url"]))
+def _show() -> None:
+    """Write down what would be sent, for a person to read."""
+    # By this style of parameters, none of which there is, a % is written as it is sent.
+    context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, transactional_ddl=True)
+    with context.begin_transaction():
+        context.execute(LIMIT_LOCK_TIME)
+        context.execute(LOCK_MIGRATIONS)
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    _show()
+else:
+    asyncio.run(_migrate(context.config.attributes["url"]))

@@ -1,0 +1,17 @@
+-- The statements of the operator's switch; every one is a transaction of its own.
+--
+-- Made from ordertrail/storage/postgres/halt_statements.py by `make documents`; not written by hand.
+
+-- READ_HALT
+-- Sent by every process.
+-- Whether placing is halted; at the start of a process and every second.
+SELECT is_on FROM switches WHERE name = 'halt';
+
+-- SET_HALT
+-- Sent by the operator.
+-- `ordertrail halt` and `ordertrail resume`.
+-- $1 whether placing is halted from now on; $2 who says so; $3 why, or null.
+INSERT INTO switches (name, is_on, changed_by, reason) VALUES ('halt', $1, $2, $3)
+ON CONFLICT (name) DO UPDATE
+   SET is_on = excluded.is_on, changed_at = clock_timestamp(), changed_by = excluded.changed_by,
+       reason = excluded.reason;
