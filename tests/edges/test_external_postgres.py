@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from ordertrail.storage.postgres.migrate import migrate
-from tests.integration.test_spool import fetch, place, trail
+from tests.edges.test_spool import fetch, place, trail
 from tests.support.postgres import run
 from tests.support.programs import api_program
 

@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from ordertrail.storage.postgres import doubt_statements
-from tests.integration.test_spool import place, trail, wait_until
+from tests.edges.test_spool import place, trail, wait_until
 from tests.support.programs import WAIT_SECONDS, Program, api_program
 from tests.support.service import ScriptedVenue, running
 
