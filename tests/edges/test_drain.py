@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
-from tests.support.postgres import run
+from tests.support.postgres import fetch
 from tests.support.programs import WAIT_SECONDS, Program, api_program, exchange_program
 
 ORDER = b'{"type":"limit","side":"buy","instrument":"AAPL12345678","limit_price":150.00,"quantity":10}'
@@ -56,16 +55,8 @@ def connect(api: Program) -> socket.socket:
 
 def rows(database_url: str) -> dict[str, set[str]]:
     """The statuses of each order."""
-
-    async def read() -> dict[str, set[str]]:
-        connection = await asyncpg.connect(database_url)
-        try:
-            records = await connection.fetch("SELECT id, array_agg(status::text) AS statuses FROM orders GROUP BY id")
-        finally:
-            await connection.close()
-        return {record["id"]: set(record["statuses"]) for record in records}
-
-    return run(read())
+    records = fetch(database_url, "SELECT id, array_agg(status::text) AS statuses FROM orders GROUP BY id")
+    return {record["id"]: set(record["statuses"]) for record in records}
 
 
 class Load:

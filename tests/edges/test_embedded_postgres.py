@@ -17,7 +17,7 @@ import pytest
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.up import postgres_home
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
-from tests.support.postgres import OPTIONS, execute, open_folder, run
+from tests.support.postgres import OPTIONS, execute, fetch, open_folder
 from tests.support.until import until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as somebody else")
@@ -34,14 +34,8 @@ def make(folder: Path, **options: object) -> EmbeddedPostgres:
 
 
 def query(server: EmbeddedPostgres, question: str) -> object:
-    async def connect_and_query() -> object:
-        connection = await asyncpg.connect(server.url, timeout=10)
-        try:
-            return await connection.fetchval(question)
-        finally:
-            await connection.close()
-
-    return run(connect_and_query())
+    [[answer]] = fetch(server.url, question)
+    return answer
 
 
 def start_outside_the_main_thread(server: EmbeddedPostgres) -> None:

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from ordertrail.storage.postgres.migrate import migrate
-from tests.edges.test_spool import fetch, place, trail
-from tests.support.postgres import run
+from tests.support.http_calls import place
+from tests.support.postgres import fetch, run, trail
 from tests.support.programs import api_program
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ import psutil
 import pytest
 
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from tests.support.postgres import execute, run
+from tests.support.http_calls import call
+from tests.support.postgres import execute, fetch
 from tests.support.programs import Program, exchange_program
 from tests.support.reconciling import APPEND_ONLY, REVIEW, TIMES, limit_order
 from tests.support.until import until
@@ -56,16 +56,7 @@ class Site:
         )
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        import asyncpg  # noqa: PLC0415
-
-        async def fetch() -> list[tuple[Any, ...]]:
-            connection = await asyncpg.connect(self.database_url)
-            try:
-                return [tuple(record) for record in await connection.fetch(sql)]
-            finally:
-                await connection.close()
-
-        return run(fetch())
+        return [tuple(record) for record in fetch(self.database_url, sql)]
 
     def rows(self, order_id: str) -> list[tuple[str, str | None]]:
         return self.query(f"SELECT status::text, reason FROM orders WHERE id = '{order_id}' ORDER BY orders.status")
@@ -94,9 +85,8 @@ class Site:
         execute(self.database_url, "BEGIN; " + "; ".join(statements) + "; COMMIT")
 
     def executions(self, order_id: str) -> list[str]:
-        with urllib.request.urlopen(f"{self.exchange.url}/v1/executions?after=0&limit=1000", timeout=10) as answer:
-            executions = json.load(answer)["executions"]
-        return [each["exec_type"] for each in executions if each["client_order_id"] == order_id]
+        _, page = call("GET", f"{self.exchange.url}/v1/executions?after=0&limit=1000")
+        return [each["exec_type"] for each in page["executions"] if each["client_order_id"] == order_id]
 
 
 @pytest.fixture

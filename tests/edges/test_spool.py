@@ -3,21 +3,18 @@
 import json
 import os
 import signal
-import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
-import asyncpg
 import pytest
 
-from tests.support.postgres import run
-from tests.support.programs import WAIT_SECONDS, Program, api_program, exchange_program
+from tests.support.http_calls import call, place
+from tests.support.postgres import allow_connections, fetch, refuse_connections, trail
+from tests.support.programs import Program, api_program, exchange_program
+from tests.support.until import until
 
-ORDER = {"type": "limit", "side": "buy", "instrument": "AAPL12345678", "limit_price": 150.25, "quantity": 10}
 NOT_RECORDED = [
     ("DATABASE_PERSISTENCE_FAILED", "not_sent:not_recorded"),
     ("INITIATED", None),
@@ -25,73 +22,9 @@ NOT_RECORDED = [
 QUICK: dict[str, Any] = {"database_timeout_seconds": 2, "send_window_seconds": 1, "exchange_timeout_seconds": 1}
 
 
-def call(url: str, body: object = None, *, key: str | None = None) -> tuple[int, dict[str, Any]]:
-    headers = {"Content-Type": "application/json"} | ({} if key is None else {"Idempotency-Key": key})
-    request = Request(url, None if body is None else json.dumps(body).encode(), headers)
-    try:
-        with urlopen(request, timeout=WAIT_SECONDS) as response:
-            return response.status, json.load(response)
-    except HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def place(api: Program, key: str | None = None, **changes: object) -> tuple[int, dict[str, Any]]:
-    return call(api.url + "/orders", ORDER | changes, key=key)
-
-
 def readiness(api: Program) -> list[str]:
-    problems: list[str] = call(api.url + "/readyz")[1]["problems"]
+    problems: list[str] = call("GET", api.url + "/readyz")[1]["problems"]
     return problems
-
-
-def wait_until(what: str, is_so: Any) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, what
-
-
-def administer(url: str, *statements: str) -> None:
-    """Run statements in the server's maintenance database, for the test's own takes no connections."""
-
-    async def connect_and_execute() -> None:
-        connection = await asyncpg.connect(url.rpartition("/")[0] + "/postgres")
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    run(connect_and_execute())
-
-
-def take_away(url: str) -> None:
-    name = url.rpartition("/")[2]
-    administer(
-        url,
-        f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
-    )
-
-
-def bring_back(url: str) -> None:
-    administer(url, f"ALTER DATABASE {url.rpartition('/')[2]} ALLOW_CONNECTIONS true")
-
-
-def fetch(url: str, sql: str, *arguments: object) -> list[Any]:
-    async def read() -> list[Any]:
-        connection = await asyncpg.connect(url)
-        try:
-            return list(await connection.fetch(sql, *arguments))
-        finally:
-            await connection.close()
-
-    return run(read())
-
-
-def trail(url: str, order_id: str) -> list[tuple[str, str | None]]:
-    records = fetch(url, "SELECT status::text, reason FROM orders WHERE id = $1 ORDER BY status::text", order_id)
-    return [(record["status"], record["reason"]) for record in records]
 
 
 def spooled(folder: Path) -> bytes:
@@ -104,9 +37,9 @@ def spooled(folder: Path) -> bytes:
 
 
 def replayed(api: Program, data_dir: Path, url: str, count: int) -> None:
-    wait_until(
-        "the spool is replayed",
+    until(
         lambda: fetch(url, "SELECT count(DISTINCT id) FROM orders")[0][0] >= count and not spooled(data_dir),
+        what="the spool is replayed",
     )
 
 
@@ -116,7 +49,7 @@ def test_orders_of_an_outage_are_spooled_replayed_and_never_sent(database_url: s
         api_program(database_url, tmp_path, exchange_url=exchange.url, **QUICK) as api,
     ):
         assert place(api)[0] == 201
-        take_away(database_url)
+        refuse_connections(database_url)
 
         failed = [place(api), place(api, key="spooled"), place(api, instrument="MSFT12345678", type="limit")]
 
@@ -124,12 +57,12 @@ def test_orders_of_an_outage_are_spooled_replayed_and_never_sent(database_url: s
         ids = [body["order_id"] for _, body in failed]
         assert all(order_id.encode() in spooled(tmp_path) for order_id in ids)
 
-        bring_back(database_url)
+        allow_connections(database_url)
         replayed(api, tmp_path, database_url, 4)
         assert [trail(database_url, order_id) for order_id in ids] == [NOT_RECORDED] * 3
         status, again = place(api, key="spooled")
         assert (status, again["order_id"], again["outcome"]) == (500, ids[1], "not_placed")
-        known = [call(f"{exchange.url}/v1/orders/{order_id}")[0] for order_id in ids]
+        known = [call("GET", f"{exchange.url}/v1/orders/{order_id}")[0] for order_id in ids]
         assert known == [404] * 3
         assert place(api)[0] == 201
 
@@ -137,13 +70,13 @@ def test_orders_of_an_outage_are_spooled_replayed_and_never_sent(database_url: s
 def test_another_process_adopts_what_a_killed_one_left(database_url: str, tmp_path: Path) -> None:
     with api_program(database_url, tmp_path, **QUICK) as first:
         assert place(first)[0] == 201
-        take_away(database_url)
+        refuse_connections(database_url)
         _, failed = place(first, key="left")
         first.send_signal(signal.SIGKILL)
         first.wait()
     assert failed["order_id"].encode() in spooled(tmp_path), (failed, first.stderr, list(tmp_path.glob("spool/*")))
 
-    bring_back(database_url)
+    allow_connections(database_url)
     with api_program(database_url, tmp_path, **QUICK) as second:
         replayed(second, tmp_path, database_url, 2)
         assert trail(database_url, failed["order_id"]) == NOT_RECORDED
@@ -163,7 +96,7 @@ def test_spool_that_takes_nothing_sheds_orders_before_a_row(database_url: str, t
         assert fetch(database_url, "SELECT count(*) FROM orders")[0][0] == 0
         if how == "unwritable":
             (tmp_path / "spool").unlink()
-            wait_until("the spool is found well again", lambda: not readiness(api))
+            until(lambda: not readiness(api), what="the spool is found well again")
             assert place(api)[0] == 201
 
 
@@ -171,11 +104,11 @@ def test_spool_that_takes_nothing_sheds_orders_before_a_row(database_url: str, t
 def test_poison_is_set_aside_and_the_others_go_on(database_url: str, tmp_path: Path, poison: dict[str, object]) -> None:
     with api_program(database_url, tmp_path, **QUICK) as api:
         place(api)
-        take_away(database_url)
+        refuse_connections(database_url)
         good = [place(api)[1]["order_id"] for _ in range(2)]
         api.send_signal(signal.SIGKILL)
         api.wait()
-    bring_back(database_url)
+    allow_connections(database_url)
     poisoned = put_poison(tmp_path, poison)
 
     with api_program(database_url, tmp_path, **QUICK) as api:
@@ -201,11 +134,11 @@ def put_poison(data_dir: Path, changes: dict[str, object]) -> bytes:
 def test_key_that_another_order_took_meanwhile_stays_its_own(database_url: str, tmp_path: Path) -> None:
     with api_program(database_url, tmp_path / "first", **QUICK) as first:
         place(first)
-        take_away(database_url)
+        refuse_connections(database_url)
         _, late = place(first, key="contested")
         first.send_signal(signal.SIGKILL)
         first.wait()
-    bring_back(database_url)
+    allow_connections(database_url)
     with api_program(database_url, tmp_path / "second", **QUICK) as second:
         status, winner = place(second, key="contested")
         assert status == 201
@@ -220,11 +153,11 @@ def test_key_that_another_order_took_meanwhile_stays_its_own(database_url: str, 
 def test_spool_replayed_twice_changes_nothing(database_url: str, tmp_path: Path) -> None:
     with api_program(database_url, tmp_path, **QUICK) as api:
         place(api)
-        take_away(database_url)
+        refuse_connections(database_url)
         _, failed = place(api, key="twice")
         api.send_signal(signal.SIGKILL)
         api.wait()
-    bring_back(database_url)
+    allow_connections(database_url)
     (path,) = (path for path in tmp_path.glob("spool/*.spool") if path.stat().st_size)
     copy = path.read_bytes()
     with api_program(database_url, tmp_path, **QUICK) as api:
@@ -232,7 +165,7 @@ def test_spool_replayed_twice_changes_nothing(database_url: str, tmp_path: Path)
         before = fetch(database_url, "SELECT * FROM orders ORDER BY id, status")
 
         (tmp_path / "spool" / f"{os.getpid()}-copy.spool").write_bytes(copy)
-        wait_until("the copy is replayed", lambda: not spooled(tmp_path))
+        until(lambda: not spooled(tmp_path), what="the copy is replayed")
 
         assert fetch(database_url, "SELECT * FROM orders ORDER BY id, status") == before
         assert trail(database_url, failed["order_id"]) == NOT_RECORDED

@@ -10,23 +10,20 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from ordertrail.up.up import MARK, _end_stale_processes
+from tests.support.http_calls import call
+from tests.support.orders import SEED_ORDER
 from tests.support.postgres import open_folder
 from tests.support.until import until
 
 WAIT_SECONDS = 60
-# The seed's own order.
-ORDER = {"type": "limit", "side": "buy", "instrument": "AAPL12345678", "limit_price": 150.00, "quantity": 10}
 
 
 class Up:
@@ -115,21 +112,6 @@ def data_dir() -> Iterator[Path]:
         yield folder / "data"
 
 
-def call(method: str, url: str, body: object = None) -> tuple[int, Any]:
-    request = urllib.request.Request(
-        url,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
 def statuses(running: Up, order_id: str) -> list[str]:
     _, answer = call("GET", f"{running.url('API')}/orders/{order_id}/trail")
     return [row["status"] for row in answer["trail"]]
@@ -146,7 +128,7 @@ def test_the_order_it_shows_is_placed_and_its_trail_is_kept_over_a_restart(data_
     with up_and_ready(data_dir) as again:
         trail = statuses(again, order["id"])
 
-    assert body == ORDER
+    assert body == SEED_ORDER
     assert (status, order["status"], trail) == (201, "COMPLETED", ["INITIATED", "COMPLETED"])
     assert code == 0
     assert "Traceback" not in running.said
@@ -156,7 +138,7 @@ def test_the_order_it_shows_is_placed_and_its_trail_is_kept_over_a_restart(data_
 def test_an_order_on_its_way_is_finished_before_anything_under_it_stops(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running, ThreadPoolExecutor(max_workers=1) as client:
         call("PUT", f"{running.url('exchange')}/v1/faults", {"latency_ms": 1500})
-        answer = client.submit(call, "POST", f"{running.url('API')}/orders", ORDER)
+        answer = client.submit(call, "POST", f"{running.url('API')}/orders", SEED_ORDER)
         until(lambda: call("GET", f"{running.url('API')}/orders")[1]["orders"])
 
         code = running.stop()
@@ -181,7 +163,7 @@ def test_a_second_ctrl_c_hurries(data_dir: Path) -> None:
 
 def test_a_killed_run_leaves_nothing_in_the_way_of_the_next(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
-        _, order = call("POST", f"{running.url('API')}/orders", ORDER)
+        _, order = call("POST", f"{running.url('API')}/orders", SEED_ORDER)
         children = list(running.children().values())
         running.process.kill()
 
@@ -225,7 +207,7 @@ def test_whatever_dies_is_started_again(data_dir: Path) -> None:
 
 def _placed(running: Up) -> bool:
     try:
-        return call("POST", f"{running.url('API')}/orders", ORDER)[0] == 201
+        return call("POST", f"{running.url('API')}/orders", SEED_ORDER)[0] == 201
     except OSError:
         return False
 

@@ -1,26 +1,20 @@
 """`DELETE /orders/{id}` over HTTP: the wish is taken at once, and kept at until the exchange has canceled."""
 
-import json
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
 from ordertrail.storage.postgres import doubt_statements
-from tests.edges.test_spool import place, trail, wait_until
-from tests.support.programs import WAIT_SECONDS, Program, api_program
+from tests.support.http_calls import call, place
+from tests.support.postgres import trail
+from tests.support.programs import Program, api_program
 from tests.support.service import ScriptedVenue, running
+from tests.support.until import until
 
 
 def cancel(api: Program, order_id: str) -> tuple[int, Any]:
-    try:
-        with urlopen(Request(f"{api.url}/orders/{order_id}", method="DELETE"), timeout=WAIT_SECONDS) as response:
-            return response.status, json.load(response)
-    except HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    return call("DELETE", f"{api.url}/orders/{order_id}")
 
 
 def test_a_live_order_is_canceled_and_the_wish_may_be_repeated(database_url: str, tmp_path: Path) -> None:
@@ -31,7 +25,7 @@ def test_a_live_order_is_canceled_and_the_wish_may_be_repeated(database_url: str
 
         assert (first[0], first[1]["id"]) == (202, order["id"])
         assert again[0] in {202, 409}  # 409 where the exchange was quicker than we
-        wait_until("it is canceled", lambda: ("CANCELED", "verified") in trail(database_url, order["id"]))
+        until(lambda: ("CANCELED", "verified") in trail(database_url, order["id"]), what="it is canceled")
         status, problem = cancel(api, order["id"])
         assert (status, problem["type"]) == (409, "/problems/not-cancelable")
 
@@ -44,9 +38,9 @@ def test_an_order_that_was_not_sent_is_settled_and_never_sent(database_url: str,
         accepted, order = cancel(api, failed["order_id"])
 
         assert (accepted, order["outcome"]) == (202, "not_placed")
-        wait_until(
-            "it is settled",
+        until(
             lambda: ("NOT_PLACED", "proved:not_sent:closed") in trail(database_url, failed["order_id"]),
+            what="it is settled",
         )
 
 

@@ -1,29 +1,15 @@
 """POST /orders in happy and unhappy flows, many at once and again under their keys."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
-from ordertrail.domain.trail import PRECEDENCE, OrderStatus
+from ordertrail.domain.trail import OrderStatus
 from ordertrail.domain.venue_answer import Refused, Unknown
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.order_rows import NewTrailRow
 from tests.support.orders import MARKET_ORDER, an_order
-from tests.support.service import Running, ScriptedVenue, running
-
-
-@pytest.fixture
-def venue() -> ScriptedVenue:
-    return ScriptedVenue()
-
-
-@pytest.fixture
-async def service(database_url: str, tmp_path: Path, venue: ScriptedVenue) -> AsyncIterator[Running]:
-    async with running(database_url, tmp_path, venue, database_timeout_seconds=5) as service:
-        yield service
+from tests.support.service import Running, ScriptedVenue
 
 
 async def test_a_market_order_is_placed_without_price_and_without_place_by(service: Running) -> None:
@@ -173,40 +159,6 @@ async def test_writing_the_same_rows_twice_gives_the_same_results(service: Runni
 
     assert first == again == await rows.insert_initiated_and_completed(orders, steps)
     assert await service.rows() == 3
-
-
-async def test_the_table_takes_no_change(service: Running) -> None:
-    await service.place()
-
-    for statement in ("UPDATE orders SET quantity = 1", "DELETE FROM orders", "TRUNCATE orders"):
-        with pytest.raises(Exception, match="append-only"):
-            await service.fetch(statement)
-    assert await service.rows() == 2
-
-
-async def test_statuses_rank_in_the_database_as_in_the_domain(service: Running) -> None:
-    records = await service.fetch("SELECT unnest(enum_range(NULL::order_status_enum))::text AS status")
-
-    assert [record["status"] for record in records] == list(PRECEDENCE)
-
-
-async def test_columns_of_the_seed_come_first_as_the_seed_has_them(service: Running) -> None:
-    records = await service.fetch(
-        "SELECT column_name, coalesce(nullif(data_type, 'USER-DEFINED'), udt_name) AS type, is_nullable FROM "
-        "information_schema.columns WHERE table_schema = 'public' AND table_name = 'orders' ORDER BY ordinal_position"
-    )
-
-    assert [tuple(record) for record in records[:8]] == [
-        ("id", "character varying", "NO"),
-        ("created_at", "timestamp without time zone", "YES"),
-        ("type", "character varying", "NO"),
-        ("side", "character varying", "NO"),
-        ("instrument", "character varying", "NO"),
-        ("limit_price", "double precision", "YES"),
-        ("quantity", "integer", "NO"),
-        ("status", "order_status_enum", "NO"),
-    ]
-    assert all(record["is_nullable"] == "YES" for record in records[8:])
 
 
 async def test_times_are_written_alike_in_every_answer(service: Running, venue: ScriptedVenue) -> None:

@@ -90,6 +90,43 @@ def execute(url: str, statement: str) -> None:
     run(connect_and_execute())
 
 
+def refuse_connections(url: str) -> None:
+    """Take this database away: it takes no connections, and those there are end."""
+    name = url.rpartition("/")[2]
+    execute(_elsewhere(url), f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    execute(_elsewhere(url), f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+def allow_connections(url: str) -> None:
+    """Bring it back."""
+    execute(_elsewhere(url), f"ALTER DATABASE {url.rpartition('/')[2]} ALLOW_CONNECTIONS true")
+
+
+def _elsewhere(url: str) -> str:
+    """The server's maintenance database, for a database that is taken away cannot be asked."""
+    return url.rpartition("/")[0] + "/postgres"
+
+
+def fetch(url: str, sql: str, *arguments: object) -> list[asyncpg.Record]:
+    """Read over a connection of its own, from synchronous code."""
+
+    async def connect_and_fetch() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            records: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            return records
+        finally:
+            await connection.close()
+
+    return run(connect_and_fetch())
+
+
+def trail(url: str, order_id: str) -> list[tuple[str, str | None]]:
+    """Status and reason of an order's rows, in the order of the statuses' names."""
+    records = fetch(url, "SELECT status::text, reason FROM orders WHERE id = $1 ORDER BY status::text", order_id)
+    return [(record["status"], record["reason"]) for record in records]
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end in a thread of its own, for this one's event loop may be somebody else's."""
     with ThreadPoolExecutor(max_workers=1) as thread:

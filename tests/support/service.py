@@ -40,7 +40,7 @@ from ordertrail.server.server import Server
 from ordertrail.server.service import Service
 from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 from tests.support.orders import SEED_ORDER
-from tests.support.postgres import execute
+from tests.support.postgres import allow_connections, execute, refuse_connections
 
 WAIT_SECONDS = 60
 HURRY = 60
@@ -235,16 +235,12 @@ class Running:
 
         Where it is for good, the service soon gives up hope, though no single answer has to be quick.
         """
-        name = self.database_url.rpartition("/")[2]
-        elsewhere = self.database_url.rpartition("/")[0] + "/postgres"
-        execute(elsewhere, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        execute(elsewhere, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        refuse_connections(self.database_url)
         if for_good:
             self.clock.hurry()
 
     def bring_database_back(self) -> None:
-        name = self.database_url.rpartition("/")[2]
-        execute(self.database_url.rpartition("/")[0] + "/postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        allow_connections(self.database_url)
         self.clock.take_time()
 
     def refuse_rows(self, status: str, instrument: str = "AAPL12345678", *, first: int | None = None) -> None:
