@@ -7,15 +7,15 @@ from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.storage.doubt_rows import Lease, Verdict
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
-from tests.conformance.databases import DEADLINES, DatabaseSubject, Doubts
+from tests.conformance.arrange import DUE, in_doubt, lease_due, settled
+from tests.conformance.databases import RACERS, DatabaseSubject, Doubts
 from tests.support.orders import an_order, new_id
 
 VENUE = "venue"
-RACERS = 20
 
 
 async def taken_ids(doubts: Doubts) -> list[str]:
-    return sorted(lease.order_id for lease in await doubts.lease(doubts_max=1000, lease_seconds=100))
+    return [lease.order_id for lease in await lease_due(doubts)]
 
 
 # Turns
@@ -184,7 +184,7 @@ async def test_observed_order_that_may_still_be_placed_is_left_to_its_request(
     await doubts.keep_observations({order.id: "E-1"})
 
     assert await taken_ids(doubts) == []
-    await database.let_pass(DEADLINES.review_seconds + 1)
+    await database.let_pass(DUE)
     await doubts.enqueue_due_batches(batches_max=10)
     assert await taken_ids(doubts) == [order.id]
 
@@ -208,34 +208,29 @@ async def test_observed_order_with_another_row_is_reviewed_now(
 
     await doubts.keep_observations({order.id: "E-1"})
 
-    assert await doubts.lease(doubts_max=10, lease_seconds=100) == [Lease(order.id, 1, 0)]
+    assert await lease_due(doubts) == [Lease(order.id, 1, 0)]
 
 
 @pytest.mark.parametrize("is_settled", [True, False])
 async def test_observed_order_that_was_in_doubt_is_reviewed_now(rows: Rows, doubts: Doubts, is_settled: bool) -> None:
     order = an_order()
-    await rows.insert_initiated([order])
-    await doubts.reopen([order.id])
-    [lease] = await doubts.lease(doubts_max=10, lease_seconds=100)
+    lease = await in_doubt(rows, doubts, order)
     await doubts.apply([Verdict(lease, (), is_settled=is_settled, next_seconds=1000, observation="")])
 
     await doubts.keep_observations({order.id: "E-1"})
 
-    assert await doubts.lease(doubts_max=10, lease_seconds=100) == [Lease(order.id, lease.fence + 2, 0)]
+    assert await lease_due(doubts) == [Lease(order.id, lease.fence + 2, 0)]
 
 
 async def test_first_observation_takes_the_order_from_its_holder_and_no_other_does(rows: Rows, doubts: Doubts) -> None:
     order = an_order()
-    await rows.insert_initiated([order])
-    await doubts.reopen([order.id])
-    [before] = await doubts.lease(doubts_max=10, lease_seconds=100)
+    before = await in_doubt(rows, doubts, order)
     await doubts.keep_observations({order.id: "E-1"})
-    [after] = await doubts.lease(doubts_max=10, lease_seconds=100)
+    [after] = await lease_due(doubts)
 
     await doubts.keep_observations({order.id: "E-1"})
 
-    verdicts = [Verdict(lease, (), is_settled=True, next_seconds=0, observation="") for lease in (before, after)]
-    assert [await doubts.apply([verdict]) for verdict in verdicts] == [[False], [True]]
+    assert [await doubts.apply([settled(lease)]) for lease in (before, after)] == [[False], [True]]
 
 
 async def test_many_see_the_same_at_once(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:

@@ -1,0 +1,199 @@
+"""A spooled trail adds what is missing, changes nothing that is there, and is never sent."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from ordertrail.domain.trail import TrailRow
+from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.order_rows import KeyTaken, NewTrailRow, Recorded, Rows, SpooledTrail
+from tests.conformance.arrange import (
+    FAILED,
+    INITIATED,
+    NOT_PERSISTED,
+    NOT_PLACED,
+    NOT_RECORDED,
+    SAME_IN_ALL_ROWS,
+    UNKNOWN,
+    a_trail,
+    in_doubt,
+    lease_due,
+    read,
+    settled,
+    trail,
+    was_claimed,
+)
+from tests.conformance.databases import UNSTORABLE, DatabaseSubject, Doubts
+from tests.support.orders import an_order
+
+
+async def test_replayed_order_is_never_sent(rows: Rows, doubts: Doubts) -> None:
+    order = an_order()
+
+    await rows.replay([a_trail(order, TrailRow(FAILED, "not_sent:closed", "E-1"))])
+
+    stored = await read(rows, order.id)
+    assert await trail(rows, order.id) == [(INITIATED, None, None), (FAILED, "not_sent:closed", "E-1")]
+    assert stored.order == order
+    assert stored.send_by is not None
+    assert stored.send_by <= stored.read_at
+    assert not await was_claimed(doubts, (await lease_due(doubts))[0])
+
+
+async def test_replayed_rows_have_the_orders_fields(database: DatabaseSubject, rows: Rows) -> None:
+    order = an_order(client_order_id="key", limit_price=Decimal("0.1"))
+
+    await rows.replay([a_trail(order, TrailRow(FAILED, "not_sent:closed"))])
+
+    failed, initiated = (await database.contents())["orders"]
+    assert [failed[name] for name in SAME_IN_ALL_ROWS] == [initiated[name] for name in SAME_IN_ALL_ROWS]
+    assert [failed[name] for name in ("client_order_id", "place_by", "send_by", "accept_by")] == [None] * 4
+    assert initiated["client_order_id"] == "key"
+
+
+async def test_replayed_order_has_no_place_by_even_of_the_callers_own(database: DatabaseSubject, rows: Rows) -> None:
+    order = an_order(place_by=await database.now() + timedelta(seconds=12_345))
+
+    await rows.replay([a_trail(order)])
+
+    assert (await read(rows, order.id)).order.place_by is None
+
+
+async def test_replay_keeps_what_is_there(rows: Rows) -> None:
+    order = an_order(client_order_id="key")
+    await rows.insert_initiated([order])
+    await rows.insert_trail_rows([NewTrailRow(order.id, FAILED, "not_sent:closed")])
+    before = await read(rows, order.id)
+
+    await rows.replay(
+        [
+            a_trail(
+                replace(order, quantity=77),
+                TrailRow(FAILED, "refused:other"),
+                TrailRow(NOT_PERSISTED, "accepted", "E-1"),
+            )
+        ]
+    )
+
+    after = await read(rows, order.id)
+    assert after.rows[:2] == before.rows
+    assert (after.order, after.send_by) == (before.order, before.send_by)
+    assert (await trail(rows, order.id))[2] == (NOT_PERSISTED, "accepted", "E-1")
+
+
+async def test_replayed_order_claims_a_key_that_is_free(rows: Rows) -> None:
+    order, other = an_order(client_order_id="key"), an_order(client_order_id="key")
+
+    await rows.replay([a_trail(order)])
+
+    assert await rows.insert_initiated([other]) == [KeyTaken(order.id)]
+    assert (await read(rows, order.id)).order.client_order_id == "key"
+
+
+async def test_replayed_order_leaves_a_key_that_is_taken(rows: Rows) -> None:
+    owner, order = an_order(client_order_id="key"), an_order(client_order_id="key")
+    await rows.insert_initiated([owner])
+
+    await rows.replay([a_trail(order)])
+
+    assert (await read(rows, order.id)).order.client_order_id is None
+    assert await rows.insert_initiated([an_order(client_order_id="key")]) == [KeyTaken(owner.id)]
+
+
+async def test_trail_without_its_first_row_claims_no_key(rows: Rows) -> None:
+    order, other = an_order(client_order_id="key"), an_order(client_order_id="key")
+
+    await rows.replay([SpooledTrail(order, (TrailRow(UNKNOWN, "unknown:timeout"),))])
+
+    assert isinstance((await rows.insert_initiated([other]))[0], Recorded)
+    assert await trail(rows, order.id) == [(UNKNOWN, "unknown:timeout", None)]
+
+
+async def test_replay_does_not_call_never_sent_what_was_sent_meanwhile(rows: Rows, doubts: Doubts) -> None:
+    sent, unsent = an_order(), an_order()
+    assert await was_claimed(doubts, await in_doubt(rows, doubts, sent))
+
+    await rows.replay([a_trail(order, TrailRow(NOT_PERSISTED, NOT_RECORDED)) for order in (sent, unsent)])
+
+    assert await trail(rows, sent.id) == [(INITIATED, None, None)]
+    assert await trail(rows, unsent.id) == [(INITIATED, None, None), (NOT_PERSISTED, NOT_RECORDED, None)]
+
+
+async def test_replay_of_other_failures_is_written_whoever_sent_since(rows: Rows, doubts: Doubts) -> None:
+    order = an_order()
+    assert await was_claimed(doubts, await in_doubt(rows, doubts, order))
+
+    await rows.replay([a_trail(order, TrailRow(UNKNOWN, "unknown:timeout"), TrailRow(NOT_PERSISTED, None))])
+
+    assert {row[:2] for row in await trail(rows, order.id)} == {
+        (INITIATED, None),
+        (UNKNOWN, "unknown:timeout"),
+        (NOT_PERSISTED, None),
+    }
+
+
+async def test_replay_takes_the_order_from_its_holder(rows: Rows, doubts: Doubts) -> None:
+    order = an_order()
+    lease = await in_doubt(rows, doubts, order)
+
+    await rows.replay([a_trail(order, TrailRow(FAILED, "refused:too_big"))])
+
+    assert not await was_claimed(doubts, lease)
+    assert await doubts.apply([settled(lease)]) == [False]
+    again = (await lease_due(doubts))[0]
+    assert again.fence > lease.fence
+    assert again.tries == 0
+
+
+async def test_replay_opens_what_was_settled(rows: Rows, doubts: Doubts) -> None:
+    order = an_order()
+    lease = await in_doubt(rows, doubts, order)
+    verdict = settled(lease, TrailRow(NOT_PLACED, "proved:absent"))
+    assert await doubts.apply([verdict]) == [True]
+
+    await rows.replay([a_trail(order, TrailRow(NOT_PERSISTED, "accepted", "E-1"))])
+
+    assert [each.order_id for each in await lease_due(doubts)] == [order.id]
+
+
+async def test_replay_repeated_writes_no_row(database: DatabaseSubject, rows: Rows) -> None:
+    trails = [a_trail(an_order(client_order_id="key"), TrailRow(UNKNOWN, "unknown:timeout")), a_trail(an_order())]
+    await rows.replay(trails)
+    before = await database.contents()
+
+    await rows.replay(trails[::-1])
+
+    after = await database.contents()
+    assert (after["orders"], after["order_keys"]) == (before["orders"], before["order_keys"])
+
+
+async def test_trails_of_one_order_in_one_replay(rows: Rows) -> None:
+    order = an_order(client_order_id="key")
+
+    await rows.replay([a_trail(order, TrailRow(UNKNOWN, "unknown:timeout")), a_trail(order)])
+
+    assert await trail(rows, order.id) == [(INITIATED, None, None), (UNKNOWN, "unknown:timeout", None)]
+
+
+async def test_replay_of_nothing_is_nothing(database: DatabaseSubject, rows: Rows) -> None:
+    await rows.replay([])
+
+    assert not any((await database.contents()).values())
+
+
+@pytest.mark.parametrize(("text", "code"), UNSTORABLE)
+async def test_bad_trail_leaves_nothing_of_its_replay(
+    database: DatabaseSubject, rows: Rows, doubts: Doubts, text: str, code: str
+) -> None:
+    held = an_order()
+    await in_doubt(rows, doubts, held)
+    before = await database.contents()
+
+    with pytest.raises(StatementFailed) as caught:
+        await rows.replay([a_trail(held, TrailRow(FAILED, "refused:x")), a_trail(an_order(), TrailRow(FAILED, text))])
+
+    assert caught.value.code == code
+    assert caught.value.is_about_the_data
+    assert await database.contents() == before
