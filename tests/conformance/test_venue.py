@@ -28,10 +28,11 @@ from ordertrail.domain.venue_answer import (
 from ordertrail.venues.venue import ExecutionPage, OpenOrders
 from simulated_exchange.capabilities import PROFILES, Profile
 from tests.conformance.subjects import Open, Subject, Way
+from tests.support.payloads import RECORDED_ORDER
 
 WAIT_SECONDS_MAX = 20.0
 SHORT_SECONDS = 0.4
-LIMIT = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
+LIMIT = RECORDED_ORDER
 
 
 def bring_about(subject: Subject, way: Way) -> None:

@@ -7,36 +7,21 @@ import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from decimal import Decimal
 
 import pytest
 from typing_extensions import override
 
-from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import Accepted, CancelAccepted, Found, NoAnswer, NotSent, PlaceAnswer, Unknown
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
+from tests.support.payloads import RECORDED_ORDER, payload
 
 WAIT_SECONDS_MAX = 20.0
 SHORT_SECONDS = 0.3
-ORDER = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
-PLACED = json.dumps({"exchange_order_id": "X-1", "client_order_id": "order-1", "ord_status": "new"}).encode()
-VIEW = json.dumps(
-    {
-        "exchange_order_id": "X-1",
-        "client_order_id": "order-1",
-        "type": "limit",
-        "side": "buy",
-        "instrument": "US0378331005",
-        "limit_price": "10.50",
-        "quantity": 10,
-        "ord_status": "new",
-        "cum_qty": 0,
-        "leaves_qty": 10,
-        "avg_px": None,
-        "reject_reason": None,
-    }
-).encode()
+ORDER = RECORDED_ORDER
+PLACED = json.dumps(payload("placed")).encode()
+VIEW = json.dumps(payload("order")).encode()
 
 
 class Connection:

@@ -12,8 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.payloads import as_recorded, payload
+
 READY = "simulated exchange listening on "
-INSTRUMENT = "US0378331005"
 Body = dict[str, Any]
 
 
@@ -38,14 +39,7 @@ class Running:
 
 
 def order(client_order_id: str, **changes: object) -> Body:
-    return {
-        "client_order_id": client_order_id,
-        "type": "limit",
-        "side": "buy",
-        "instrument": INSTRUMENT,
-        "limit_price": "10.50",
-        "quantity": 10,
-    } | changes
+    return payload("new_order") | {"client_order_id": client_order_id} | changes
 
 
 async def spawn(*arguments: object) -> asyncio.subprocess.Process:
@@ -85,52 +79,28 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         await running.process.communicate()
 
 
-async def test_life_of_an_order(start: Start) -> None:
+async def test_life_of_an_order_in_the_documents_that_are_recorded(start: Start) -> None:
     exchange = await start()
-
-    status, placed = await exchange.place("a")
-    _, duplicate = await exchange.place("a")
-    _, queried = await exchange.call("GET", "/v1/orders/a")
-    _, opened = await exchange.call("GET", "/v1/orders?open=true")
-    _, reported = await exchange.call("GET", "/v1/executions?after=0&limit=10")
-    canceled, _ = await exchange.call("DELETE", "/v1/orders/a")
-    too_late, too_late_body = await exchange.call("DELETE", "/v1/orders/a")
-
-    assert status == 201
-    assert set(placed) == {"exchange_order_id", "client_order_id", "ord_status", "transact_time"}
-    assert queried == {
-        "exchange_order_id": placed["exchange_order_id"],
-        "client_order_id": "a",
-        "type": "limit",
-        "side": "buy",
-        "instrument": INSTRUMENT,
-        "limit_price": "10.50",
-        "quantity": 10,
-        "ord_status": "new",
-        "cum_qty": 0,
-        "leaves_qty": 10,
-        "avg_px": None,
-        "reject_reason": None,
+    calls: dict[str, tuple[str, str, object]] = {
+        "placed": ("POST", "/v1/orders", payload("new_order")),
+        "duplicate": ("POST", "/v1/orders", payload("new_order")),
+        "order": ("GET", "/v1/orders/order-1", None),
+        "open_orders": ("GET", "/v1/orders?open=true", None),
+        "executions": ("GET", "/v1/executions?after=0&limit=10", None),
+        "canceled": ("DELETE", "/v1/orders/order-1", None),
+        "too_late_to_cancel": ("DELETE", "/v1/orders/order-1", None),
+        "unknown_order": ("GET", "/v1/orders/nobody", None),
     }
-    assert duplicate == {"error": "duplicate_client_order_id", "order": queried}
-    assert opened["orders"] == [queried]
-    assert set(opened) == {"orders", "as_of"}
-    assert reported["head"] == 1
-    assert set(reported["executions"][0]) == {
-        "seq",
-        "exec_id",
-        "exec_type",
-        "ord_status",
-        "client_order_id",
-        "exchange_order_id",
-        "last_qty",
-        "last_px",
-        "cum_qty",
-        "leaves_qty",
-        "avg_px",
-        "transact_time",
+
+    answers = {name: await exchange.call(*call) for name, call in calls.items()}
+
+    assert [status for status, _ in answers.values()] == [201, 409, 200, 200, 200, 202, 409, 404]
+    assert {name: as_recorded(document) for name, (_, document) in answers.items()} == {
+        name: payload(name) for name in calls
     }
-    assert (canceled, too_late, too_late_body["error"]) == (202, 409, "too_late_to_cancel")
+    # Whatever the order's id at the exchange is, all of them tell the same.
+    told = [answers[name][1]["exchange_order_id"] for name in ("placed", "order", "canceled")]
+    assert told == [answers["duplicate"][1]["order"]["exchange_order_id"]] * 3
 
 
 async def test_ids_with_unusual_characters_are_found(start: Start) -> None:
@@ -175,13 +145,7 @@ async def test_capabilities_are_reported_and_set(start: Start) -> None:
 
     status, after = await exchange.call("PUT", "/v1/capabilities", before | {"client_order_id_unique": "never"})
 
-    assert set(before) == {
-        "epoch",
-        "client_order_id_unique",
-        "visible_within_seconds",
-        "accepts_within_seconds",
-        "honours_accept_by",
-    }
+    assert as_recorded(before) == payload("capabilities") | {"client_order_id_unique": "while_open"}
     assert (status, after) == (200, before | {"client_order_id_unique": "never"})
     assert [(await exchange.place("a"))[0] for _ in range(2)] == [201, 201]
 
@@ -199,17 +163,10 @@ async def test_faults_that_answer(start: Start) -> None:
     ) as response:
         garbage = await response.read()
 
-    assert answers["FAULTREFUSE0"][:2] == (
-        422,
-        {
-            "error": "rejected",
-            "reject_reason": "refused_on_purpose",
-            "text": "The exchange was told to refuse this order.",
-        },
-    )
-    assert answers["FAULTTHROTTL"] == (429, {"error": "throttled", "executed": "no"}, "1")
-    assert answers["FAULTCLOSED0"] == (503, {"error": "closed", "executed": "no"}, None)
-    assert answers["FAULTERROR00"][:2] == (500, {"error": "internal_error"})
+    assert answers["FAULTREFUSE0"][:2] == (422, payload("rejected"))
+    assert answers["FAULTTHROTTL"] == (429, payload("throttled"), "1")
+    assert answers["FAULTCLOSED0"] == (503, payload("closed"), None)
+    assert answers["FAULTERROR00"][:2] == (500, payload("internal_error"))
     with pytest.raises(ValueError):  # noqa: PT011  # which of the ways not to be JSON it is does not matter
         json.loads(garbage)
     assert (await exchange.call("GET", "/v1/orders/garbage"))[0] == 200

@@ -1,7 +1,6 @@
 """The last moment before an order's first byte."""
 
 import asyncio
-from decimal import Decimal
 
 import aiohttp
 import pytest
@@ -10,11 +9,11 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_writer import StreamWriter
 from typing_extensions import override
 
-from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.venue_answer import NotSent
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.http.send import NotWrittenError, SendOnce
+from tests.support.payloads import RECORDED_ORDER
 
 
 class StoppedClock(SystemClock):
@@ -104,7 +103,6 @@ async def test_kept_connection_that_the_venue_has_closed_takes_nothing() -> None
 
 
 async def test_what_was_called_not_sent_cannot_leave_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
     kept: list[SendOnce] = []
 
     def keeps_the_body(session: object, method: str, url: object, *, data: SendOnce, **options: object) -> None:
@@ -114,7 +112,7 @@ async def test_what_was_called_not_sent_cannot_leave_later(monkeypatch: pytest.M
     venue = HttpVenue("http://127.0.0.1:9", clock=StoppedClock(1.0), connections_max=1)
     await venue.open()
     monkeypatch.setattr(aiohttp.ClientSession, "request", keeps_the_body)
-    answer = await venue.place(order, send_by=10.0, timeout_seconds=10, accept_by=None)
+    answer = await venue.place(RECORDED_ORDER, send_by=10.0, timeout_seconds=10, accept_by=None)
     await venue.close()
     line = Line()
 

@@ -1,6 +1,7 @@
 """What a reply over HTTP proves, and what it does not."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
-from ordertrail.domain.order import Order, OrderType, Side
+from ordertrail.domain.order import OrderType, Side
 from ordertrail.domain.venue_answer import (
     Absent,
     Accepted,
@@ -25,36 +26,13 @@ from ordertrail.domain.venue_answer import (
 from ordertrail.venues.http import wire
 from ordertrail.venues.http.wire import Reply
 from ordertrail.venues.venue import ExecutionPage, OpenOrders
+from tests.support.payloads import RECORDED_ORDER, payload
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-ORDER = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
-PLACED = {
-    "exchange_order_id": "X-1",
-    "client_order_id": "order-1",
-    "ord_status": "new",
-    "transact_time": "2026-01-01T12:00:00Z",
-}
-VIEW = {
-    "exchange_order_id": "X-1",
-    "client_order_id": "order-1",
-    "type": "limit",
-    "side": "buy",
-    "instrument": "US0378331005",
-    "limit_price": "10.50",
-    "quantity": 10,
-    "ord_status": "new",
-    "cum_qty": 0,
-    "leaves_qty": 10,
-    "avg_px": None,
-    "reject_reason": None,
-}
-EXECUTION = {
-    "seq": 1,
-    "exec_id": "E1",
-    "exec_type": "new",
-    "client_order_id": "order-1",
-    "exchange_order_id": "X-1",
-}
+ORDER = RECORDED_ORDER
+PLACED = payload("placed")
+VIEW = payload("order")
+[EXECUTION] = payload("executions")["executions"]
 Body = dict[str, Any]
 
 
@@ -63,7 +41,7 @@ def reply(status: int, body: object, retry_after: str | None = None) -> Reply:
 
 
 def duplicate(**changes: object) -> Body:
-    return {"error": "duplicate_client_order_id", "order": VIEW | changes}
+    return payload("duplicate") | {"order": VIEW | changes}
 
 
 def without(body: Body, name: str) -> Body:
@@ -73,33 +51,20 @@ def without(body: Body, name: str) -> Body:
 def test_order_is_written_as_the_protocol_has_it() -> None:
     body = wire.write_order(ORDER, datetime(2026, 1, 1, 12, 0, 5, 250_000, tzinfo=UTC))
 
-    assert json.loads(body) == {
-        "client_order_id": "order-1",
-        "type": "limit",
-        "side": "buy",
-        "instrument": "US0378331005",
-        "limit_price": "10.50",
-        "quantity": 10,
-        "accept_by": "2026-01-01T12:00:05.250000Z",
-    }
+    assert json.loads(body) == payload("new_order") | {"accept_by": "2026-01-01T12:00:05.250000Z"}
 
 
 def test_market_order_has_no_price_and_needs_no_accept_by() -> None:
-    market = Order("order-1", OrderType.MARKET, Side.SELL, "US0378331005", None, 10)
+    market = replace(ORDER, type=OrderType.MARKET, side=Side.SELL, limit_price=None)
 
-    assert json.loads(wire.write_order(market, None)) == {
-        "client_order_id": "order-1",
-        "type": "market",
-        "side": "sell",
-        "instrument": "US0378331005",
-        "limit_price": None,
-        "quantity": 10,
-    }
+    body = json.loads(wire.write_order(market, None))
+
+    assert body == payload("new_order") | {"type": "market", "side": "sell", "limit_price": None}
 
 
 @pytest.mark.parametrize(("price", "text"), [("1E+3", "1000"), ("0.01", "0.01"), ("7E-2", "0.07"), ("10.5", "10.5")])
 def test_price_is_written_without_an_exponent(price: str, text: str) -> None:
-    order = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal(price), 1)
+    order = replace(ORDER, limit_price=Decimal(price))
 
     assert json.loads(wire.write_order(order, None))["limit_price"] == text
 
@@ -212,7 +177,7 @@ def test_rejected_may_come_without_a_text() -> None:
 def test_not_executed_is_not_sent_with_when_to_come_back(
     status: int, cause: str, header: str | None, seconds: float | None
 ) -> None:
-    answer = wire.read_placed(reply(status, {"executed": "no"}, header), ORDER, now=NOW)
+    answer = wire.read_placed(reply(status, payload(cause), header), ORDER, now=NOW)
 
     assert answer == NotSent(cause, seconds)
 
@@ -286,15 +251,15 @@ def test_question_whose_reply_cannot_be_relied_on_has_no_answer(status: int, bod
 
 
 def test_unknown_order_is_absent() -> None:
-    assert wire.read_order(reply(404, {"error": "unknown_order"}), "order-1") == Absent()
+    assert wire.read_order(reply(404, payload("unknown_order")), "order-1") == Absent()
 
 
 @pytest.mark.parametrize(
     ("status", "body", "answer"),
     [
-        (202, VIEW, CancelAccepted()),
-        (409, {"error": "too_late_to_cancel", "order": VIEW}, CancelTooLate()),
-        (404, {"error": "unknown_order"}, Absent()),
+        (202, payload("canceled"), CancelAccepted()),
+        (409, payload("too_late_to_cancel"), CancelTooLate()),
+        (404, payload("unknown_order"), Absent()),
         (404, b"", NoAnswer("http_404")),
         (200, VIEW, NoAnswer("http_200")),
         (500, b"", NoAnswer("http_500")),
@@ -306,8 +271,9 @@ def test_cancel_answers(status: int, body: object, answer: object) -> None:
 
 
 def test_open_orders_are_read_as_a_whole_or_not_at_all() -> None:
-    good = wire.read_open_orders(reply(200, {"orders": [VIEW], "as_of": "2026-01-01T12:00:00.5Z"}))
-    bad = wire.read_open_orders(reply(200, {"orders": [VIEW, VIEW | {"side": "?"}], "as_of": "2026-01-01T12:00:00Z"}))
+    open_orders = payload("open_orders")
+    good = wire.read_open_orders(reply(200, open_orders | {"as_of": "2026-01-01T12:00:00.5Z"}))
+    bad = wire.read_open_orders(reply(200, open_orders | {"orders": [VIEW, VIEW | {"side": "?"}]}))
 
     assert isinstance(good, OpenOrders)
     assert good.orders[0].equals(ORDER)
@@ -328,7 +294,7 @@ def test_open_orders_without_an_answer(status: int, body: object, cause: str) ->
 
 
 def executions(*seqs: int, head: int = 9) -> Body:
-    return {"epoch": "e", "executions": [EXECUTION | {"seq": seq} for seq in seqs], "head": head}
+    return payload("executions") | {"executions": [EXECUTION | {"seq": seq} for seq in seqs], "head": head}
 
 
 def test_executions_are_read_in_order() -> None:
@@ -341,7 +307,7 @@ def test_executions_are_read_in_order() -> None:
 
 @pytest.mark.parametrize("exec_type", ["new", "trade", "canceled", "expired", "rejected"])
 def test_every_kind_of_execution_of_the_protocol_is_readable(exec_type: str) -> None:
-    body = {"epoch": "e", "executions": [EXECUTION | {"seq": 4, "exec_type": exec_type}], "head": 4}
+    body = executions(head=4) | {"executions": [EXECUTION | {"seq": 4, "exec_type": exec_type}]}
 
     answer = wire.read_executions(reply(200, body), after=3, limit=2)
 
@@ -361,7 +327,7 @@ def test_exchange_that_begins_anew_has_none_after_our_position() -> None:
         (200, executions(4, 4), "unreadable"),
         (200, executions(4, 5, 6), "unreadable"),
         (200, executions(4, head=3), "unreadable"),
-        (200, {"epoch": "e", "executions": [EXECUTION | {"seq": 4, "exec_type": "bust"}], "head": 4}, "unreadable"),
+        (200, executions(4) | {"executions": [EXECUTION | {"seq": 4, "exec_type": "bust"}]}, "unreadable"),
         (200, without(executions(4), "epoch"), "unreadable"),
         (404, b"", "http_404"),
     ],
@@ -373,16 +339,7 @@ def test_executions_that_cannot_be_relied_on_are_no_answer(status: int, body: ob
 @pytest.mark.parametrize(
     ("body", "promised"),
     [
-        (
-            {
-                "epoch": "e",
-                "client_order_id_unique": "forever",
-                "visible_within_seconds": 0,
-                "accepts_within_seconds": 10,
-                "honours_accept_by": True,
-            },
-            Capabilities("e", "forever", 0, 10, honours_accept_by=True),
-        ),
+        (payload("capabilities"), Capabilities("e", "forever", 0, 10, honours_accept_by=True)),
         ({"client_order_id_unique": 600}, Capabilities("", 600, UNBOUNDED, UNBOUNDED)),
         ({"visible_within_seconds": 5, "ask_covers": "open_only"}, PROMISES_NOTHING),
         ({"visible_within_seconds": None, "accepts_within_seconds": None}, PROMISES_NOTHING),
