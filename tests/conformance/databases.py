@@ -20,6 +20,7 @@ from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.halt_switch import is_halted, set_halted
 from ordertrail.storage.postgres.orders import PostgresRows
 from tests.simulation.database import SimulatedDatabase
+from tests.support.clocks import TickingClock
 
 T = TypeVar("T")
 
@@ -169,22 +170,11 @@ class Postgres:
                 await self._connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER append_only")
 
 
-class Clock:
-    """Goes on a little whenever it is looked at."""
-
-    def __init__(self) -> None:
-        self.time = BEGINNING
-
-    def now(self) -> datetime:
-        self.time += STEP
-        return self.time
-
-
 class Simulated:
     """The simulation's, with a clock of the suite's."""
 
     def __init__(self) -> None:
-        self._clock = Clock()
+        self._clock = TickingClock(BEGINNING, STEP)
         self._database = SimulatedDatabase(self._clock.now)
         self._connection = self._database.direct()
         self.doubts: Doubts = self._database.doubts(self._connection)

@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import Accepted, CancelAccepted, Found, NoAnswer, NotSent, PlaceAnswer, Unknown
-from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.venues.http.client import HttpVenue
+from tests.support.clocks import ManualClock
 from tests.support.payloads import RECORDED_ORDER, payload
 
 WAIT_SECONDS_MAX = 20.0
@@ -105,7 +106,7 @@ class Venue(HttpVenue):
 
 
 @asynccontextmanager
-async def venue_at(url: str, *, clock: SystemClock | None = None, connections_max: int = 8) -> AsyncIterator[Venue]:
+async def venue_at(url: str, *, clock: Clock | None = None, connections_max: int = 8) -> AsyncIterator[Venue]:
     venue = Venue(url, clock=clock or SystemClock(), connections_max=connections_max)
     await venue.open()
     try:
@@ -444,19 +445,8 @@ def named(url: str) -> str:
     return url.replace("127.0.0.1", "exchange.invalid")
 
 
-class JumpingClock(SystemClock):
-    """Monotonic seconds that go where a test sends them."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    @override
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 async def test_no_byte_leaves_once_send_by_has_passed_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = JumpingClock()
+    clock = ManualClock(100.0)
     heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def listens(connection: Connection) -> None:
@@ -465,7 +455,7 @@ async def test_no_byte_leaves_once_send_by_has_passed_while_connecting(monkeypat
     async with Server(listens).run() as url, venue_at(named(url), clock=clock) as venue:
 
         async def resolves_slowly(host: str, port: int, **options: object) -> Addresses:
-            clock.seconds = 106.0
+            clock.time = 106.0
             return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))]
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolves_slowly)
@@ -477,7 +467,7 @@ async def test_no_byte_leaves_once_send_by_has_passed_while_connecting(monkeypat
 
 
 async def test_no_byte_leaves_once_send_by_has_passed_while_waiting_for_a_connection() -> None:
-    clock = JumpingClock()
+    clock = ManualClock(100.0)
     is_busy, may_answer = asyncio.Event(), asyncio.Event()
     later: list[bytes] = []
 
@@ -496,7 +486,7 @@ async def test_no_byte_leaves_once_send_by_has_passed_while_waiting_for_a_connec
         first = asyncio.create_task(send())
         await asyncio.wait_for(is_busy.wait(), WAIT_SECONDS_MAX)
         second = asyncio.create_task(send())
-        clock.seconds = 106.0
+        clock.time = 106.0
         may_answer.set()
         answers = [await first, await second]
 

@@ -16,7 +16,6 @@ from typing import Any, cast
 import aiohttp
 import asyncpg
 from pydantic import SecretStr
-from typing_extensions import override
 
 from ordertrail.api.app import create_app
 from ordertrail.api.parts import ApiParts
@@ -34,52 +33,18 @@ from ordertrail.domain.venue_answer import (
     VenueOrder,
     Verification,
 )
-from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.server import Server
 from ordertrail.server.service import Service
 from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
+from tests.support.clocks import PatientClock
 from tests.support.orders import SEED_ORDER
 from tests.support.postgres import allow_connections, execute, refuse_connections
 
 WAIT_SECONDS = 60
-HURRY = 60
 # A machine that stands still for seconds must not look like a database or an exchange that does not answer.
 # So that a slow machine finds the same: the send window bounds from above how late an order may be told of its failure.
 PATIENT = {"database_timeout_seconds": 20, "exchange_timeout_seconds": 20, "send_window_seconds": 3600}
-
-
-class PatientClock(SystemClock):
-    """Real time, but nobody who sleeps wakes up by himself, and `hurry` makes patience end soon."""
-
-    def __init__(self) -> None:
-        self._ahead = 0.0
-        self._hurries_since: float | None = None
-
-    @override
-    def monotonic(self) -> float:
-        now = super().monotonic()
-        hurry = 0.0 if self._hurries_since is None else (now - self._hurries_since) * HURRY
-        return now + self._ahead + hurry
-
-    def hurry(self) -> None:
-        """From now on time goes so much faster that nobody waits long for what does not come."""
-        if self._hurries_since is None:
-            self._hurries_since = super().monotonic()
-
-    def skip(self, seconds: float) -> None:
-        """So much time passes at once, as for a process that stood still."""
-        self._ahead += seconds
-
-    def take_time(self) -> None:
-        """Time goes as it used to."""
-        now = self.monotonic()
-        self._hurries_since = None
-        self._ahead = now - super().monotonic()
-
-    @override
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.get_running_loop().create_future()
 
 
 class ScriptedVenue:

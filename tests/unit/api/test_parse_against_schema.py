@@ -13,13 +13,12 @@ import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis.generation import GenerationMode
-from typing_extensions import override
 
 from ordertrail.api.app import create_app
 from ordertrail.api.openapi import PLACE_ORDER
 from ordertrail.api.parse_order import _parse_plain, _parse_thoroughly, parse_order
 from ordertrail.domain.errors import InvalidOrder
-from ordertrail.runtime.clock import SystemClock
+from tests.support.clocks import ManualClock
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 
@@ -51,15 +50,9 @@ UNSAYABLE: dict[tuple[str, str], Callable[[Fields], bool]] = {
 }
 
 
-class FixedClock(SystemClock):
-    @override
-    def now(self) -> datetime:
-        return NOW
-
-
 def problems_of(body: bytes, key: str | None = None) -> set[tuple[str, str]]:
     try:
-        parse_order(body, order_id="the-id", key=key, clock=FixedClock())
+        parse_order(body, order_id="the-id", key=key, clock=ManualClock(wall=NOW))
     except InvalidOrder as error:
         return {(problem.pointer, problem.detail) for problem in error.problems}
     return set()
@@ -70,7 +63,7 @@ def read_both_ways(body: bytes, key: str | None) -> str:
     quick = _parse_plain(body, "the-id", key)
     if quick is None:
         return "thorough"
-    assert quick == _parse_thoroughly(body, "the-id", key, FixedClock())
+    assert quick == _parse_thoroughly(body, "the-id", key, ManualClock(wall=NOW))
     return "quick"
 
 

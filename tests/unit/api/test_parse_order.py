@@ -12,14 +12,13 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from typing_extensions import override
 
 from ordertrail.api.parse_order import FIELDS, parse_order
 from ordertrail.api.problems import problem_body
 from ordertrail.domain.errors import FieldProblem, InvalidOrder
 from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.runtime.clock import SystemClock
 from ordertrail.storage.postgres.orders import price_from_column
+from tests.support.clocks import ManualClock
 from tests.support.invalid_orders import INVALID, Invalid
 from tests.support.orders import MARKET_ORDER, SEED_ORDER, body_with, request_body
 
@@ -31,14 +30,8 @@ ANY_JSON = st.recursive(
 )
 
 
-class FixedClock(SystemClock):
-    @override
-    def now(self) -> datetime:
-        return NOW
-
-
 def parse(body: bytes, *, key: str | None = None) -> Order:
-    return parse_order(body, order_id="the-id", key=key, clock=FixedClock())
+    return parse_order(body, order_id="the-id", key=key, clock=ManualClock(wall=NOW))
 
 
 def problems_of(body: bytes, *, key: str | None = None) -> list[tuple[str, str]]:

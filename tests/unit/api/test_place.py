@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
-from typing_extensions import override
 
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.place_responses import WholeResponse as PlaceAnswer
@@ -20,8 +19,8 @@ from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.placement.admission import Shed
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
-from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.telemetry import buffered
+from tests.support.clocks import ManualClock
 from tests.support.orders import an_order, request_body
 
 S = OrderStatus
@@ -32,19 +31,6 @@ UNKNOWN = TrailRow(S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout")
 REFUSED = TrailRow(S.EXCHANGE_CREATION_FAILED, "refused:no_funds")
 NOT_SENT = TrailRow(S.EXCHANGE_CREATION_FAILED, "not_sent:closed")
 COMPLETED = TrailRow(S.COMPLETED, None, "X-1")
-
-
-class HandClock(SystemClock):
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    @override
-    def now(self) -> datetime:
-        return NOW
-
-    @override
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 def placement_seconds() -> float:
@@ -83,7 +69,7 @@ class Door:
     def __init__(self, *, is_whole: bool) -> None:
         self.is_whole = is_whole
         self.placing = Placing()
-        self.clock = HandClock()
+        self.clock = ManualClock(wall=NOW)
         self.turned_away: Shed | None = None
         self.endpoint = PlaceOrder(
             cast("Any", self.placing),
@@ -309,7 +295,7 @@ async def test_bug_before_there_is_an_order_is_answered(door: Door) -> None:
 
 async def test_time_of_a_placement_is_measured(door: Door) -> None:
     def after_two_seconds(order: Order) -> Placement:
-        door.clock.seconds += 2
+        door.clock.move(2)
         return Placed(order, NOW, "X-1")
 
     door.placing.end = after_two_seconds

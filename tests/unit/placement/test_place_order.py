@@ -17,7 +17,6 @@ from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.domain.venue_answer import NotSent, PlaceAnswer, Refused, Unknown
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
-from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.service import gate_limits_of
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
@@ -29,8 +28,9 @@ from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.report import GateReport
 from ordertrail.venues.gate.rules import GateRules
 from ordertrail.venues.gateway import Gateway
+from tests.support.clocks import ManualClock, PatientClock
 from tests.support.orders import a_market_order, an_order
-from tests.support.service import PatientClock, ScriptedVenue
+from tests.support.service import ScriptedVenue
 
 S = OrderStatus
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -206,17 +206,6 @@ async def test_completed_follows_the_exchange_s_acceptance(house: House) -> None
 # What a failed step leaves behind
 
 
-class HandClock(SystemClock):
-    """Monotonic time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = super().monotonic()
-
-    @override
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 class RecordingVenue(ScriptedVenue):
     """Remembers the deadlines as well."""
 
@@ -313,11 +302,11 @@ async def test_what_the_database_takes_no_row_of_is_spooled(house: House) -> Non
 
 
 async def test_placing_that_took_the_whole_review_is_not_the_whole_story(house: House) -> None:
-    clock = HandClock()
+    clock = ManualClock(house.clock.monotonic())
     house.placing._clock = clock
 
     def stand_still(order: Order) -> PlaceAnswer:
-        clock.seconds += DEADLINES.review_seconds
+        clock.move(DEADLINES.review_seconds)
         return Unknown("timeout")
 
     house.venue.answer = stand_still

@@ -33,10 +33,10 @@ from ordertrail.domain.venue_answer import (
 )
 from ordertrail.reconciliation import reconciler
 from ordertrail.reconciliation.reconciler import PassLimits, PassReport, Reconciler
-from ordertrail.runtime.clock import SystemClock
 from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Lease, Unreadable, Verdict, WantedSend
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.order_rows import NewTrailRow
+from tests.support.clocks import ManualClock
 
 S = OrderStatus
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -72,14 +72,6 @@ class Least(random.Random):
     @override
     def random(self) -> float:
         return 0.0
-
-
-class HandClock(SystemClock):
-    seconds = 100.0
-
-    @override
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 @dataclass
@@ -225,7 +217,7 @@ class House:
         self.database = Database(self.log)
         self.exchange = Exchange(self.log)
         self.journal = Written(self.log)
-        self.clock = HandClock()
+        self.clock = ManualClock(100.0)
         self.reconciler = Reconciler(
             cast("Any", self.database),
             cast("Any", self.journal),

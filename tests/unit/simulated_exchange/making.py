@@ -8,30 +8,19 @@ from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import Faults, PlaceWeights
 from simulated_exchange.log import InMemoryLog
 from simulated_exchange.orders import NewOrder
+from tests.support.clocks import ManualClock
 
 INSTRUMENT = "US0378331005"
 NOON_US = 1_767_268_800_000_000
-SECOND_US = 1_000_000
 
 
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.us = NOON_US
-
-    def __call__(self) -> int:
-        return self.us
-
-    def move(self, seconds: float) -> None:
-        self.us += int(seconds * SECOND_US)
-
-
-def exchange(clock: Clock | None = None, profile: Profile | None = None, faults: Faults | None = None) -> Exchange:
+def exchange(
+    clock: ManualClock | None = None, profile: Profile | None = None, faults: Faults | None = None
+) -> Exchange:
     return Exchange(
         epoch="e",
         log=InMemoryLog(),
-        now_us=clock or Clock(),
+        now_us=(clock or ManualClock()).now_us,
         random=Random(1),
         profile=profile,
         faults=faults,

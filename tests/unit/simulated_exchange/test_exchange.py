@@ -11,7 +11,8 @@ from simulated_exchange.faults import Faults, QueryFaults
 from simulated_exchange.orders import NewOrder, Refusal
 from simulated_exchange.results import Accepted, Canceled, Duplicate, Rejected, TooLate, UnknownOrder
 from simulated_exchange.wire import OrderView
-from tests.unit.simulated_exchange.making import INSTRUMENT, NOON_US, Clock, exchange, limit, market
+from tests.support.clocks import ManualClock
+from tests.unit.simulated_exchange.making import INSTRUMENT, NOON_US, exchange, limit, market
 
 
 def shown(subject: Exchange, client_order_id: str) -> OrderView:
@@ -160,7 +161,7 @@ def test_never_takes_every_repeated_id_and_shows_the_newest() -> None:
 
 
 def test_seconds_refuse_a_repeated_id_for_that_long() -> None:
-    clock = Clock()
+    clock = ManualClock()
     subject = exchange(clock, Profile(client_order_id_unique=600.0))
     subject.place(limit("a"))
     clock.move(599.9)
@@ -174,11 +175,11 @@ def test_seconds_refuse_a_repeated_id_for_that_long() -> None:
 
 
 def test_order_after_its_accept_by_is_refused() -> None:
-    clock = Clock()
+    clock = ManualClock()
     subject = exchange(clock)
-    in_time = subject.place(limit("a", accept_by_us=clock.us))
+    in_time = subject.place(limit("a", accept_by_us=clock.now_us()))
 
-    too_late = subject.place(limit("b", accept_by_us=clock.us - 1))
+    too_late = subject.place(limit("b", accept_by_us=clock.now_us() - 1))
 
     assert isinstance(in_time, Accepted)
     assert isinstance(too_late, Rejected)
@@ -186,14 +187,14 @@ def test_order_after_its_accept_by_is_refused() -> None:
 
 
 def test_accept_by_is_ignored_where_it_is_not_honoured() -> None:
-    clock = Clock()
+    clock = ManualClock()
     subject = exchange(clock, Profile(honours_accept_by=False))
 
-    assert isinstance(subject.place(limit("a", accept_by_us=clock.us - 1)), Accepted)
+    assert isinstance(subject.place(limit("a", accept_by_us=clock.now_us() - 1)), Accepted)
 
 
 def test_new_order_is_hidden_for_as_long_as_set_and_no_longer() -> None:
-    clock = Clock()
+    clock = ManualClock()
     faults = Faults(ask=QueryFaults(hide_seconds=2.0))
     subject = exchange(clock, Profile(visible_within_seconds=2.0), faults)
     subject.place(limit("a"))
@@ -256,7 +257,7 @@ def test_executions_come_in_pages_without_holes() -> None:
 
 
 def test_time_never_runs_backwards() -> None:
-    clock = Clock()
+    clock = ManualClock()
     subject = exchange(clock)
     subject.place(limit("a"))
     clock.move(-5)

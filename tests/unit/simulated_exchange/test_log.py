@@ -14,11 +14,12 @@ from simulated_exchange.orders import Refusal
 from simulated_exchange.results import Accepted
 from simulated_exchange.service import ExchangeService, open_exchange
 from simulated_exchange.wire import OrderView
-from tests.unit.simulated_exchange.making import Clock, limit, market
+from tests.support.clocks import ManualClock
+from tests.unit.simulated_exchange.making import limit, market
 
 
 def opened(folder: Path) -> ExchangeService:
-    return open_exchange(folder, now_us=Clock(), random=Random(1))
+    return open_exchange(folder, now_us=ManualClock().now_us, random=Random(1))
 
 
 async def some_trading(folder: Path) -> tuple[object, ...]:

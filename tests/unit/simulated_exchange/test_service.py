@@ -21,13 +21,16 @@ from simulated_exchange.results import (
 )
 from simulated_exchange.service import ExchangeService, open_exchange
 from simulated_exchange.wire import OrderView
-from tests.unit.simulated_exchange.making import NOON_US, Clock, always, limit
+from tests.support.clocks import ManualClock
+from tests.unit.simulated_exchange.making import NOON_US, always, limit
 
 LATE_SECONDS = 0.01
 
 
-def opened(faults: Faults | None = None, profile: Profile | None = None, clock: Clock | None = None) -> ExchangeService:
-    return open_exchange(None, faults=faults, profile=profile, now_us=clock or Clock(), random=Random(1))
+def opened(
+    faults: Faults | None = None, profile: Profile | None = None, clock: ManualClock | None = None
+) -> ExchangeService:
+    return open_exchange(None, faults=faults, profile=profile, now_us=(clock or ManualClock()).now_us, random=Random(1))
 
 
 async def status_of(service: ExchangeService, client_order_id: str) -> str | None:
@@ -98,7 +101,7 @@ async def test_late_order_is_there_later_also_without_its_client() -> None:
 
 
 async def test_late_order_is_refused_if_its_accept_by_has_passed() -> None:
-    clock = Clock()
+    clock = ManualClock()
     service = opened(always("late", late_seconds=LATE_SECONDS), clock=clock)
     placing = asyncio.create_task(service.place(limit("a", accept_by_us=NOON_US)))
     await asyncio.sleep(0)

@@ -5,27 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from prometheus_client import REGISTRY
-from typing_extensions import override
 
-from ordertrail.runtime.clock import SystemClock
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import REPEAT_AFTER_SECONDS, Batcher, Limits
+from tests.support.clocks import ManualClock
 
 LIMITS = Limits(rows_max=256, queue_max=1000, timeout_seconds=2)
 BAD = -1
 
 Write = Callable[[Sequence[int]], Awaitable[Sequence[int]]]
-
-
-class HandClock(SystemClock):
-    """Monotonic time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    @override
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Table:
@@ -37,7 +25,7 @@ class Table:
         self.open.set()
         self.begun = asyncio.Event()
         self.failures: list[Exception] = []
-        self.clock = HandClock()
+        self.clock = ManualClock()
 
     async def write(self, items: Sequence[int]) -> Sequence[int]:
         self.batches.append(list(items))
@@ -150,7 +138,7 @@ async def test_an_answer_that_stays_lost_reports_whether_any_try_may_have_been_w
         table.batches.append(list(items))
         if len(table.batches) == 1:
             raise lost(may_have_happened=first)
-        table.clock.seconds += LIMITS.timeout_seconds
+        table.clock.move(LIMITS.timeout_seconds)
         raise lost(may_have_happened=last)
 
     commits = Batcher("test", write, table.clock, LIMITS)
@@ -196,7 +184,7 @@ async def test_a_lost_batch_that_is_then_split_remembers_that_it_may_be_written(
             case 2:
                 raise StatementFailed("40P01", "deadlock detected")
             case _:
-                table.clock.seconds += LIMITS.timeout_seconds
+                table.clock.move(LIMITS.timeout_seconds)
                 raise lost(may_have_happened=False)
 
     commits = Batcher("test", write, table.clock, LIMITS)
@@ -244,7 +232,7 @@ async def test_a_row_may_wait_for_its_turn_for_as_long_as_is_said() -> None:
     rows = [await table.held(commits)]
     rows.append(commits.submit(2))
 
-    table.clock.seconds += 2
+    table.clock.move(2)
     table.open.set()
 
     assert await settled(*rows) == [10, 20]
@@ -256,7 +244,7 @@ async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
     under_way = await table.held(commits)
     late = commits.submit(2)
 
-    table.clock.seconds += 2.1
+    table.clock.move(2.1)
     in_time = commits.submit(3)
     table.open.set()
     first, second, third = await settled(under_way, late, in_time)
@@ -323,7 +311,7 @@ async def test_too_few_results_leave_nobody_waiting() -> None:
     async def write(items: Sequence[int]) -> Sequence[int]:
         return items[:1]
 
-    commits = Batcher("test", write, HandClock(), LIMITS)
+    commits = Batcher("test", write, ManualClock(), LIMITS)
 
     first, second = await settled(commits.submit(1), commits.submit(2))
 

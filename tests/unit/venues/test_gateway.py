@@ -23,8 +23,9 @@ from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.report import GateReport
 from ordertrail.venues.gate.rules import GateRules
 from ordertrail.venues.gateway import Gateway
+from tests.support.clocks import PatientClock
 from tests.support.orders import an_order
-from tests.support.service import PatientClock, ScriptedVenue
+from tests.support.service import ScriptedVenue
 
 ORDER = an_order()
 TIMEOUT = Unknown("timeout")

@@ -25,8 +25,9 @@ from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from ordertrail.venues.gate.rules import GateRules
 from ordertrail.venues.gateway import Gateway
 from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
+from tests.support.clocks import ManualClock
 from tests.support.orders import an_order
-from tests.unit.venues.gate.moving import Moving, Told
+from tests.unit.venues.gate.moving import Told
 from tests.unit.venues.test_gateway import shown
 
 ORDER = an_order()
@@ -48,7 +49,7 @@ class SlowVenue:
 
     name = "slow"
 
-    def __init__(self, clock: Moving) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.answers = dict(ANSWERS)
         self.raises: Exception | None = None
@@ -72,7 +73,7 @@ class SlowVenue:
 
 class House:
     def __init__(self) -> None:
-        self.clock = Moving()
+        self.clock = ManualClock()
         self.venue = SlowVenue(self.clock)
         self.gate = Gate(
             GateLimits(ONE, ONE, ONE),

@@ -10,19 +10,10 @@ from aiohttp.http_writer import StreamWriter
 from typing_extensions import override
 
 from ordertrail.domain.venue_answer import NotSent
-from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.http.send import NotWrittenError, SendOnce
+from tests.support.clocks import ManualClock
 from tests.support.payloads import RECORDED_ORDER
-
-
-class StoppedClock(SystemClock):
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    @override
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Line(asyncio.Transport):
@@ -51,7 +42,7 @@ def writer_on(line: Line) -> AbstractStreamWriter:
 
 
 async def test_body_is_written_before_send_by() -> None:
-    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=StoppedClock(9.999))
+    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=ManualClock(9.999))
 
     await body.write_with_length(writer_on(line), None)
 
@@ -61,7 +52,7 @@ async def test_body_is_written_before_send_by() -> None:
 
 @pytest.mark.parametrize("seconds", [10.0, 11.0])
 async def test_nothing_is_written_from_send_by_on(seconds: float) -> None:
-    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=StoppedClock(seconds))
+    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=ManualClock(seconds))
 
     with pytest.raises(NotWrittenError):
         await body.write_with_length(writer_on(line), None)
@@ -72,7 +63,7 @@ async def test_nothing_is_written_from_send_by_on(seconds: float) -> None:
 
 
 async def test_body_is_never_written_twice() -> None:
-    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=StoppedClock(1.0))
+    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=ManualClock(1.0))
     await body.write_with_length(writer_on(line), None)
 
     with pytest.raises(NotWrittenError):
@@ -82,7 +73,7 @@ async def test_body_is_never_written_twice() -> None:
 
 
 async def test_nothing_is_written_once_the_answer_has_been_given() -> None:
-    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=StoppedClock(1.0))
+    line, body = Line(), SendOnce(b"order", send_by=10.0, clock=ManualClock(1.0))
     body.close_window()
 
     with pytest.raises(NotWrittenError):
@@ -93,7 +84,7 @@ async def test_nothing_is_written_once_the_answer_has_been_given() -> None:
 
 
 async def test_kept_connection_that_the_venue_has_closed_takes_nothing() -> None:
-    line, body = Line(closing=True), SendOnce(b"order", send_by=10.0, clock=StoppedClock(1.0))
+    line, body = Line(closing=True), SendOnce(b"order", send_by=10.0, clock=ManualClock(1.0))
 
     with pytest.raises(NotWrittenError):
         await body.write_with_length(writer_on(line), None)
@@ -109,7 +100,7 @@ async def test_what_was_called_not_sent_cannot_leave_later(monkeypatch: pytest.M
         kept.append(data)
         raise aiohttp.ClientConnectionError
 
-    venue = HttpVenue("http://127.0.0.1:9", clock=StoppedClock(1.0), connections_max=1)
+    venue = HttpVenue("http://127.0.0.1:9", clock=ManualClock(1.0), connections_max=1)
     await venue.open()
     monkeypatch.setattr(aiohttp.ClientSession, "request", keeps_the_body)
     answer = await venue.place(RECORDED_ORDER, send_by=10.0, timeout_seconds=10, accept_by=None)

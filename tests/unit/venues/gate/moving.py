@@ -1,8 +1,6 @@
-"""A gate in a test's hands: a clock that moves when told, timers that hang on it, and a record of what was told."""
+"""A gate in a test's hands: what the exchange answers, and a record of what the gate told its metrics."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from ordertrail.domain.reason import Cause
 from ordertrail.domain.venue_answer import Accepted, NoAnswer, NotSent, Refused, Unknown
@@ -12,6 +10,7 @@ from ordertrail.venues.gate.denial import BudgetName, Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from ordertrail.venues.gate.rules import GateRules
+from tests.support.clocks import ManualClock
 
 ACCEPTED = Accepted("E1")
 REFUSED = Refused("price_out_of_range")
@@ -22,49 +21,6 @@ NO_ANSWER = NoAnswer("timeout")
 
 def throttled(seconds: float | None) -> NotSent:
     return NotSent("throttled", seconds)
-
-
-@dataclass
-class Moving:
-    """A clock and its timers."""
-
-    time: float = 1000.0
-    timers: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
-    armed: int = 0
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here sleeps")
-
-    def later(self, seconds: float, call: Callable[[], None]) -> "Handle":
-        self.armed += 1
-        entry = (self.time + seconds, self.armed, call)
-        self.timers.append(entry)
-        return Handle(self, entry)
-
-    def move(self, seconds: float) -> None:
-        """Let time pass, and every timer ring at its own time."""
-        end = self.time + seconds
-        while due := sorted(t for t in self.timers if t[0] <= end):
-            self.timers.remove(due[0])
-            self.time = max(self.time, due[0][0])
-            due[0][2]()
-        self.time = end
-
-
-@dataclass
-class Handle:
-    moving: Moving
-    entry: tuple[float, int, Callable[[], None]]
-
-    def cancel(self) -> None:
-        if self.entry in self.moving.timers:
-            self.moving.timers.remove(self.entry)
 
 
 @dataclass
@@ -82,7 +38,7 @@ class Told:
 
 
 def gate_with(
-    clock: Moving,
+    clock: ManualClock,
     *,
     in_flight_max: int = 100,
     per_second: float = 0,

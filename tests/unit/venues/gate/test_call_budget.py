@@ -12,17 +12,18 @@ from ordertrail.venues.gate.call_budget import Permit, later_in_loop
 from ordertrail.venues.gate.denial import Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
-from tests.unit.venues.gate.moving import ACCEPTED, SILENCE, TROUBLE, Moving, Told, cause, gate_with, passed, throttled
+from tests.support.clocks import ManualClock
+from tests.unit.venues.gate.moving import ACCEPTED, SILENCE, TROUBLE, Told, cause, gate_with, passed, throttled
 
 Entry = asyncio.Task[Permit | Denied]
 
 
 @pytest.fixture
-def clock() -> Moving:
-    return Moving()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-async def waiting(gate: Gate, clock: Moving, seconds: float = 5.0) -> Entry:
+async def waiting(gate: Gate, clock: ManualClock, seconds: float = 5.0) -> Entry:
     entry = asyncio.create_task(gate.placing.enter(deadline=clock.time + seconds))
     await turns()
     return entry
@@ -41,7 +42,7 @@ def waiters(gate: Gate) -> int:
     return gate.state().budgets[0].waiting
 
 
-async def test_a_free_call_budget_lets_pass_without_waiting(clock: Moving) -> None:
+async def test_a_free_call_budget_lets_pass_without_waiting(clock: ManualClock) -> None:
     gate = gate_with(clock)
 
     coroutine = gate.placing.enter(deadline=clock.time + 5)
@@ -53,7 +54,7 @@ async def test_a_free_call_budget_lets_pass_without_waiting(clock: Moving) -> No
     assert clock.armed == 0
 
 
-async def test_a_call_takes_from_its_entry_to_its_end(clock: Moving) -> None:
+async def test_a_call_takes_from_its_entry_to_its_end(clock: ManualClock) -> None:
     clock.move(100)
     rules = GateRules(placing=BreakerRules(slow_seconds=2))
     entries = []
@@ -69,7 +70,7 @@ async def test_a_call_takes_from_its_entry_to_its_end(clock: Moving) -> None:
     assert cause(entries[1]) is Cause.CIRCUIT_OPEN
 
 
-async def test_no_more_than_the_limit_are_in_flight_and_the_next_goes_when_one_leaves(clock: Moving) -> None:
+async def test_no_more_than_the_limit_are_in_flight_and_the_next_goes_when_one_leaves(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=2)
     first, _ = (passed(gate.placing.try_enter(clock.time)) for _ in range(2))
     refused = gate.placing.try_enter(clock.time)
@@ -84,7 +85,7 @@ async def test_no_more_than_the_limit_are_in_flight_and_the_next_goes_when_one_l
     assert in_flight(gate) == 2
 
 
-async def test_those_that_wait_are_served_in_the_order_they_came(clock: Moving) -> None:
+async def test_those_that_wait_are_served_in_the_order_they_came(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
     entries = [await waiting(gate, clock) for _ in range(5)]
@@ -100,7 +101,7 @@ async def test_those_that_wait_are_served_in_the_order_they_came(clock: Moving) 
     assert served == [0, 1, 2, 3, 4]
 
 
-async def test_nobody_overtakes_those_that_wait(clock: Moving) -> None:
+async def test_nobody_overtakes_those_that_wait(clock: ManualClock) -> None:
     gate = gate_with(clock, per_second=1)
     passed(gate.placing.try_enter(clock.time)).leave(ACCEPTED, clock.time)
     _first = await waiting(gate, clock)
@@ -110,7 +111,7 @@ async def test_nobody_overtakes_those_that_wait(clock: Moving) -> None:
     assert gate.placing.try_enter(clock.time) is None
 
 
-async def test_a_rate_lets_those_that_wait_through_one_by_one(clock: Moving) -> None:
+async def test_a_rate_lets_those_that_wait_through_one_by_one(clock: ManualClock) -> None:
     gate = gate_with(clock, per_second=2)
     passed(gate.placing.try_enter(clock.time))
     entries = [await waiting(gate, clock) for _ in range(3)]
@@ -124,7 +125,7 @@ async def test_a_rate_lets_those_that_wait_through_one_by_one(clock: Moving) -> 
     assert done == [[True, False, False], [True, True, False], [True, True, True]]
 
 
-async def test_what_cannot_be_in_time_is_reported_at_once(clock: Moving) -> None:
+async def test_what_cannot_be_in_time_is_reported_at_once(clock: ManualClock) -> None:
     gate = gate_with(clock, per_second=1)
     passed(gate.placing.try_enter(clock.time))
     in_time = await waiting(gate, clock, seconds=1.5)
@@ -136,7 +137,7 @@ async def test_what_cannot_be_in_time_is_reported_at_once(clock: Moving) -> None
     assert isinstance(too_late, Denied) and too_late.retry_after_seconds == pytest.approx(2)
 
 
-async def test_a_deadline_ends_waiting_and_nothing_passes_after_it(clock: Moving) -> None:
+async def test_a_deadline_ends_waiting_and_nothing_passes_after_it(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
     entry = await waiting(gate, clock, seconds=2)
@@ -149,7 +150,7 @@ async def test_a_deadline_ends_waiting_and_nothing_passes_after_it(clock: Moving
     assert (in_flight(gate), waiters(gate), clock.timers) == (0, 0, [])
 
 
-async def test_a_deadline_that_has_passed_is_reported_even_before_its_timer_rings(clock: Moving) -> None:
+async def test_a_deadline_that_has_passed_is_reported_even_before_its_timer_rings(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
     entry = await waiting(gate, clock, seconds=2)
@@ -162,13 +163,13 @@ async def test_a_deadline_that_has_passed_is_reported_even_before_its_timer_ring
     assert in_flight(gate) == 0
 
 
-async def test_one_whose_deadline_has_passed_never_enters(clock: Moving) -> None:
+async def test_one_whose_deadline_has_passed_never_enters(clock: ManualClock) -> None:
     gate = gate_with(clock)
 
     assert cause(await gate.placing.enter(deadline=clock.time)) is Cause.WINDOW_PASSED
 
 
-async def test_a_full_line_takes_no_more(clock: Moving) -> None:
+async def test_a_full_line_takes_no_more(clock: ManualClock) -> None:
     told = Told()
     gate = gate_with(clock, in_flight_max=1, waiting_max=2, told=told)
     passed(gate.placing.try_enter(clock.time))
@@ -182,7 +183,7 @@ async def test_a_full_line_takes_no_more(clock: Moving) -> None:
 
 @pytest.mark.parametrize(("per_second", "retry_after_seconds"), [(0, None), (2, 0.5)])
 async def test_where_the_line_is_full_a_rate_reports_when_to_come_back(
-    clock: Moving, per_second: float, retry_after_seconds: float | None
+    clock: ManualClock, per_second: float, retry_after_seconds: float | None
 ) -> None:
     gate = gate_with(clock, in_flight_max=1, waiting_max=0, per_second=per_second)
     passed(gate.placing.try_enter(clock.time))
@@ -196,7 +197,7 @@ async def test_where_the_line_is_full_a_rate_reports_when_to_come_back(
     )
 
 
-async def test_a_token_that_comes_at_the_deadline_comes_too_late(clock: Moving) -> None:
+async def test_a_token_that_comes_at_the_deadline_comes_too_late(clock: ManualClock) -> None:
     gate = gate_with(clock, per_second=1)
     passed(gate.placing.try_enter(clock.time))
     assert gate.placing._bucket is not None
@@ -206,7 +207,7 @@ async def test_a_token_that_comes_at_the_deadline_comes_too_late(clock: Moving) 
     assert cause(answer) is Cause.RATE_LIMITED
 
 
-async def test_those_that_a_halt_turns_away_are_counted(clock: Moving) -> None:
+async def test_those_that_a_halt_turns_away_are_counted(clock: ManualClock) -> None:
     told = Told()
     gate = gate_with(clock, in_flight_max=1, told=told)
     passed(gate.placing.try_enter(clock.time))
@@ -219,7 +220,7 @@ async def test_those_that_a_halt_turns_away_are_counted(clock: Moving) -> None:
     assert told.refusals == [("place", Cause.HALTED)] * 2
 
 
-async def test_a_line_that_waits_for_a_token_has_one_timer_for_it(clock: Moving) -> None:
+async def test_a_line_that_waits_for_a_token_has_one_timer_for_it(clock: ManualClock) -> None:
     gate = gate_with(clock, per_second=2)
     passed(gate.placing.try_enter(clock.time))
 
@@ -228,7 +229,7 @@ async def test_a_line_that_waits_for_a_token_has_one_timer_for_it(clock: Moving)
     assert sorted(at - clock.time for at, _, _ in clock.timers) == pytest.approx([0.5, 9, 9, 9], abs=0.001)
 
 
-async def test_a_token_without_a_slot_is_not_sought_again_and_again(clock: Moving) -> None:
+async def test_a_token_without_a_slot_is_not_sought_again_and_again(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1, per_second=2)
     holder = passed(gate.placing.try_enter(clock.time))
     entry = await waiting(gate, clock, seconds=9)
@@ -242,7 +243,7 @@ async def test_a_token_without_a_slot_is_not_sought_again_and_again(clock: Movin
     passed(entry.result())
 
 
-async def test_a_cancelled_waiter_leaves_nothing_behind(clock: Moving) -> None:
+async def test_a_cancelled_waiter_leaves_nothing_behind(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
     first, second = [await waiting(gate, clock) for _ in range(2)]
@@ -258,7 +259,7 @@ async def test_a_cancelled_waiter_leaves_nothing_behind(clock: Moving) -> None:
     assert (in_flight(gate), waiters(gate), clock.timers) == (0, 0, [])
 
 
-async def test_a_waiter_cancelled_in_the_moment_it_is_served_gives_its_permit_on(clock: Moving) -> None:
+async def test_a_waiter_cancelled_in_the_moment_it_is_served_gives_its_permit_on(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
     first, second = [await waiting(gate, clock) for _ in range(2)]
@@ -272,7 +273,7 @@ async def test_a_waiter_cancelled_in_the_moment_it_is_served_gives_its_permit_on
     assert (in_flight(gate), waiters(gate), clock.timers) == (0, 0, [])
 
 
-async def test_a_waiter_cancelled_before_it_knows_is_passed_over(clock: Moving) -> None:
+async def test_a_waiter_cancelled_before_it_knows_is_passed_over(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1)
     holder = passed(gate.placing.try_enter(clock.time))
     first, second = [await waiting(gate, clock) for _ in range(2)]
@@ -287,7 +288,9 @@ async def test_a_waiter_cancelled_before_it_knows_is_passed_over(clock: Moving) 
 
 
 @pytest.mark.parametrize("answer", [SILENCE, throttled(3)])
-async def test_those_that_wait_are_reported_when_the_exchange_fails_or_throttles(clock: Moving, answer: object) -> None:
+async def test_those_that_wait_are_reported_when_the_exchange_fails_or_throttles(
+    clock: ManualClock, answer: object
+) -> None:
     gate = gate_with(clock, in_flight_max=8)
     permits = [passed(gate.placing.try_enter(clock.time)) for _ in range(8)]
     entries = [await waiting(gate, clock) for _ in range(9)]
@@ -301,7 +304,7 @@ async def test_those_that_wait_are_reported_when_the_exchange_fails_or_throttles
     assert waiters(gate) == 0
 
 
-async def test_a_permit_cannot_be_left_twice(clock: Moving) -> None:
+async def test_a_permit_cannot_be_left_twice(clock: ManualClock) -> None:
     permit = passed(gate_with(clock).placing.try_enter(clock.time))
     permit.leave(ACCEPTED, clock.time)
 
@@ -309,7 +312,7 @@ async def test_a_permit_cannot_be_left_twice(clock: Moving) -> None:
         permit.leave(ACCEPTED, clock.time)
 
 
-async def test_a_denying_call_budget_says_why_without_counting_or_taking_its_probe(clock: Moving) -> None:
+async def test_a_denying_call_budget_says_why_without_counting_or_taking_its_probe(clock: ManualClock) -> None:
     told = Told()
     gate = gate_with(clock, told=told)
     for _ in range(8):
@@ -324,7 +327,7 @@ async def test_a_denying_call_budget_says_why_without_counting_or_taking_its_pro
 
 
 async def test_the_event_loop_s_own_timers_serve_too() -> None:
-    clock = Moving()
+    clock = ManualClock()
     gate = gate_with(clock, in_flight_max=1)
     gate.placing._later = later_in_loop
     holder = passed(gate.placing.try_enter(clock.time))
@@ -354,7 +357,7 @@ def test_whatever_happens_limits_hold_and_nothing_stays_behind(
 
 
 async def _whatever(in_flight_max: int, per_second: float, steps: list[tuple[str, Any]]) -> None:
-    clock = Moving()
+    clock = ManualClock()
     gate = gate_with(clock, in_flight_max=in_flight_max, per_second=per_second, waiting_max=5)
     entries: list[Entry] = []
     permits: list[Permit] = []

@@ -13,36 +13,27 @@ from ordertrail.venues.gate.call_budget import CallBudget
 from ordertrail.venues.gate.denial import BudgetName, Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
-from tests.unit.venues.gate.moving import (
-    ACCEPTED,
-    NO_ANSWER,
-    SILENCE,
-    Moving,
-    Told,
-    cause,
-    gate_with,
-    passed,
-    throttled,
-)
+from tests.support.clocks import ManualClock
+from tests.unit.venues.gate.moving import ACCEPTED, NO_ANSWER, SILENCE, Told, cause, gate_with, passed, throttled
 
 
 @pytest.fixture
-def clock() -> Moving:
-    return Moving()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-def fail(budget: CallBudget, clock: Moving) -> None:
+def fail(budget: CallBudget, clock: ManualClock) -> None:
     for _ in range(8):
         passed(budget.try_enter(clock.time)).leave(SILENCE, clock.time)
 
 
-def passes(gate: Gate, clock: Moving) -> list[bool]:
+def passes(gate: Gate, clock: ManualClock) -> list[bool]:
     budgets = (gate.placing, gate.cancelling, gate.querying)
     return [budget.denial(clock.time) is None for budget in budgets]
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-async def test_trouble_with_one_budget_never_stops_the_others(clock: Moving, failing: int) -> None:
+async def test_trouble_with_one_budget_never_stops_the_others(clock: ManualClock, failing: int) -> None:
     gate = gate_with(clock)
 
     fail((gate.placing, gate.cancelling, gate.querying)[failing], clock)
@@ -50,7 +41,7 @@ async def test_trouble_with_one_budget_never_stops_the_others(clock: Moving, fai
     assert passes(gate, clock) == [number != failing for number in range(3)]
 
 
-async def test_a_call_budget_full_of_orders_leaves_cancelling_and_querying_free(clock: Moving) -> None:
+async def test_a_call_budget_full_of_orders_leaves_cancelling_and_querying_free(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1, per_second=1)
     passed(gate.placing.try_enter(clock.time))
 
@@ -59,7 +50,7 @@ async def test_a_call_budget_full_of_orders_leaves_cancelling_and_querying_free(
     passed(gate.querying.try_enter(clock.time))
 
 
-async def test_throttled_orders_hold_placing_alone(clock: Moving) -> None:
+async def test_throttled_orders_hold_placing_alone(clock: ManualClock) -> None:
     gate = gate_with(clock)
 
     passed(gate.placing.try_enter(clock.time)).leave(throttled(4), clock.time)
@@ -68,7 +59,7 @@ async def test_throttled_orders_hold_placing_alone(clock: Moving) -> None:
     assert passes(gate, clock) == [False, True, True]
 
 
-async def test_questions_are_tried_at_least_every_two_seconds_however_long_nobody_answers(clock: Moving) -> None:
+async def test_questions_are_tried_at_least_every_two_seconds_however_long_nobody_answers(clock: ManualClock) -> None:
     gate = gate_with(clock)
     fail(gate.querying, clock)
     tried = []
@@ -84,7 +75,7 @@ async def test_questions_are_tried_at_least_every_two_seconds_however_long_nobod
     assert len(tried) <= 60
 
 
-async def test_one_answered_question_lets_all_others_pass(clock: Moving) -> None:
+async def test_one_answered_question_lets_all_others_pass(clock: ManualClock) -> None:
     gate = gate_with(clock)
     fail(gate.querying, clock)
     clock.move(2)
@@ -94,7 +85,7 @@ async def test_one_answered_question_lets_all_others_pass(clock: Moving) -> None
     assert passes(gate, clock)[2]
 
 
-async def test_half_open_fifty_callers_at_once_let_one_through(clock: Moving) -> None:
+async def test_half_open_fifty_callers_at_once_let_one_through(clock: ManualClock) -> None:
     gate = gate_with(clock)
     fail(gate.placing, clock)
     clock.move(1)
@@ -105,7 +96,7 @@ async def test_half_open_fifty_callers_at_once_let_one_through(clock: Moving) ->
     assert sum(isinstance(each, Denied) and each.cause is Cause.CIRCUIT_OPEN for each in got) == 49
 
 
-async def test_a_probe_that_is_cancelled_makes_room_for_the_next(clock: Moving) -> None:
+async def test_a_probe_that_is_cancelled_makes_room_for_the_next(clock: ManualClock) -> None:
     gate = gate_with(clock)
     fail(gate.placing, clock)
     clock.move(1)
@@ -115,7 +106,7 @@ async def test_a_probe_that_is_cancelled_makes_room_for_the_next(clock: Moving) 
     passed(gate.placing.try_enter(clock.time))
 
 
-async def test_a_probe_that_finds_no_slot_is_not_taken(clock: Moving) -> None:
+async def test_a_probe_that_finds_no_slot_is_not_taken(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=9)
     slow = [passed(gate.placing.try_enter(clock.time)) for _ in range(8)]
     for _ in range(8):
@@ -132,7 +123,7 @@ async def test_a_probe_that_finds_no_slot_is_not_taken(clock: Moving) -> None:
     assert gate.state().budgets[0].in_flight == 0
 
 
-async def test_halted_nothing_is_placed_and_cancelling_and_querying_go_on(clock: Moving) -> None:
+async def test_halted_nothing_is_placed_and_cancelling_and_querying_go_on(clock: ManualClock) -> None:
     gate = gate_with(clock)
 
     gate.halt()
@@ -143,7 +134,7 @@ async def test_halted_nothing_is_placed_and_cancelling_and_querying_go_on(clock:
     passed(gate.placing.try_enter(clock.time))
 
 
-async def test_a_halt_reports_those_that_wait_at_once(clock: Moving) -> None:
+async def test_a_halt_reports_those_that_wait_at_once(clock: ManualClock) -> None:
     gate = gate_with(clock, in_flight_max=1)
     passed(gate.placing.try_enter(clock.time))
     entry = asyncio.create_task(gate.placing.enter(deadline=clock.time + 5))
@@ -154,7 +145,7 @@ async def test_a_halt_reports_those_that_wait_at_once(clock: Moving) -> None:
     assert cause(await entry) is Cause.HALTED
 
 
-async def test_its_state_is_reported_for_people(clock: Moving) -> None:
+async def test_its_state_is_reported_for_people(clock: ManualClock) -> None:
     told = Told()
     gate = gate_with(clock, told=told)
     passed(gate.placing.try_enter(clock.time)).leave(ACCEPTED, clock.time)
@@ -206,7 +197,7 @@ def test_processes_together_keep_to_the_limits(processes: int, in_flight_max: in
     assert share.per_second * processes == pytest.approx(per_second)
 
 
-async def test_each_process_learns_for_itself(clock: Moving) -> None:
+async def test_each_process_learns_for_itself(clock: ManualClock) -> None:
     one, other = gate_with(clock), gate_with(clock)
 
     fail(one.placing, clock)
@@ -215,7 +206,7 @@ async def test_each_process_learns_for_itself(clock: Moving) -> None:
 
 
 async def test_two_processes_together_send_no_more_than_one_installation_may() -> None:
-    clock = Moving()
+    clock = ManualClock()
     share = GateLimits(placing=CallBudgetLimits(in_flight_max=100, per_second=20)).for_share(processes=2).placing
     gates = [gate_with(clock, per_second=share.per_second, in_flight_max=share.in_flight_max) for _ in range(2)]
     sent = 0

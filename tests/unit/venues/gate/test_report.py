@@ -7,7 +7,8 @@ from ordertrail.runtime.telemetry import buffered
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.denial import BudgetName
 from ordertrail.venues.gate.report import GateReport, publish
-from tests.unit.venues.gate.moving import Moving, gate_with, passed
+from tests.support.clocks import ManualClock
+from tests.unit.venues.gate.moving import gate_with, passed
 
 
 def value(name: str, **labels: str) -> float:
@@ -50,7 +51,7 @@ def test_a_breaker_that_opens_shows_and_counts() -> None:
 
 
 def test_what_is_under_way_is_published() -> None:
-    clock = Moving()
+    clock = ManualClock()
     gate = gate_with(clock)
     passed(gate.placing.try_enter(clock.time))
     gate.halt()
