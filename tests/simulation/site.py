@@ -34,7 +34,7 @@ from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry import buffered
-from ordertrail.server.service import deadlines_of, gate_limits_of
+from ordertrail.server.service import deadlines_of
 from ordertrail.storage import spool
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
@@ -44,15 +44,13 @@ from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.denial import BudgetName
-from ordertrail.venues.gate.gate import Gate
-from ordertrail.venues.gate.rules import BreakerRules, GateRules
-from ordertrail.venues.gateway import Gateway
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults
 from tests.simulation.exchange import ExchangeHost
 from tests.simulation.loop import CURRENT, Killed, Process, SimulationLoop
 from tests.simulation.network import DatabaseWire, ExchangeWire, Fates
 from tests.simulation.tables import SimulatedDatabase
+from tests.support.gateway import gateway_to, service_gate
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MEMORY = Path("/dev/shm")
@@ -243,18 +241,12 @@ class Member:
             clock,
             Limits(settings.commit_rows_max, settings.commit_queue_max, settings.database_timeout_seconds),
         )
-        self.gate = Gate(
-            gate_limits_of(settings),
-            GateRules(placing=BreakerRules(throttles_to_back_off=3)),
-            clock=clock,
-            chance=site.random.random,
-            metrics=_Unreported(),
-        )
+        self.gate = service_gate(clock, settings=settings, chance=site.random.random, metrics=_Unreported())
         self.clock = clock
-        gateway = Gateway(
+        gateway = gateway_to(
             ExchangeWire(site.exchange, fates, clock),
-            self.gate,
             clock,
+            gate=self.gate,
             timeout_seconds=settings.exchange_timeout_seconds,
         )
         admission = Admission(self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max)

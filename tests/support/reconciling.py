@@ -5,7 +5,6 @@ their clocks having gone on.
 """
 
 import contextlib
-import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,10 +21,8 @@ from ordertrail.placement.place_order import Placement
 from ordertrail.reconciliation.reconciler import PassReport
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.settings import Settings
-from ordertrail.server.service import Service, gate_limits_of
-from ordertrail.venues.gate.gate import Gate
+from ordertrail.server.service import Service
 from ordertrail.venues.gate.report import GateReport
-from ordertrail.venues.gate.rules import GateRules
 from ordertrail.venues.simulated.client import SimulatedVenue
 from ordertrail.venues.simulated.opening import Durable
 from ordertrail.venues.simulated.translation import new_order
@@ -33,6 +30,7 @@ from ordertrail.venues.venue import Venue
 from simulated_exchange.capabilities import PROFILES, Profile
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
+from tests.support.gateway import service_gate
 
 TIMES = {
     "orders": ("created_at", "place_by", "send_by", "accept_by"),
@@ -60,12 +58,8 @@ class Installation:
     def fail(self, place: str | None = None, *, no_answer: bool = False) -> None:
         """What becomes of orders and of questions from now on; the gate has forgotten what was before."""
         service = self.service
-        service.gate = service.gateway._gate = Gate(
-            gate_limits_of(service.settings),
-            GateRules(),
-            clock=service.clock,
-            chance=random.random,
-            metrics=GateReport(venue=service.venue.name),
+        service.gate = service.gateway._gate = service_gate(
+            service.clock, settings=service.settings, metrics=GateReport(venue=service.venue.name)
         )
         weights = PlaceWeights(**{place or "accept": 1.0})
         self.exchange.set_faults(Faults(place=weights, ask=QueryFaults(no_answer=float(no_answer)), late_seconds=0.01))

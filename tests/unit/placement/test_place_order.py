@@ -1,6 +1,5 @@
 """Placement against rows that fail as told: what is sent, what is written, and what is claimed of it."""
 
-import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,18 +16,13 @@ from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.domain.venue_answer import NotSent, PlaceAnswer, Refused, Unknown
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
-from ordertrail.runtime.settings import Settings
-from ordertrail.server.service import gate_limits_of
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, SentLater, SpooledTrail
 from ordertrail.storage.spool import Spool
-from ordertrail.venues.gate.gate import Gate
-from ordertrail.venues.gate.report import GateReport
-from ordertrail.venues.gate.rules import GateRules
-from ordertrail.venues.gateway import Gateway
 from tests.support.clocks import ManualClock, PatientClock
+from tests.support.gateway import gateway_to
 from tests.support.orders import a_market_order, an_order
 from tests.support.service import ScriptedVenue
 
@@ -103,14 +97,7 @@ class House:
         self.venue = ScriptedVenue()
         self.spool = Spool(folder, bytes_max=spool_bytes_max)
         limits = Limits(rows_max=10, queue_max=10, timeout_seconds=0.01)
-        gate = Gate(
-            gate_limits_of(Settings(_env_file=None)),
-            GateRules(),
-            clock=clock,
-            chance=random.random,
-            metrics=GateReport(venue="scripted"),
-        )
-        gateway = Gateway(self.venue, gate, clock, timeout_seconds=1)
+        gateway = gateway_to(self.venue, clock)
         self.placing = Placing(Journal(self.rows, self.spool, clock, limits), gateway, clock, DEADLINES)
 
     async def place(self, **changes: Any) -> Placement:

@@ -1,6 +1,5 @@
 """What the question after an unknown answer may conclude."""
 
-import random
 from typing import Any
 
 import pytest
@@ -17,13 +16,8 @@ from ordertrail.domain.venue_answer import (
     VenueOrder,
     Verification,
 )
-from ordertrail.runtime.settings import Settings
-from ordertrail.server.service import gate_limits_of
-from ordertrail.venues.gate.gate import Gate
-from ordertrail.venues.gate.report import GateReport
-from ordertrail.venues.gate.rules import GateRules
-from ordertrail.venues.gateway import Gateway
 from tests.support.clocks import PatientClock
+from tests.support.gateway import gateway_to
 from tests.support.orders import an_order
 from tests.support.service import ScriptedVenue
 
@@ -75,14 +69,7 @@ async def test_question_after_an_unknown_answer(
 ) -> None:
     clock, venue = PatientClock(), ScriptedVenue()
     venue.answer, venue.verification = answer, verification
-    gate = Gate(
-        gate_limits_of(Settings(_env_file=None)),
-        GateRules(),
-        clock=clock,
-        chance=random.random,
-        metrics=GateReport(venue="scripted"),
-    )
-    gateway = Gateway(venue, gate, clock, timeout_seconds=1)
+    gateway = gateway_to(venue, clock)
 
     judged = await gateway.send_and_query(
         ORDER, send_by=clock.monotonic() + 60, accept_by=None, is_only_send=is_only_send

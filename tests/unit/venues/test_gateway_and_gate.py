@@ -20,14 +20,12 @@ from ordertrail.domain.venue_answer import (
     Unknown,
 )
 from ordertrail.runtime.telemetry import buffered
-from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
-from ordertrail.venues.gate.rules import GateRules
-from ordertrail.venues.gateway import Gateway
 from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 from tests.support.clocks import ManualClock
+from tests.support.gateway import gateway_to
 from tests.support.orders import an_order
-from tests.unit.venues.gate.moving import Told
+from tests.unit.venues.gate.moving import gate_with
 from tests.unit.venues.test_gateway import shown
 
 ORDER = an_order()
@@ -75,15 +73,9 @@ class House:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.venue = SlowVenue(self.clock)
-        self.gate = Gate(
-            GateLimits(ONE, ONE, ONE),
-            GateRules(),
-            clock=self.clock,
-            chance=lambda: 0.0,
-            metrics=Told(),
-            later=self.clock.later,
-        )
-        self.gateway = Gateway(cast("Venue", self.venue), self.gate, self.clock, timeout_seconds=TIMEOUT_SECONDS)
+        self.gate = gate_with(self.clock, limits=GateLimits(ONE, ONE, ONE))
+        venue = cast("Venue", self.venue)
+        self.gateway = gateway_to(venue, self.clock, gate=self.gate, timeout_seconds=TIMEOUT_SECONDS)
 
     def call(self, name: str, *, send_by: float = TIMEOUT_SECONDS) -> Awaitable[Any]:
         match name:

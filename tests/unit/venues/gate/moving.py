@@ -45,11 +45,12 @@ def gate_with(
     waiting_max: int = 100,
     rules: GateRules | None = None,
     told: Told | None = None,
+    limits: GateLimits | None = None,
 ) -> Gate:
-    """A gate whose limits are those of placing; the other budgets are wide open."""
+    """A gate whose limits are those of placing, the other budgets wide open; or one with these `limits` instead."""
     placing = CallBudgetLimits(in_flight_max=in_flight_max, per_second=per_second, waiting_max=waiting_max)
     return Gate(
-        GateLimits(placing=placing),
+        limits or GateLimits(placing=placing),
         rules or GateRules(),
         clock=clock,
         chance=lambda: 0.0,
