@@ -7,7 +7,7 @@ from typing import Protocol
 
 from simulated_exchange.capabilities import PROFILES, Profile
 from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
-from tests.simulation.network import Fates, Passage
+from tests.simulation.network import Fates, Passage, with_fault
 from tests.simulation.site import FAILPOINTS, SETTINGS, Member, Site
 
 RATES = (0.01, 0.03, 0.1, 0.25)
@@ -121,22 +121,19 @@ class Dice:
         if fault is None:
             return Passage(out, back, starts_before=out / 2)
         self._site.counts[f"database: {fault}"] += 1
+        passage = Passage(out, back, starts_before=out)
         match fault:
-            case "refused":
-                return Passage(refused=True, back_seconds=back)
-            case "lost_request":
-                return Passage(out, back, lost_request=True)
-            case "lost_answer":
-                return Passage(out, back, lost_answer=True, starts_before=out)
-            case "error":
-                return Passage(out, back, error=random.choice(("40P01", "53200", "25006", "57014")))
             case "slow":
                 out = random.random() * SETTINGS.database_timeout_seconds
                 return Passage(out, back, starts_before=out * random.random())
-            case _:
+            case "hangs":
                 # A statement whose client has given up may still be committed.
                 out = SETTINGS.database_timeout_seconds * (1 + random.random() * 5)
                 return Passage(out, back, starts_before=out * random.random())
+            case "error":
+                return with_fault(passage, fault, error=random.choice(("40P01", "53200", "25006", "57014")))
+            case _:
+                return with_fault(passage, fault)
 
     def exchange(self, call: str) -> Passage:
         random = self._random
@@ -149,22 +146,14 @@ class Dice:
             return Passage(out, back)
         self._site.counts[f"network: {fault}"] += 1
         match fault:
-            case "refused":
-                return Passage(refused=True, back_seconds=back)
-            case "lost_request":
-                return Passage(out, back, lost_request=True)
-            case "lost_answer":
-                return Passage(out, back, lost_answer=True)
-            case "silent_request":
-                return Passage(out, back, lost_request=True, is_silent=True)
-            case "silent_answer":
-                return Passage(out, back, lost_answer=True, is_silent=True)
             case "slow":
                 seconds = random.random() * SETTINGS.exchange_timeout_seconds
                 return Passage(seconds, random.random() * 3)
-            case _:
+            case "held":
                 longest = 60.0 if self._holds_long else SETTINGS.exchange_timeout_seconds
                 return Passage(self._site.hold(random.random() * longest), back)
+            case _:
+                return with_fault(Passage(out, back), fault)
 
     def at_failpoint(self, name: str) -> bool:
         rate = self._plan.failpoints.get(name)

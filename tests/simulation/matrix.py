@@ -14,11 +14,11 @@ from typing import Any
 
 from ordertrail.runtime.telemetry import metrics
 from simulated_exchange.faults import Faults, PlaceWeights
-from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, may_hold_long
+from tests.simulation.chaos import ALL_PROFILES, EXCHANGE_FAULTS, Chaos, Plan, may_hold_long
 from tests.simulation.clients import Clients
 from tests.simulation.evidence import evidence_of, unfounded_claims
 from tests.simulation.loop import NothingLeft
-from tests.simulation.network import Passage
+from tests.simulation.network import Passage, with_fault
 from tests.simulation.run import invariants_broken, settle, silence
 from tests.simulation.site import SETTINGS, Site
 from tests.support.checker import check, check_settled
@@ -33,7 +33,6 @@ EXCHANGE_KINDS = (
     "refused", "lost_request", "lost_answer", "silent_request", "silent_answer", "held", "away", "exchange killed",
     "killed before", "killed after", "stopped",
 )  # fmt: skip
-PLACE_KINDS = ("refuse", "throttle", "closed", "lost", "late", "error_after", "error_before", "garbage", "reset")
 FAILPOINT_KINDS = ("killed here", "stopped")
 
 
@@ -51,7 +50,7 @@ class Crossing:
             return DATABASE_KINDS
         if self.where == "failpoint":
             return FAILPOINT_KINDS
-        return EXCHANGE_KINDS + (PLACE_KINDS if self.what == "place" else ())
+        return EXCHANGE_KINDS + (EXCHANGE_FAULTS if self.what == "place" else ())
 
 
 class Script:
@@ -70,51 +69,43 @@ class Script:
         kind = self._cross("database", operation)
         if self.is_database_away:
             return Passage(refused=True, back_seconds=0.01)
+        passage = Passage(0.004, 0.004)
         match kind:
-            case "refused":
-                return Passage(refused=True, back_seconds=0.01)
-            case "lost_request":
-                return Passage(0.004, 0.004, lost_request=True)
-            case "lost_answer":
-                return Passage(0.004, 0.004, lost_answer=True)
-            case "error":
-                return Passage(0.004, 0.004, error="40P01")
+            case None:
+                return passage
             case "hangs":
                 return Passage(3 * SETTINGS.database_timeout_seconds, 0.004, starts_before=0.5)
             case "away":
                 self._for_a_while("is_database_away")
-                return Passage(0.004, 0.004, lost_answer=True)
-            case _:
+                return with_fault(passage, "lost_answer")
+            case "killed before" | "killed after" | "stopped":
                 self._process_fault(kind, 0.002, 0.006)
-                return Passage(0.004, 0.004)
+                return passage
+            case _:
+                return with_fault(passage, kind)
 
     def exchange(self, call: str) -> Passage:
         kind = self._cross("exchange", call)
         if not self._site.exchange.is_up:
             return Passage(refused=True, back_seconds=0.002)
+        passage = Passage(0.01, 0.01)
         match kind:
-            case "refused":
-                return Passage(refused=True, back_seconds=0.01)
-            case "lost_request":
-                return Passage(0.01, 0.01, lost_request=True)
-            case "lost_answer":
-                return Passage(0.01, 0.01, lost_answer=True)
-            case "silent_request":
-                return Passage(0.01, 0.01, lost_request=True, is_silent=True)
-            case "silent_answer":
-                return Passage(0.01, 0.01, lost_answer=True, is_silent=True)
+            case None:
+                return passage
             case "held":
                 seconds = 30.0 if self._holds_long else 0.9 * SETTINGS.exchange_timeout_seconds
                 return Passage(self._site.hold(seconds), 0.01)
             case "away" | "exchange killed":
                 self._site.loop.call_later(0.012, self._exchange_leaves, kind, context=self._site.world)
-                return Passage(0.01, 0.01)
-            case str() if kind in PLACE_KINDS:
-                self._next_place(kind)
-                return Passage(0.01, 0.01)
-            case _:
+                return passage
+            case "killed before" | "killed after" | "stopped":
                 self._process_fault(kind, 0.005, 0.015)
-                return Passage(0.01, 0.01)
+                return passage
+            case str() if kind in EXCHANGE_FAULTS:
+                self._next_place(kind)
+                return passage
+            case _:
+                return with_fault(passage, kind)
 
     def at_failpoint(self, name: str) -> bool:
         kind = self._cross("failpoint", name)
@@ -133,11 +124,11 @@ class Script:
             self._site.note("fault", f"{number} {where} {what} {kind}")
         return kind
 
-    def _process_fault(self, kind: str | None, before: float, after: float) -> None:
+    def _process_fault(self, kind: str, before: float, after: float) -> None:
         """The process that crosses dies or stands still: before its request has effect, or after, untold."""
         site = self._site
         member = site.current_member()
-        if kind is None or member is None:
+        if member is None:
             return
         if kind == "stopped":
             site.loop.call_soon(site.loop.stop_process, member.process, context=site.world)

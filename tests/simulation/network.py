@@ -5,8 +5,8 @@ Whatever a process asks for happens on the other side, whether or not it lives t
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -37,6 +37,22 @@ class Passage:
     is_silent: bool = False
     error: str | None = None
     starts_before: float = 0.0
+
+
+# What a fault makes of a passage; the other kinds only take time, or befall a process.
+FAULTS: Mapping[str, Mapping[str, Any]] = {
+    "refused": {"refused": True},
+    "lost_request": {"lost_request": True},
+    "lost_answer": {"lost_answer": True},
+    "silent_request": {"lost_request": True, "is_silent": True},
+    "silent_answer": {"lost_answer": True, "is_silent": True},
+    "error": {"error": "40P01"},
+}
+
+
+def with_fault(passage: Passage, fault: str, **changes: Any) -> Passage:
+    """The passage as this fault leaves it; KeyError where there is no such fault."""
+    return replace(passage, **{**FAULTS[fault], **changes})
 
 
 class Fates(Protocol):
