@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.orders import request_body
 from tests.support.postgres import fetch
 from tests.support.programs import WAIT_SECONDS, Program, api_program, exchange_program
 
-ORDER = b'{"type":"limit","side":"buy","instrument":"AAPL12345678","limit_price":150.00,"quantity":10}'
+ORDER = request_body()
 LATENCY = '{"latency_ms": 300}'
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.orders import request_body
 from tests.support.postgres import temporary_database
 from tests.support.programs import Program, api_program
 
@@ -22,7 +23,7 @@ CONNECTIONS_MAX = 20
 # Timeouts are late by a quarter and a linger at the most; a hang would be far more.
 WAIT_SECONDS_MAX = 10
 
-ORDER = b'{"type":"limit","side":"buy","instrument":"AAPL12345678","limit_price":150.00,"quantity":10}'
+ORDER = request_body()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import Absent, Accepted, Found, NoAnswer, NotSent, PlaceAnswer, Refused, Unknown
 from ordertrail.runtime import failpoints
 from ordertrail.up.tcp_ports import free_port
-from tests.support.orders import LATER
+from tests.support.orders import LATER, request_body
 from tests.support.service import Reply, Row, Running, ScriptedVenue, found, running
 
 INITIATED: Row = ("INITIATED", None, None)
@@ -444,7 +444,7 @@ async def test_a_bug_between_two_steps_is_an_answer_that_claims_nothing(
 
 async def test_a_client_that_hangs_up_changes_nothing(service: Running, venue: ScriptedVenue) -> None:
     venue.may_answer.clear()
-    body = b'{"type":"limit","side":"buy","instrument":"AAPL12345678","limit_price":150,"quantity":10}'
+    body = request_body()
     _, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(
         b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)

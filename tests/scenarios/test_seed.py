@@ -8,6 +8,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from ordertrail.domain.venue_answer import Refused
+from tests.support.orders import placed_order_json
 from tests.support.service import WAIT_SECONDS, Running, ScriptedVenue
 
 MESSAGE = "Internal server error while placing the order"
@@ -24,20 +25,8 @@ async def test_happy_flow(service: Running, venue: ScriptedVenue) -> None:
     assert reply.headers["location"] == f"/orders/{order_id}"
     assert "retry-after" not in reply.headers
     assert reply.headers["content-type"] == "application/json"
-    assert reply.body == {
-        "id": order_id,
-        "created_at": reply.body["created_at"],
-        "type": "limit",
-        "side": "buy",
-        "instrument": "AAPL12345678",
-        "limit_price": 150.0,
-        "quantity": 10,
-        "status": "COMPLETED",
-        "outcome": "placed",
-        "client_order_id": None,
-        "exchange_order_id": "X-1",
-        "place_by": reply.body["place_by"],
-    }
+    times = {name: reply.body[name] for name in ("created_at", "place_by")}
+    assert reply.body == placed_order_json(id=order_id, **times)
     assert before - timedelta(seconds=1) < created_at < datetime.now(UTC) + timedelta(seconds=1)
     assert datetime.fromisoformat(reply.body["place_by"]) == created_at + timedelta(seconds=60)
     assert [order.id for order in venue.sent] == [order_id]

@@ -30,7 +30,6 @@ from ordertrail.domain.venue_answer import (
     NoAnswer,
     PlaceAnswer,
     Unknown,
-    VenueOrder,
     Verification,
 )
 from ordertrail.runtime.settings import Settings
@@ -38,7 +37,7 @@ from ordertrail.server.server import Server
 from ordertrail.server.service import Service
 from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 from tests.support.clocks import PatientClock
-from tests.support.orders import SEED_ORDER
+from tests.support.orders import SEED_ORDER, venue_order
 from tests.support.postgres import allow_connections, execute, refuse_connections
 
 WAIT_SECONDS = 60
@@ -100,22 +99,8 @@ class ScriptedVenue:
 
 
 def found(order: Order, **changes: Any) -> Found:
-    """The exchange has it, as it was sent but for the changes."""
-    fields: dict[str, Any] = {
-        "exchange_order_id": "X-9",
-        "client_order_id": order.id,
-        "type": order.type,
-        "side": order.side,
-        "instrument": order.instrument,
-        "limit_price": order.limit_price,
-        "quantity": order.quantity,
-        "ord_status": "new",
-        "cum_qty": 0,
-        "leaves_qty": order.quantity,
-        "avg_px": None,
-        "reject_reason": None,
-    }
-    return Found(VenueOrder(**(fields | changes)))
+    """The exchange has it, as it was sent but for the changes; its id there is not the scripted answer's."""
+    return Found(venue_order(order, **{"exchange_order_id": "X-9", **changes}))
 
 
 @dataclass

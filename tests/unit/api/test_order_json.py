@@ -9,6 +9,7 @@ from ordertrail.api.order_json import order_json, rfc_3339, single_order_json, t
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
+from tests.support.orders import placed_order_json
 
 CREATED_AT = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 LATER = CREATED_AT + timedelta(microseconds=8)
@@ -24,20 +25,7 @@ def stored(price: Decimal | None = Decimal("150.00"), *rows: TrailRow) -> Stored
 def test_an_order_has_its_fields_its_folds_and_its_ids() -> None:
     order = order_json(stored(Decimal(150), TrailRow(OrderStatus.COMPLETED, None, "X-1", LATER)))
 
-    assert order == {
-        "id": "an-id",
-        "created_at": "2026-11-22T09:30:00.000000Z",
-        "type": "limit",
-        "side": "buy",
-        "instrument": "AAPL12345678",
-        "limit_price": 150.0,
-        "quantity": 10,
-        "status": "COMPLETED",
-        "outcome": "placed",
-        "client_order_id": "key",
-        "exchange_order_id": "X-1",
-        "place_by": None,
-    }
+    assert order == placed_order_json(id="an-id", client_order_id="key")
 
 
 def test_a_market_order_has_no_price() -> None:

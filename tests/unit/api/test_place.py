@@ -21,7 +21,7 @@ from ordertrail.placement.admission import Shed
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
 from ordertrail.runtime.telemetry import buffered
 from tests.support.clocks import ManualClock
-from tests.support.orders import an_order, request_body
+from tests.support.orders import an_order, placed_order_json, request_body
 
 S = OrderStatus
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -146,20 +146,8 @@ async def test_placed_order_is_reported_in_full(door: Door) -> None:
     assert answer.status == 201
     assert answer.headers["location"] == "/orders/order-1"
     assert answer.headers["content-type"] == "application/json"
-    assert answer.body == {
-        "id": "order-1",
-        "created_at": answer["created_at"],
-        "type": "limit",
-        "side": "buy",
-        "instrument": "AAPL12345678",
-        "limit_price": 150.0,
-        "quantity": 10,
-        "status": "COMPLETED",
-        "outcome": "placed",
-        "client_order_id": "mine",
-        "exchange_order_id": "X-1",
-        "place_by": answer["place_by"],
-    }
+    times = {name: answer[name] for name in ("created_at", "place_by")}
+    assert answer.body == placed_order_json(client_order_id="mine", **times)
     assert datetime.fromisoformat(answer["created_at"]) == NOW
     assert datetime.fromisoformat(answer["place_by"]) == NOW + timedelta(seconds=60)
 

@@ -26,7 +26,8 @@ from ordertrail.domain.settling import (
     before_query,
 )
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome
-from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, VenueOrder, Verification
+from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, Verification
+from tests.support.orders import venue_order
 
 S = OrderStatus
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -65,11 +66,9 @@ def resend(answer: SendAnswer | None, reason: str = "", *, send_by: float = 30) 
 
 
 def at_exchange(ord_status: str = "new", **changes: Any) -> Found:
-    order = VenueOrder(
-        "x-1", ORDER.id, ORDER.type, ORDER.side, ORDER.instrument, ORDER.limit_price, ORDER.quantity, ord_status, 0, 10,
-        None, "no_funds" if ord_status == "rejected" else None,
-    )  # fmt: skip
-    return Found(replace(order, **changes))
+    reason = "no_funds" if ord_status == "rejected" else None
+    shown = {"exchange_order_id": "x-1", "ord_status": ord_status, "reject_reason": reason}
+    return Found(venue_order(ORDER, **{**shown, **changes}))
 
 
 def query(

@@ -1,39 +1,20 @@
 """What an order that was found at the exchange proves of the attempt that asked."""
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from ordertrail.domain.order import Order, OrderType, Side
-from ordertrail.domain.venue_answer import Accepted, Refused, Unknown, VenueOrder, judge_found
-from tests.support.orders import an_order
-
-
-def at_exchange(order: Order, **changes: Any) -> VenueOrder:
-    found = VenueOrder(
-        exchange_order_id="X-1",
-        client_order_id=order.id,
-        type=order.type,
-        side=order.side,
-        instrument=order.instrument,
-        limit_price=order.limit_price,
-        quantity=order.quantity,
-        ord_status="new",
-        cum_qty=0,
-        leaves_qty=order.quantity,
-        avg_px=None,
-        reject_reason=None,
-    )
-    return replace(found, **changes)
+from ordertrail.domain.order import OrderType, Side
+from ordertrail.domain.venue_answer import Accepted, Refused, Unknown, judge_found
+from tests.support.orders import an_order, venue_order
 
 
 @pytest.mark.parametrize("ord_status", ["new", "partially_filled", "filled", "canceled", "expired"])
 def test_found_and_equal_is_accepted_whatever_became_of_it(ord_status: str) -> None:
     order = an_order()
 
-    answer = judge_found(at_exchange(order, ord_status=ord_status, limit_price=Decimal(150)), order)
+    answer = judge_found(venue_order(order, ord_status=ord_status, limit_price=Decimal(150)), order)
 
     assert answer == Accepted("X-1")
 
@@ -41,7 +22,7 @@ def test_found_and_equal_is_accepted_whatever_became_of_it(ord_status: str) -> N
 def test_found_as_rejected_is_refused_with_its_reason() -> None:
     order = an_order()
 
-    answer = judge_found(at_exchange(order, ord_status="rejected", reject_reason="price_band"), order)
+    answer = judge_found(venue_order(order, ord_status="rejected", reject_reason="price_band"), order)
 
     assert answer == Refused("price_band")
 
@@ -49,7 +30,7 @@ def test_found_as_rejected_is_refused_with_its_reason() -> None:
 def test_found_as_rejected_without_a_reason_is_refused_all_the_same() -> None:
     order = an_order()
 
-    assert judge_found(at_exchange(order, ord_status="rejected"), order) == Refused("unspecified")
+    assert judge_found(venue_order(order, ord_status="rejected"), order) == Refused("unspecified")
 
 
 @pytest.mark.parametrize(
@@ -69,4 +50,4 @@ def test_found_as_rejected_without_a_reason_is_refused_all_the_same() -> None:
 def test_found_but_different_proves_nothing(change: dict[str, Any]) -> None:
     order = an_order()
 
-    assert judge_found(at_exchange(order, **change), order) == Unknown("differs_at_exchange")
+    assert judge_found(venue_order(order, **change), order) == Unknown("differs_at_exchange")

@@ -28,7 +28,6 @@ from ordertrail.domain.venue_answer import (
     PlaceAnswer,
     Refused,
     Unknown,
-    VenueOrder,
     Verification,
 )
 from ordertrail.reconciliation import reconciler
@@ -37,6 +36,7 @@ from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Lease, Unre
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.order_rows import NewTrailRow
 from tests.support.clocks import ManualClock
+from tests.support.orders import venue_order
 
 S = OrderStatus
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -61,11 +61,7 @@ def a_doubt(*rows: TrailRow, now: float = 30, id: str = "order-1", **changes: An
 
 
 def found(ord_status: str = "new", id: str = "order-1") -> Found:
-    return Found(
-        VenueOrder(
-            "x-1", id, ORDER.type, ORDER.side, ORDER.instrument, ORDER.limit_price, 10, ord_status, 0, 10, None, None
-        )
-    )
+    return Found(venue_order(ORDER, exchange_order_id="x-1", client_order_id=id, ord_status=ord_status))
 
 
 class Least(random.Random):

@@ -13,12 +13,11 @@ from ordertrail.domain.venue_answer import (
     PlaceAnswer,
     Refused,
     Unknown,
-    VenueOrder,
     Verification,
 )
 from tests.support.clocks import PatientClock
 from tests.support.gateway import gateway_to
-from tests.support.orders import an_order
+from tests.support.orders import an_order, venue_order
 from tests.support.service import ScriptedVenue
 
 ORDER = an_order()
@@ -27,12 +26,7 @@ TIMEOUT = Unknown("timeout")
 
 def shown(ord_status: str = "new", of: Order = ORDER, **changes: Any) -> Found:
     reason = "no_funds" if ord_status == "rejected" else None
-    known: dict[str, Any] = {
-        "exchange_order_id": "X-1", "client_order_id": of.id, "type": of.type, "side": of.side,
-        "instrument": of.instrument, "limit_price": of.limit_price, "quantity": of.quantity,
-        "ord_status": ord_status, "cum_qty": 0, "leaves_qty": of.quantity, "avg_px": None, "reject_reason": reason,
-    }  # fmt: skip
-    return Found(VenueOrder(**(known | changes)))
+    return Found(venue_order(of, ord_status=ord_status, reject_reason=reason, **changes))
 
 
 @pytest.mark.parametrize("is_only_send", [True, False])
