@@ -19,9 +19,10 @@ from alembic.config import Config
 
 from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.storage.order_reads import OrderFilter
 from ordertrail.storage.postgres import migrate
 from ordertrail.storage.postgres.database import SESSION_SETTINGS
-from ordertrail.storage.postgres.reads import OrderFilter, list_statement
+from ordertrail.storage.postgres.reads import list_statement
 
 MODULES = "ordertrail.storage.postgres"
 

@@ -48,7 +48,7 @@ class House:
     def publish(self) -> None: ...
 
     def state(self) -> GateState:
-        return GateState(is_halted=False, lanes=())
+        return GateState(is_halted=False, budgets=())
 
     def halt(self) -> None:
         self.log.append("halt")

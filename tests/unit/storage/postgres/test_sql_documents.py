@@ -12,9 +12,10 @@ from asyncpg.introspection import INTRO_LOOKUP_TYPES
 from ops.sql_documents import LIST_SHAPES, ListShape, all_statements
 from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.storage.order_reads import OrderFilter
 from ordertrail.storage.postgres.halt_switch import set_halted
 from ordertrail.storage.postgres.migrate import migrate
-from ordertrail.storage.postgres.reads import OrderFilter, list_statement
+from ordertrail.storage.postgres.reads import list_statement
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from tests.support.orders import LATER
 from tests.support.postgres import OPTIONS, open_folder, run
@@ -130,7 +131,7 @@ async def use(service: Running) -> None:
     assert (await service.call("GET", f"/orders/{order_id}")).status == 200
     await service.call("DELETE", f"/orders/{order_id}")
     await service.service.schedule.run_once()
-    await service.service.watch_once()
+    await service.service.housekeeping.run_once()
     await service.service.doubts.oldest(limit=1)
     await set_halted(service.service.database, halted=True, changed_by="test", reason=None)
 
