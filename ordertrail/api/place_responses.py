@@ -1,7 +1,7 @@
 """What the caller of `POST /orders` is told: an answer to each end that placing can have."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from ordertrail.api.problems import (
     CONTENT_TYPE,
     ORDER_FAILED,
     PROBLEMS,
+    TYPE_OF,
     ProblemError,
     problem_body,
-    problem_type_of,
 )
 from ordertrail.domain.order import Order
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, Outcome, TrailRow, fold_exchange_order_id
+from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, Outcome, TrailRow, fold, fold_exchange_order_id
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
 
 RETRY_AFTER_SECONDS = 1
@@ -69,7 +69,7 @@ class PlaceResponses:
             return self._created(placement)
         if isinstance(placement, Failed):
             return self._failed(
-                problem_type_of(placement.rows),
+                _problem_type_of(placement.rows),
                 order,
                 placement.status,
                 placement.outcome,
@@ -148,7 +148,7 @@ class PlaceResponses:
                 },
             )
         return self._failed(
-            problem_type_of(stored.rows),
+            _problem_type_of(stored.rows),
             stored.order,
             stored.status,
             stored.outcome,
@@ -209,6 +209,12 @@ def _headers(body: bytes, content_type: str, order_id: str | None = None) -> Hea
     if order_id is not None:
         headers.append((b"location", b"/orders/" + order_id.encode()))
     return headers
+
+
+def _problem_type_of(rows: Iterable[TrailRow]) -> str:
+    why = fold(rows).why
+    assert why is not None, "where a row says that it is placed, the answer is 201"
+    return TYPE_OF[why]
 
 
 def _last_reason(stored: StoredOrder) -> str | None:

@@ -1,13 +1,12 @@
 """Errors → HTTP: every problem type in one table (RFC 9457), and the type that a failed order gets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from ordertrail.domain.reason import Cause, Reason, ReasonKind, not_sent
-from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.domain.trail import WhyNotPlaced
 
 CONTENT_TYPE = "application/problem+json"
 ORDER_FAILED = "Internal server error while placing the order"
@@ -144,6 +143,17 @@ PROBLEMS: dict[str, ProblemType] = {
 }
 
 
+TYPE_OF: Mapping[WhyNotPlaced, str] = {
+    WhyNotPlaced.REFUSED: "exchange-refused",
+    WhyNotPlaced.NOT_SENT: "exchange-unavailable",
+    WhyNotPlaced.THROTTLED: "exchange-throttled",
+    WhyNotPlaced.CIRCUIT_OPEN: "circuit-open",
+    WhyNotPlaced.IN_DOUBT: "outcome-unknown",
+    WhyNotPlaced.NOT_RECORDED: "not-recorded",
+}
+"""The type of problem that an order which is not placed amounts to."""
+
+
 class ProblemError(Exception):
     """Ends a request with a problem; `members` are added to its body."""
 
@@ -174,27 +184,3 @@ def problem_body(type: str, *, detail: str | None = None, **members: object) -> 
     document["detail"] = detail or kind.meaning
     document.update(members)
     return msgspec.json.encode(document)
-
-
-def problem_type_of(rows: Sequence[TrailRow]) -> str:
-    """The type of problem that a trail without placement amounts to."""
-    by_status = {row.status: row.parsed_reason.innermost for row in rows}
-    if OrderStatus.DATABASE_PERSISTENCE_FAILED in by_status and len(by_status) == 2:
-        return "not-recorded"
-    if by_status.keys() & {OrderStatus.EXCHANGE_OUTCOME_UNKNOWN, OrderStatus.UNRESOLVED}:
-        settled = by_status.get(OrderStatus.NOT_PLACED)
-        return "outcome-unknown" if settled is None else _of_reason(settled)
-    for status in (OrderStatus.NOT_PLACED, OrderStatus.EXCHANGE_CREATION_FAILED):
-        if status in by_status:
-            return _of_reason(by_status[status])
-    return "outcome-unknown"
-
-
-def _of_reason(reason: Reason) -> str:
-    if reason.kind is ReasonKind.REFUSED:
-        return "exchange-refused"
-    if reason == not_sent(Cause.THROTTLED):
-        return "exchange-throttled"
-    if reason == not_sent(Cause.CIRCUIT_OPEN):
-        return "circuit-open"
-    return "exchange-unavailable"

@@ -4,12 +4,13 @@ A row is evidence and is never changed. The present status and the outcome are f
 late, repeated and replayed rows lead to the same answer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from typing import assert_never
 
-from ordertrail.domain.reason import ACCEPTED, NOT_RECORDED, Reason, ReasonKind, parse
+from ordertrail.domain.reason import ACCEPTED, NOT_RECORDED, Cause, Reason, ReasonKind, not_sent, parse
 
 
 class OrderStatus(StrEnum):
@@ -43,6 +44,81 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Proof(Enum):
+    """What the rows of an order prove of its placement."""
+
+    PLACED = auto()
+    """The exchange has accepted it."""
+    SETTLED = auto()
+    """It is settled as not placed."""
+    IN_DOUBT = auto()
+    """It may have reached the exchange."""
+    NEVER = auto()
+    """It was refused, or its first row could not be written: it is not there, and is never sent again."""
+    NOT_SENT = auto()
+    """It is not there, and may be sent again."""
+    NOTHING = auto()
+    """It was recorded; what became of it stands nowhere."""
+
+
+class WhyNotPlaced(Enum):
+    """Why an order is not placed, by the row that says most of it."""
+
+    REFUSED = auto()
+    """The exchange has refused it."""
+    THROTTLED = auto()
+    """It was not sent, or the exchange did nothing with it, because there were too many."""
+    CIRCUIT_OPEN = auto()
+    """It was not sent, because the exchange has failed too often of late."""
+    NOT_SENT = auto()
+    """It was not sent for another reason, or is settled as not there."""
+    NOT_RECORDED = auto()
+    """A row could not be written, and no other row says what became of it."""
+    IN_DOUBT = auto()
+    """It may have reached the exchange, or nothing is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an order stands by its rows. `why`: why no row of the exchange's says that it is placed; None: one does."""
+
+    proof: Proof
+    why: WhyNotPlaced | None
+
+    def outcome(self, *, may_send_again: bool, has_open_claim: bool) -> Outcome:
+        """What can be said of its placement.
+
+        `may_send_again`: the order has a `place_by` and nobody has forbidden further sends. It is not compared with
+        a clock: until a row says NOT_PLACED, somebody may be about to send.
+        `has_open_claim`: somebody may be sending it right now, or did and died.
+        """
+        match self.proof:
+            case Proof.PLACED:
+                return Outcome.PLACED
+            case Proof.SETTLED:
+                return Outcome.NOT_PLACED
+            case _ if has_open_claim:
+                return Outcome.UNKNOWN
+            case Proof.NEVER:
+                return Outcome.NOT_PLACED
+            case Proof.NOT_SENT:
+                return Outcome.PENDING if may_send_again else Outcome.NOT_PLACED
+            case Proof.IN_DOUBT | Proof.NOTHING:
+                return Outcome.UNKNOWN
+        assert_never(self.proof)
+
+
+_NO_REASON = parse("")
+_Reasons = Sequence[tuple[OrderStatus, Reason]]
+_PLACED = Standing(Proof.PLACED, None)
+_IN_DOUBT = frozenset({OrderStatus.UNRESOLVED, OrderStatus.EXCHANGE_OUTCOME_UNKNOWN})
+_RECORDED_AND_NOT_PERSISTED = {OrderStatus.INITIATED, OrderStatus.DATABASE_PERSISTENCE_FAILED}
+_WHY_NOT_SENT = {
+    not_sent(Cause.THROTTLED): WhyNotPlaced.THROTTLED,
+    not_sent(Cause.CIRCUIT_OPEN): WhyNotPlaced.CIRCUIT_OPEN,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TrailRow:
     """One row of `orders`: a status that was reached, when (database clock, UTC), and on what evidence."""
@@ -54,8 +130,8 @@ class TrailRow:
 
     @property
     def parsed_reason(self) -> Reason:
-        """Its reason; foreign and empty where it has none."""
-        return parse(self.reason or "")
+        """Its reason; a foreign one without a letter where it has none."""
+        return parse(self.reason) if self.reason else _NO_REASON
 
 
 def fold_status(rows: Iterable[TrailRow]) -> OrderStatus:
@@ -63,33 +139,52 @@ def fold_status(rows: Iterable[TrailRow]) -> OrderStatus:
     return max((row.status for row in rows), key=PRECEDENCE.__getitem__)
 
 
-def fold_outcome(rows: Iterable[TrailRow], *, may_send_again: bool, has_open_claim: bool = False) -> Outcome:
-    """Placed, not placed, pending or unknown, from the set of rows.
-
-    `may_send_again`: the order has a `place_by` and nobody has forbidden further sends. It is not compared with
-    a clock: until a row says NOT_PLACED, somebody may be about to send.
-    `has_open_claim`: somebody may be sending it right now, or did and died.
-    """
-    rows = list(rows)
+def fold(rows: Iterable[TrailRow]) -> Standing:
+    """Where the order stands, from the set of rows."""
+    rows = tuple(rows)
     statuses = {row.status for row in rows}
-    persistence_failed = [row.parsed_reason for row in rows if row.status is OrderStatus.DATABASE_PERSISTENCE_FAILED]
-    if statuses & PLACED_STATUSES or ACCEPTED in persistence_failed:
-        return Outcome.PLACED
-    if OrderStatus.NOT_PLACED in statuses:
-        return Outcome.NOT_PLACED
-    if statuses & {OrderStatus.UNRESOLVED, OrderStatus.EXCHANGE_OUTCOME_UNKNOWN} or has_open_claim:
-        return Outcome.UNKNOWN
-    kinds = {row.parsed_reason.kind for row in rows}
-    if ReasonKind.UNKNOWN in kinds:
-        return Outcome.UNKNOWN
-    if NOT_RECORDED in persistence_failed or ReasonKind.REFUSED in kinds:
-        return Outcome.NOT_PLACED
-    if ReasonKind.NOT_SENT in kinds:
-        return Outcome.PENDING if may_send_again else Outcome.NOT_PLACED
-    return Outcome.UNKNOWN
+    if statuses & PLACED_STATUSES:
+        return _PLACED
+    reasons = [(row.status, row.parsed_reason) for row in rows]
+    return Standing(_proof(statuses, reasons), _why_not_placed(statuses, reasons))
+
+
+def fold_outcome(rows: Iterable[TrailRow], *, may_send_again: bool, has_open_claim: bool = False) -> Outcome:
+    """Placed, not placed, pending or unknown, from the set of rows; see `Standing.outcome`."""
+    return fold(rows).outcome(may_send_again=may_send_again, has_open_claim=has_open_claim)
 
 
 def fold_exchange_order_id(rows: Iterable[TrailRow]) -> str | None:
     """The exchange's id, from whichever row carries it; the one of highest precedence where several do."""
     ranked = sorted(rows, key=lambda row: PRECEDENCE[row.status], reverse=True)
     return next((row.exchange_order_id for row in ranked if row.exchange_order_id), None)
+
+
+def _proof(statuses: set[OrderStatus], reasons: _Reasons) -> Proof:
+    unwritten = [reason for status, reason in reasons if status is OrderStatus.DATABASE_PERSISTENCE_FAILED]
+    if ACCEPTED in unwritten:
+        return Proof.PLACED
+    if OrderStatus.NOT_PLACED in statuses:
+        return Proof.SETTLED
+    kinds = {reason.kind for _, reason in reasons}
+    if statuses & _IN_DOUBT or ReasonKind.UNKNOWN in kinds:
+        return Proof.IN_DOUBT
+    if NOT_RECORDED in unwritten or ReasonKind.REFUSED in kinds:
+        return Proof.NEVER
+    return Proof.NOT_SENT if ReasonKind.NOT_SENT in kinds else Proof.NOTHING
+
+
+def _why_not_placed(statuses: set[OrderStatus], reasons: _Reasons) -> WhyNotPlaced:
+    """By the row that settles it, else by the doubt there is, else by the failed send."""
+    if statuses == _RECORDED_AND_NOT_PERSISTED:
+        return WhyNotPlaced.NOT_RECORDED
+    if OrderStatus.NOT_PLACED in statuses:
+        decisive = OrderStatus.NOT_PLACED
+    elif OrderStatus.EXCHANGE_CREATION_FAILED in statuses and not statuses & _IN_DOUBT:
+        decisive = OrderStatus.EXCHANGE_CREATION_FAILED
+    else:
+        return WhyNotPlaced.IN_DOUBT
+    reason = next(reason.innermost for status, reason in reasons if status is decisive)
+    if reason.kind is ReasonKind.REFUSED:
+        return WhyNotPlaced.REFUSED
+    return _WHY_NOT_SENT.get(reason, WhyNotPlaced.NOT_SENT)

@@ -44,7 +44,7 @@ GATE = ("tests/unit/venues/gate",)
 # File, its fast tests, and the functions where not all of it decides. What has no tests of its own is simulated only.
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/reason.py": (("tests/unit/domain/test_reason.py",), None),
-    "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py",), None),
+    "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py", "tests/unit/api/test_problems.py"), None),
     "ordertrail/domain/venue_answer.py": (("tests/unit/domain/test_venue_answer.py",), None),
     "ordertrail/domain/order_in_doubt.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/settling.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
