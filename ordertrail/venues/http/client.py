@@ -1,7 +1,11 @@
 """The connections to a venue over HTTP: one request a call, one deadline around all of it, and no retries."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar, assert_never
 from urllib.parse import quote
 
 import aiohttp
@@ -28,6 +32,15 @@ QUERIES_SHARE = 8  # one in so many connections is for asking, and one for cance
 _HEADERS = {"User-Agent": "ordertrail", "Accept": "application/json", "Accept-Encoding": "identity"}
 # Our own deadline covers all of a call, waiting for a connection included, so aiohttp needs none.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
+
+_Learned = TypeVar("_Learned")
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """There is no whole reply."""
+
+    cause: Cause
 
 
 class HttpVenue:
@@ -59,7 +72,7 @@ class HttpVenue:
 
     async def capabilities(self, *, timeout_seconds: float) -> Capabilities | NoAnswer:
         reply = await self._get(self._capabilities_url, timeout_seconds)
-        return NoAnswer(reply) if isinstance(reply, str) else wire.read_capabilities(reply)
+        return _learned(reply, wire.read_capabilities)
 
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
@@ -71,28 +84,31 @@ class HttpVenue:
             body.close_window()
         if not body.has_begun:
             return NotSent(_why_not_sent(body, reply))
-        if isinstance(reply, str):
-            return Unknown(reply)
-        return wire.read_placed(reply, order, now=self._clock.now())
+        match reply:
+            case Reply():
+                return wire.read_placed(reply, order, now=self._clock.now())
+            case CallFailed(cause=cause):
+                return Unknown(cause)
+        assert_never(reply)
 
     async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
         reply = await self._get(self._url_of(order_id), timeout_seconds)
-        return NoAnswer(reply) if isinstance(reply, str) else wire.read_order(reply, order_id)
+        return _learned(reply, partial(wire.read_order, order_id=order_id))
 
     async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:
         reply = await _call(self._cancelling, "DELETE", self._url_of(order_id), timeout_seconds)
-        return NoAnswer(reply) if isinstance(reply, str) else wire.read_canceled(reply)
+        return _learned(reply, wire.read_canceled)
 
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
         reply = await self._get(self._open_orders_url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
-        return NoAnswer(reply) if isinstance(reply, str) else wire.read_open_orders(reply)
+        return _learned(reply, wire.read_open_orders)
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         url = URL(f"{self._executions_url}?after={after}&limit={limit}", encoded=True)
         reply = await self._get(url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
-        return NoAnswer(reply) if isinstance(reply, str) else wire.read_executions(reply, after=after, limit=limit)
+        return _learned(reply, partial(wire.read_executions, after=after, limit=limit))
 
-    async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | Cause:
+    async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | CallFailed:
         return await _call(self._querying, "GET", url, timeout_seconds, bytes_max=bytes_max)
 
     def _url_of(self, order_id: str) -> URL:
@@ -121,8 +137,8 @@ async def _call(
     *,
     body: SendOnce | None = None,
     bytes_max: int = REPLY_BYTES_MAX,
-) -> Reply | Cause:
-    """The reply in full, or the cause that there is none.
+) -> Reply | CallFailed:
+    """The reply in full, or why there is none.
 
     aiohttp repeats a request by itself only where a kept connection broke and the method is idempotent: a GET or
     a DELETE of ours may go out twice, which is harmless; a POST never does.
@@ -135,16 +151,16 @@ async def _call(
             received = await _read(response, bytes_max)
             if received is None:
                 response.close()
-                return Cause.TOO_LARGE
+                return CallFailed(Cause.TOO_LARGE)
             return Reply(response.status, received, response.headers.get("Retry-After"))
     except TimeoutError:
-        return Cause.TIMEOUT
+        return CallFailed(Cause.TIMEOUT)
     except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError):
-        return Cause.CONNECT_FAILED
+        return CallFailed(Cause.CONNECT_FAILED)
     except aiohttp.ClientResponseError:
-        return Cause.UNREADABLE
+        return CallFailed(Cause.UNREADABLE)
     except (aiohttp.ClientError, OSError):
-        return Cause.CONNECTION_LOST
+        return CallFailed(Cause.CONNECTION_LOST)
 
 
 async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:
@@ -159,7 +175,17 @@ async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | Non
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _why_not_sent(body: SendOnce, reply: Reply | Cause) -> Cause:
+def _learned(reply: Reply | CallFailed, read: Callable[[Reply], _Learned]) -> _Learned | NoAnswer:
+    """What the reply says, or why there is none to say it."""
+    match reply:
+        case Reply():
+            return read(reply)
+        case CallFailed(cause=cause):
+            return NoAnswer(cause)
+    assert_never(reply)
+
+
+def _why_not_sent(body: SendOnce, reply: Reply | CallFailed) -> Cause:
     if body.window_has_passed:
         return Cause.WINDOW_PASSED
-    return Cause.CONNECT_TIMEOUT if reply == Cause.TIMEOUT else Cause.CONNECT_FAILED
+    return Cause.CONNECT_TIMEOUT if reply == CallFailed(Cause.TIMEOUT) else Cause.CONNECT_FAILED
