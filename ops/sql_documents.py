@@ -8,21 +8,18 @@ import importlib
 import inspect
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from alembic import command
 from alembic.config import Config
 
-from ordertrail.domain.order import Side
-from ordertrail.domain.trail import OrderStatus, Outcome
-from ordertrail.storage.order_reads import OrderFilter
+from ops.sql_lists import LIST_SHAPES
+from ops.sql_senders import READS, SENDERS
 from ordertrail.storage.postgres import migrate
 from ordertrail.storage.postgres.database import SESSION_SETTINGS
-from ordertrail.storage.postgres.reads import list_statement
 
 MODULES = "ordertrail.storage.postgres"
 
@@ -34,65 +31,6 @@ SUBJECTS = {
     "halt": "halt_statements",
     "connections": "connection_statements",
     "installation": "installation_statements",
-}
-
-PLACEMENT = "placement"
-SPOOL = "the spool's replay"
-RECONCILER = "the reconciler"
-SWEEP = "the sweep"
-OPERATOR = "the operator"
-CANCEL = "the API's cancel"
-READS = "the API's reads"
-EVERY_PROCESS = "every process"
-EMBEDDED = "the embedded server's first start"
-MIGRATION = "the migration"
-
-# Who sends a statement; every statement stands here.
-SENDERS: Mapping[str, tuple[str, ...]] = {
-    "INSERT_INITIATED": (PLACEMENT,),
-    "INSERT_COMPLETED": (PLACEMENT,),
-    "INSERT_INITIATED_AND_COMPLETED": (PLACEMENT,),
-    "HOLD": (PLACEMENT, SPOOL),
-    "INSERT_NEVER_SENT": (PLACEMENT,),
-    "REPLAY": (SPOOL,),
-    "KEY_OWNERS": (PLACEMENT,),
-    "INITIATED_TIMES": (PLACEMENT,),
-    "INSERT_TRAIL_ROWS": (PLACEMENT,),
-    "TRAIL_ROWS_THERE": (PLACEMENT,),
-    "READ_ORDER": (PLACEMENT, READS),
-    "ENQUEUE_DUE_BATCHES": (RECONCILER,),
-    "TAKE": (RECONCILER,),
-    "LOAD": (RECONCILER,),
-    "APPLY_VERDICTS": (RECONCILER,),
-    "CLAIM_SENDS": (RECONCILER,),
-    "RECORD_ANSWERS": (RECONCILER,),
-    "MAKE_DUE": (RECONCILER,),
-    "REOPEN": (),
-    "REQUEST_CANCEL": (CANCEL,),
-    "COUNTS": (RECONCILER, OPERATOR),
-    "OLDEST": (OPERATOR,),
-    "RESOLVE": (OPERATOR,),
-    "LEASE_SWEEP": (SWEEP,),
-    "MOVE_SWEEP": (SWEEP,),
-    "END_SWEEP": (SWEEP,),
-    "NOTE_EPOCH": (RECONCILER,),
-    "STATUSES_OF": (SWEEP,),
-    "KEEP_OBSERVATIONS": (SWEEP,),
-    "KEEP_ORPHANS": (SWEEP,),
-    "READ_HALT": (EVERY_PROCESS,),
-    "SET_HALT": (OPERATOR,),
-    "PREPARE_SESSION": (EVERY_PROCESS,),
-    "BEGIN": (PLACEMENT, SPOOL),
-    "BEGIN_READ_ONLY": (READS,),
-    "LIMIT_STATEMENT_TIME": (READS,),
-    "COMMIT": (PLACEMENT, SPOOL, READS),
-    "PING": (EVERY_PROCESS,),
-    "CREATE_ROLE": (EMBEDDED,),
-    "GRANT_MONITORING": (EMBEDDED,),
-    "CREATE_DATABASE": (EMBEDDED,),
-    "SCHEMA_VERSION": (EVERY_PROCESS,),
-    "LIMIT_LOCK_TIME": (MIGRATION,),
-    "LOCK_MIGRATIONS": (MIGRATION,),
 }
 
 _PREFACES = {
@@ -183,7 +121,7 @@ def _check(statement: Statement) -> None:
 
 def _sent_by(name: str) -> str:
     if name not in SENDERS:
-        raise Undocumented(f"{name}: say in SENDERS of ops/sql_documents.py who sends it.")
+        raise Undocumented(f"{name}: say in ops/sql_senders.py who sends it.")
     senders = SENDERS[name]
     if not senders:
         return "Sent by no process yet."
@@ -205,66 +143,6 @@ def _entry(name: str, comment: Sequence[str], text: str) -> str:
 
 def _commented(lines: Sequence[str]) -> str:
     return "".join(f"-- {line}".rstrip() + "\n" for line in lines)
-
-
-@dataclass(frozen=True, slots=True)
-class ListShape:
-    """One of the forms that the statement of a list has: `base` is what makes it so, `extra` what may come to it."""
-
-    title: str
-    base: OrderFilter
-    extra: Mapping[str, object]
-
-    def lines(self) -> Iterator[tuple[str, bool]]:
-        """The statement with all that may come to it: each line, and whether it is always there."""
-        base, _ = list_statement(self.base, limit=1, before_id=None)
-        whole, _ = list_statement(replace(self.base, **self.extra), limit=1, before_id="id")  # type: ignore[arg-type] # by name
-        always = base.strip("\n").splitlines()
-        for line in whole.strip("\n").splitlines():
-            is_always = bool(always) and line == always[0]
-            if is_always:
-                always.pop(0)
-            yield line, is_always
-        assert not always, f"{self.title}: a filter changes more than its own line"
-
-
-_SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
-_ANY: Mapping[str, object] = {
-    "instrument": "AAPL12345678",
-    "side": Side.BUY,
-    "created_after": _SOME_TIME,
-    "created_before": _SOME_TIME,
-}
-_COMPLETED, _TROUBLE = OrderStatus.COMPLETED, OrderStatus.EXCHANGE_CREATION_FAILED
-_WITH_KEY = OrderFilter(client_order_id="key")
-
-LIST_SHAPES = (
-    ListShape("All orders.", OrderFilter(), _ANY),
-    ListShape("The order of a key, $2.", _WITH_KEY, _ANY),
-    ListShape(
-        "The order of a key, $2, if its present status is the wanted one; `outcome` may come to it.",
-        replace(_WITH_KEY, status=_COMPLETED),
-        {**_ANY, "outcome": Outcome.PLACED},
-    ),
-    ListShape(
-        "The order of a key, $2, if its outcome is the wanted one.", replace(_WITH_KEY, outcome=Outcome.PLACED), _ANY
-    ),
-    ListShape("By a status of the happy path: INITIATED or COMPLETED.", OrderFilter(status=_COMPLETED), _ANY),
-    ListShape(
-        "By a status of the happy path, and by outcome.",
-        OrderFilter(status=_COMPLETED, outcome=Outcome.PLACED),
-        _ANY,
-    ),
-    ListShape("By any other status, off the index orders_troubles.", OrderFilter(status=_TROUBLE), _ANY),
-    ListShape("By any other status, and by outcome.", OrderFilter(status=_TROUBLE, outcome=Outcome.NOT_PLACED), _ANY),
-    ListShape(
-        "By the outcome not_placed or pending, off the index orders_troubles.",
-        OrderFilter(outcome=Outcome.NOT_PLACED),
-        _ANY,
-    ),
-    ListShape("By the outcome placed.", OrderFilter(outcome=Outcome.PLACED), _ANY),
-    ListShape("By the outcome unknown.", OrderFilter(outcome=Outcome.UNKNOWN), _ANY),
-)
 
 
 def lists() -> str:

@@ -4,7 +4,7 @@
 
 -- READ_HALT
 -- Sent by every process.
--- Whether placing is halted; at the start of a process and every second.
+-- Every second, in every process that may place: whether placing is halted.
 SELECT is_on FROM switches WHERE name = 'halt';
 
 -- SET_HALT

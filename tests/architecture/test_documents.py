@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 
 from ops import documents, sql_documents
-from ops.sql_documents import SENDERS, Undocumented, all_statements, statements_of
+from ops.sql_documents import Undocumented, all_statements, statements_of
+from ops.sql_senders import SENDERS
 
 ROOT = Path(__file__).parents[2]
 STATEMENTS = ROOT / "ordertrail" / "storage" / "postgres"

@@ -1,6 +1,6 @@
 """The statements of the operator's switch; every one is a transaction of its own."""
 
-# Whether placing is halted; at the start of a process and every second.
+# Every second, in every process that may place: whether placing is halted.
 READ_HALT = "SELECT is_on FROM switches WHERE name = 'halt'"
 
 # `ordertrail halt` and `ordertrail resume`.

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 from asyncpg.introspection import INTRO_LOOKUP_TYPES
 
-from ops.sql_documents import LIST_SHAPES, ListShape, all_statements
+from ops.sql_documents import all_statements
+from ops.sql_lists import LIST_SHAPES, ListShape
 from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.storage.order_reads import OrderFilter
