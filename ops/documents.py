@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ops import sql_documents
+from ops import schema_document, sql_documents
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "make documents"
@@ -15,6 +15,7 @@ DOCUMENTS: Mapping[str, Callable[[], str]] = {
     **{f"docs/sql/{subject}.sql": partial(sql_documents.subject, subject) for subject in sql_documents.SUBJECTS},
     "docs/sql/lists.sql": sql_documents.lists,
     "docs/sql/migrations.sql": sql_documents.migrations,
+    "docs/schema.md": schema_document.schema,
 }
 FOLDERS = ("docs/sql",)
 

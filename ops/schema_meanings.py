@@ -1,0 +1,113 @@
+"""What each table and enum is for, and what columns mean where their names do not say it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class SchemaMismatch(Exception):
+    """What is written here speaks of another schema than PostgreSQL has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a table is for, in a sentence or two, and what its columns mean where their names do not say it."""
+
+    purpose: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+# In the order of an order's life.
+TABLES: Mapping[str, Meaning] = {
+    "orders": Meaning(
+        "What happened to each order: one row a status, of which the last in the order of the enum is the present one.",
+        {
+            "id": "ours; the exchange's client_order_id",
+            "created_at": "the row's own time, in UTC, by the database's clock",
+            "type": "market or limit",
+            "side": "buy or sell",
+            "limit_price": "null on market orders; exact within the bounds of `domain/order.py`",
+            "reason": "why the status; null on INITIATED and on a plain COMPLETED",
+            "exchange_order_id": "what the exchange calls the order; not on INITIATED",
+            "client_order_id": "the caller's key; on INITIATED",
+            "place_by": "until when the order may be sent again, null: only the first send; on INITIATED",
+            "send_by": "when the first send must have started; on INITIATED",
+            "accept_by": "when the exchange must have accepted the first send; on INITIATED",
+        },
+    ),
+    "order_keys": Meaning(
+        "One key, one order, for ever. A table of its own, so that orders can be split by id or time without losing"
+        " it.",
+        {"client_order_id": "the caller's key"},
+    ),
+    "order_batches": Meaning(
+        "What was recorded together and not reviewed since: the reconciler deletes a row once it has seen to it that"
+        " its orders are settled or in doubt. A queue and not a cursor, so a row that becomes visible late is not"
+        " missed, and settled orders cost nothing however many there are.",
+        {"due_at": "when the reconciler reviews it"},
+    ),
+    "attempts": Meaning(
+        "Sends after the first: the claim is committed before the send, the answer after it.",
+        {
+            "number": "from 2, for the first send has its deadlines on INITIATED",
+            "fence": "of the lease under which the send was claimed; one claim a lease",
+            "claimed_by": "the process",
+            "send_by": "when the send must have started",
+            "accept_by": "when the exchange must have accepted it",
+        },
+    ),
+    "attempt_answers": Meaning(
+        "What came of a claimed send. A claim without an answer means that the order is in doubt.",
+        {"reason": "why the answer", "exchange_order_id": "what the exchange calls the order"},
+    ),
+    "doubts": Meaning(
+        "One row an order on which claims, cancels and settling serialise; made when an order is first reviewed, and"
+        " kept, so that a fence never goes back.",
+        {
+            "next_at": "when the next review is due",
+            "leased_until": "until when one process reviews it; null: no process does",
+            "fence": "rises with a lease, cancel, replay, sighting or operator's word; an older one changes nothing",
+            "tries": "reviews so far, by which the pauses grow; anew when the exchange answers again",
+            "last_seen": "what the last review came to, for a person",
+            "settled_at": "when the order was settled; null: it is in doubt",
+        },
+    ),
+    "cancel_requests": Meaning("Wishes to cancel: such an order is not sent any more."),
+    "sightings": Meaning(
+        "Orders that the exchange's own reports or lists have shown while no row of theirs said so: proof of"
+        " acceptance."
+    ),
+    "orphans": Meaning(
+        "Orders at the exchange that we never recorded: kept for a person, counted, alerted on.",
+        {"epoch": "of the venue, when it showed the order"},
+    ),
+    "venue_epochs": Meaning(
+        "Since when a venue has been in an epoch. A venue that begins a new one has forgotten what was before: it may"
+        " not know an order that it has accepted."
+    ),
+    "sweep_positions": Meaning(
+        "Up to where the executions of a venue have been compared with our rows, and whose turn it is to sweep.",
+        {
+            "seq": "of the last execution that was compared, in this epoch",
+            "leased_until": "until when one process has the turn, or no other may begin",
+        },
+    ),
+    "switches": Meaning("The operator's switch: one row, changed by `ordertrail halt` and `resume`."),
+    "alembic_version": Meaning("Which migration was applied last; Alembic's own."),
+}
+
+ENUMS: Mapping[str, str] = {
+    "order_status_enum": "Declared in rising precedence: `max(status)` over an order's rows is its present status.",
+}
+
+
+def check(tables: Mapping[str, set[str]], enums: set[str]) -> None:
+    """Everything that is there has its purpose here, and nothing else has. Raises SchemaMismatch.
+
+    `tables` are the names of the columns by table.
+    """
+    problems = [f"{name} has no purpose." for name in (tables.keys() | enums) - (TABLES.keys() | ENUMS.keys())]
+    problems += [f"{name} is not there." for name in (TABLES.keys() | ENUMS.keys()) - (tables.keys() | enums)]
+    for name in TABLES.keys() & tables.keys():
+        problems += [f"{name}.{column} is not there." for column in TABLES[name].columns.keys() - tables[name]]
+    if problems:
+        raise SchemaMismatch(f"In ops/schema_meanings.py: {' '.join(sorted(problems))}")
