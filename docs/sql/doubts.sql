@@ -35,7 +35,7 @@ WITH due AS (
 )
 SELECT count(*) AS batches FROM reviewed;
 
--- TAKE
+-- LEASE
 -- Sent by the reconciler.
 -- The reconciler leases orders in doubt that are due and that no other has leased; their fences rise.
 -- $1 orders at most; $2 seconds until the lease ends.
@@ -217,7 +217,8 @@ SELECT count(*) AS count,
 -- The orders that have been in doubt for longest; for `ordertrail doubts`.
 -- $1 orders at most.
 SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::float8 AS age_seconds, d.tries,
-       d.last_seen, d.next_at, (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status
+       d.last_seen AS last_observation, d.next_at,
+       (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status
   FROM doubts d
  WHERE d.settled_at IS NULL
  ORDER BY d.since

@@ -319,9 +319,9 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
 
 -- HOLD
 -- Sent by placement and the spool's replay.
--- The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders until
--- that is committed, nor later on the strength of what it read before. That a statement sees all sends that were
--- claimed, it must begin after this one.
+-- The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders
+-- until that is committed, nor later on the strength of what it read before. A statement sees all sends that were
+-- claimed only if it begins after this one.
 -- $1 ids.
 INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
