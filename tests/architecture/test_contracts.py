@@ -1,10 +1,15 @@
 """What the house promises about itself and a machine can check."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,11 +21,85 @@ EDGES = {"aiohttp", "asyncio", "asyncpg", "fastapi", "pydantic", "socket", "sqla
 DOCUMENTS = sorted(ROOT.glob("*.md"))
 
 
+CONTRACTS = {
+    contract["id"]: contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+}
+# Language, not an edge.
+WITHOUT_AN_EDGE = {"typing_extensions"}
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A line that breaks a contract, and what the linter says of it."""
+
+    contract: str
+    module: str
+    line: str
+    imported: str
+
+    @property
+    def said(self) -> str:
+        importer = self.module.removesuffix(".py").replace("/", ".")
+        return f"{importer} -> {self.imported}" if self.imported else importer
+
+
+def breach(contract: str, module: str, imported: str, how: str = "import {}") -> Breach:
+    return Breach(contract, module, how.format(imported), imported)
+
+
+IN_A_FUNCTION = "def late() -> None:\n    import {}"
+FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {}"
+
+BREACHES = [
+    breach("layers", "ordertrail/domain/trail.py", "ordertrail.runtime.clock"),
+    breach("layers", "ordertrail/api/app.py", "ordertrail.server.service"),
+    breach("layers", "ordertrail/placement/cancel_order.py", "ordertrail.reconciliation.schedule"),
+    breach("layers", "ordertrail/storage/errors.py", "ordertrail.venues.venue", IN_A_FUNCTION),
+    breach("layers", "ordertrail/runtime/clock.py", "ordertrail.storage.spool", FOR_TYPES),
+    breach("layers", "ordertrail/new_folder.py", "", ""),
+    breach("storage", "ordertrail/storage/order_rows.py", "ordertrail.storage.journal"),
+    breach("storage", "ordertrail/storage/group_commit.py", "ordertrail.storage.postgres.database"),
+    breach("storage", "ordertrail/storage/new_module.py", "", ""),
+    breach("venues", "ordertrail/venues/gateway.py", "ordertrail.venues.registry"),
+    breach("venues", "ordertrail/venues/http/client.py", "ordertrail.venues.simulated.client"),
+    breach("venues", "ordertrail/venues/gate/gate.py", "ordertrail.venues.venue"),
+    breach("venues", "ordertrail/venues/new_adapter.py", "", ""),
+    breach("pure-core", "ordertrail/domain/trail.py", "asyncio"),
+    breach("pure-core", "ordertrail/domain/order.py", "uuid_utils"),
+    breach("stations", "ordertrail/placement/place_order.py", "socket"),
+    breach("stations", "ordertrail/reconciliation/reconciler.py", "time"),
+    breach("stations", "ordertrail/storage/journal.py", "asyncpg"),
+    breach("stations", "ordertrail/storage/group_commit.py", "threading"),
+    breach("stations", "ordertrail/venues/gateway.py", "aiohttp"),
+    breach("postgres", "ordertrail/api/list_query.py", "ordertrail.storage.postgres.reads"),
+    breach("adapters", "ordertrail/server/service.py", "ordertrail.venues.http.client"),
+    breach("adapters", "ordertrail/cli/main.py", "ordertrail.venues.simulated.client"),
+    breach("settings", "ordertrail/api/health.py", "ordertrail.runtime.settings"),
+    breach("edge-database", "ordertrail/server/service.py", "asyncpg"),
+    breach("edge-http-api", "ordertrail/server/connections.py", "starlette"),
+    breach("edge-http-server", "ordertrail/cli/main.py", "uvicorn"),
+    breach("edge-http-venue", "ordertrail/venues/registry.py", "yarl"),
+    breach("edge-telemetry", "ordertrail/storage/spool.py", "structlog"),
+    breach("edge-settings", "ordertrail/server/asgi.py", "pydantic_settings"),
+    breach("edge-validation", "ordertrail/api/parse_order.py", "pydantic"),
+    breach("edge-commands", "ordertrail/up/up.py", "cyclopts"),
+    breach("edge-processes", "ordertrail/server/workers.py", "psutil"),
+    breach("edge-ids", "ordertrail/placement/place_order.py", "uuid_utils"),
+    breach("edge-documents", "ordertrail/reconciliation/sweep.py", "msgspec"),
+    breach("edge-book", "ordertrail/venues/gate/rate.py", "sortedcontainers"),
+    breach("exchange-knows-nothing-of-us", "simulated_exchange/log.py", "ordertrail.runtime.clock"),
+    breach("wire-only", "ordertrail/storage/journal.py", "simulated_exchange.log"),
+    breach("app-is-a-name", "ordertrail/cli/main.py", "app.api"),
+]
+CIRCLE = breach("no-circles", "ordertrail/server/workers.py", "ordertrail.server.serve", IN_A_FUNCTION)
+
+
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "1000"},
         capture_output=True,
         text=True,
         check=False,
@@ -33,28 +112,72 @@ def test_imports_keep_the_contracts() -> None:
     assert lint.returncode == 0, lint.stdout
 
 
-@pytest.mark.parametrize(
-    ("module", "line", "contract"),
-    [
-        ("ordertrail/domain/trail.py", "import asyncio", "The core is pure"),
-        ("ordertrail/domain/trail.py", "import ordertrail.runtime.settings", "Imports point down"),
-        ("ordertrail/new_module.py", "", "Imports point down"),
-        ("ordertrail/storage/journal.py", "import asyncpg", "Stations know no thread"),
-        ("simulated_exchange/log.py", "import ordertrail.runtime.clock", "a program of its own"),
-        ("ordertrail/storage/journal.py", "import simulated_exchange.log", "Only the in-process venue"),
-    ],
-)
-def test_an_import_that_breaks_a_contract_is_noticed(tmp_path: Path, module: str, line: str, contract: str) -> None:
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """What the linter says against each contract where all are broken at once; not what follows by way of others."""
+    folder = tmp_path_factory.mktemp("broken")
     for package in ("app", "ordertrail", "simulated_exchange"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / module).open("a") as source:
-        source.write(f"\n{line}\n")
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for each in [*BREACHES, CIRCLE]:
+        with (folder / each.module).open("a") as source:
+            source.write(f"\n{each.line}\n")
 
-    lint = lint_imports(tmp_path)
+    lint = lint_imports(folder)
 
-    assert lint.returncode == 1
-    assert contract in lint.stdout.partition("Broken contracts")[2]
+    assert lint.returncode == 1, lint.stderr
+    ids = {contract["name"]: contract["id"] for contract in CONTRACTS.values()}
+    found: dict[str, set[str]] = {id_: set() for id_ in ids.values()}
+    contract = ""
+    for line, after in pairwise([*lint.stdout.partition("Broken contracts")[2].splitlines(), ""]):
+        contract = ids.get(line, contract)
+        if line.startswith("- ") and not after.startswith("  "):
+            found[contract].add(line.removeprefix("-").partition(" (")[0].strip())
+    return found
+
+
+@pytest.mark.parametrize("planted", BREACHES, ids=lambda planted: f"{planted.contract} {planted.said}")
+def test_an_import_that_breaks_a_contract_is_noticed(said: dict[str, set[str]], planted: Breach) -> None:
+    assert planted.said in said[planted.contract]
+
+
+def test_a_circle_within_a_folder_is_noticed(said: dict[str, set[str]]) -> None:
+    """The linter chooses where it would cut it."""
+    assert said[CIRCLE.contract] & {".workers -> .serve", ".serve -> .workers"}
+
+
+def test_every_contract_is_broken_on_purpose_once() -> None:
+    assert {planted.contract for planted in [*BREACHES, CIRCLE]} == set(CONTRACTS)
+
+
+def test_contracts_leave_nothing_out() -> None:
+    for contract in CONTRACTS.values():
+        assert "ignore_imports" not in contract
+        if contract["type"] == "layers":
+            assert contract["exhaustive"] and "exhaustive_ignores" not in contract
+            assert not [layer for layer in contract["layers"] if ":" in layer or "(" in layer]
+
+
+def test_every_foreign_library_has_its_edge() -> None:
+    ours = ("app", "ordertrail", "simulated_exchange")
+    imported = {name for package in ours for path in (ROOT / package).rglob("*.py") for name in imported_by(path)}
+    foreign = imported - sys.stdlib_module_names - set(ours) - WITHOUT_AN_EDGE
+
+    assert foreign == {
+        name
+        for contract in CONTRACTS.values()
+        if contract["id"].startswith("edge-")
+        for name in contract["protected_modules"]
+    }
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    """The packages that a module names in its imports, wherever these stand."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
 
 
 def test_the_core_loads_nothing_that_acts() -> None:

@@ -1,0 +1,1 @@
+"""The schema, and how Alembic is run over it."""
