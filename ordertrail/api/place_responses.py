@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import msgspec
 
@@ -26,6 +26,8 @@ RETRY_AFTER_SECONDS = 1
 
 Headers = list[tuple[bytes, bytes]]
 
+_JSON = b"application/json"
+_PROBLEM_JSON = CONTENT_TYPE.encode()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,22 +67,24 @@ class PlaceResponses:
 
     def to(self, order: Order, placement: Placement, trace_id: str) -> WholeResponse:
         """The answer to the request that brought `order`; ProblemError where its key belongs to another."""
-        if type(placement) is Placed:
-            return self._created(placement)
-        if isinstance(placement, Failed):
-            return self._failed(
-                _problem_type_of(placement.rows),
-                order,
-                placement.status,
-                placement.outcome,
-                place_by=placement.place_by,
-                detail=placement.rows[-1].reason,
-                trace_id=trace_id,
-                exchange_order_id=fold_exchange_order_id(placement.rows),
-                retry_after_seconds=placement.retry_after_seconds,
-            )
-        assert isinstance(placement, Repeated)
-        return self._repeated(order, placement, trace_id)
+        match placement:
+            case Placed():
+                return self._created(placement)
+            case Failed():
+                return self._failed(
+                    _problem_type_of(placement.rows),
+                    order,
+                    placement.status,
+                    placement.outcome,
+                    place_by=placement.place_by,
+                    detail=placement.rows[-1].reason,
+                    trace_id=trace_id,
+                    exchange_order_id=fold_exchange_order_id(placement.rows),
+                    retry_after_seconds=placement.retry_after_seconds,
+                )
+            case Repeated():
+                return self._repeated(order, placement, trace_id)
+        assert_never(placement)
 
     def to_bug(self, order: Order, trace_id: str) -> WholeResponse:
         """The answer where placing raised: nothing is known of the order."""
@@ -113,7 +117,7 @@ class PlaceResponses:
                 None if place_by is None else rfc_3339(place_by),
             )
         )
-        return WholeResponse(201, _headers(body, "application/json", order.id), body)
+        return WholeResponse(201, _headers_of_order(body, _JSON, order.id), body)
 
     def _repeated(self, order: Order, repeated: Repeated, trace_id: str) -> WholeResponse:
         """The present truth about the order that has the key."""
@@ -137,7 +141,7 @@ class PlaceResponses:
         # Placed by the exchange's word alone is not enough: 201 needs both rows.
         if stored.status in PLACED_STATUSES:
             body = _encode(order_json(stored))
-            return WholeResponse(201, _headers(body, "application/json", repeated.order_id), body)
+            return WholeResponse(201, _headers_of_order(body, _JSON, repeated.order_id), body)
         if stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by):
             raise ProblemError(
                 "request-in-progress",
@@ -189,7 +193,7 @@ class PlaceResponses:
             exchange_order_id=exchange_order_id,
             trace_id=trace_id,
         )
-        headers = _headers(body, CONTENT_TYPE, order.id)
+        headers = _headers_of_order(body, _PROBLEM_JSON, order.id)
         if retryable:
             seconds = max(RETRY_AFTER_SECONDS, math.ceil(retry_after_seconds or 0))
             headers.append((b"retry-after", str(seconds).encode()))
@@ -200,15 +204,21 @@ def response_to_problem(problem: ProblemError) -> WholeResponse:
     """The answer to a request that ends as a problem without an order."""
     body = problem.body()
     named = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    return WholeResponse(problem.status, _headers(body, CONTENT_TYPE) + named, body)
+    return WholeResponse(problem.status, _headers(body, _PROBLEM_JSON) + named, body)
 
 
-def _headers(body: bytes, content_type: str, order_id: str | None = None) -> Headers:
-    """The headers that every answer has, and where to find its order."""
-    headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-    if order_id is not None:
-        headers.append((b"location", b"/orders/" + order_id.encode()))
-    return headers
+def _headers(body: bytes, content_type: bytes) -> Headers:
+    """The headers that every answer has."""
+    return [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+
+
+def _headers_of_order(body: bytes, content_type: bytes, order_id: str) -> Headers:
+    """The same, and where to find the order."""
+    return [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"location", b"/orders/" + order_id.encode()),
+    ]
 
 
 def _problem_type_of(rows: Iterable[TrailRow]) -> str:
