@@ -1,4 +1,4 @@
--- The statements that prepare connections, hold transactions and look for a sign of life.
+-- The statements that prepare connections, hold transactions and ask for a sign of life.
 --
 -- Made from ordertrail/storage/postgres/connection_statements.py by `make documents`; not written by hand.
 --

@@ -2,7 +2,7 @@
 --
 -- Statuses compare by precedence: from NOT_PLACED upwards an order is settled by its rows.
 --
--- Plans are kept, and may be made while the tables are empty. OFFSET 0 keeps a question about one order from being turned
+-- Plans are kept, and may be made while the tables are empty. OFFSET 0 keeps a subquery about one order from being turned
 -- into one about all of them, and `= ANY` a join from being begun at the table.
 --
 -- Made from ordertrail/storage/postgres/doubt_statements.py by `make documents`; not written by hand.
@@ -76,13 +76,13 @@ SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quanti
 -- Sent by the reconciler.
 -- What the reviews came to: the rows to append, whether the order is settled, else when to review it again. A verdict
 -- whose fence is no longer the newest changes nothing.
--- One element a verdict: $1 ids, $2 fences, $3 whether it is settled, $4 seconds to the next review, $5 what was seen
+-- One element a verdict: $1 ids, $2 fences, $3 whether it is settled, $4 seconds to the next review, $5 the observation
 -- last, for a person. One element a row: $6 ids, $7 statuses, $8 reasons, $9 the exchange's ids.
 WITH verdict AS MATERIALIZED (
     SELECT * FROM unnest($1::varchar[], $2::bigint[], $3::boolean[], $4::float8[], $5::varchar[])
-        AS t(order_id, fence, is_settled, next_seconds, seen)
+        AS t(order_id, fence, is_settled, next_seconds, observation)
 ), held AS MATERIALIZED (
-    SELECT d.order_id, v.is_settled, v.next_seconds, v.seen
+    SELECT d.order_id, v.is_settled, v.next_seconds, v.observation
       FROM doubts d JOIN verdict v ON v.order_id = d.order_id AND v.fence = d.fence
      WHERE d.order_id = ANY($1::varchar[])
        AND d.settled_at IS NULL
@@ -104,7 +104,7 @@ WITH verdict AS MATERIALIZED (
        SET settled_at = CASE WHEN h.is_settled THEN clock_timestamp() END,
            next_at = clock_timestamp() + h.next_seconds * interval '1 second',
            leased_until = NULL,
-           last_seen = h.seen
+           last_seen = h.observation
       FROM held h
      WHERE d.order_id = h.order_id AND d.order_id = ANY($1::varchar[])
     RETURNING d.order_id

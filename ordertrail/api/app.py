@@ -73,7 +73,7 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
         responses=EVERYWHERE,
         lifespan=lifespan,
         redoc_url=None,
-        redirect_slashes=False,  # to a host that the caller names; and whoever repeats a POST must mean to
+        redirect_slashes=False,  # to a host that the client names; and a client that repeats a POST must mean to
     )
     app.add_api_route("/orders", _unreachable, methods=["POST"], **PLACE_ORDER)
     app.add_exception_handler(ProblemError, _problem)

@@ -1,7 +1,7 @@
 """The query of `GET /orders` → filters, a page's size and a cursor, or everything that is wrong with it at once.
 
-Strict, because a filter that is misspelled or given twice and silently ignored answers another question than the
-one that was asked.
+Strict, because a filter that is misspelled or given twice and silently ignored answers another question than
+the client has.
 """
 
 import re

@@ -38,17 +38,17 @@ _SIDES = {str(side): side for side in Side}
 
 
 class _Repeated(ValueError):
-    """A key stands twice in one object; what was meant, nobody can say."""
+    """A key stands twice in one object; what was meant cannot be known."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in pairs:
-            if key in seen:
+            if key in keys:
                 raise _Repeated(key)
-            seen.add(key)
+            keys.add(key)
     return fields
 
 
@@ -120,7 +120,7 @@ _QUOTES = 2 * (len(_Plain.__struct_fields__) + 3)
 def _parse_plain(body: bytes, order_id: str, key: str | None) -> Order | None:
     """Read an order in which nothing is unusual, in a third of the time; None: read it the thorough way.
 
-    It takes nothing that the thorough way refuses, and reads what it takes alike: a property test holds it to that.
+    It takes nothing that the thorough way refuses, and reads what it takes alike: a property test proves it.
     """
     if b"\\" in body:
         return None

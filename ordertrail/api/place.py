@@ -79,7 +79,7 @@ class PlaceOrder:
 
     def in_flight(self) -> list[str]:
         """The ids of the orders that are being placed now."""
-        return [taken.order.id for taken in self._in_flight.values()]
+        return [each.order.id for each in self._in_flight.values()]
 
     async def drain(self) -> None:
         """Wait until every order that was taken has its rows."""
@@ -90,7 +90,7 @@ class PlaceOrder:
         answered: asyncio.Future[WholeResponse] = asyncio.get_running_loop().create_future()
 
         def respond(answer: WholeResponse | None) -> None:
-            # Whoever cancels this request cancels this future, and not the placing.
+            # A server that cancels this request cancels this future, and not the placing.
             if not answered.done():
                 if answer is None:
                     answered.cancel()

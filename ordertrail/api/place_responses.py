@@ -1,4 +1,4 @@
-"""What the caller of `POST /orders` is told: an answer to each end that placing can have."""
+"""The response of `POST /orders` to each end that placing can have."""
 
 import math
 from collections.abc import Callable, Iterable

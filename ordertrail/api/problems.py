@@ -36,7 +36,7 @@ PROBLEMS: dict[str, ProblemType] = {
     ),
     "exchange-throttled": ProblemType(
         500,
-        "The exchange asks for fewer orders",
+        "The exchange wants fewer orders",
         "The exchange did nothing with the order because too many came. While `outcome` is pending we send it again "
         "until `place_by`.",
     ),
@@ -49,7 +49,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "outcome-unknown": ProblemType(
         500,
         "The order may have reached the exchange",
-        "It was sent and no answer came that proves anything. We keep asking the exchange and record what is true. "
+        "It was sent and no answer came that proves anything. We keep querying the exchange and record what is true. "
         "Do not place it again under another key: that may make two orders.",
     ),
     "not-recorded": ProblemType(
@@ -137,7 +137,7 @@ PROBLEMS: dict[str, ProblemType] = {
     ),
     "too-slow": ProblemType(
         503,
-        "The question takes the database too long",
+        "The list takes the database too long",
         "Ask for less: a shorter time, fewer filters, one order.",
     ),
 }

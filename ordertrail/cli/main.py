@@ -1,4 +1,4 @@
-"""The command line: every role of Ordertrail, and what a person asks of it."""
+"""The command line: every role of Ordertrail, and what a person may want of it."""
 
 import asyncio
 import sys
@@ -18,7 +18,7 @@ app.command("ordertrail.cli.orders:app", name="order")
 app.command(
     "ordertrail.cli.operator:reconcile",
     name="reconcile",
-    help="Look after orders in doubt until SIGTERM; --once: one pass, and what it did.",
+    help="Review orders in doubt until SIGTERM; --once: one pass, and what it did.",
 )
 app.command("ordertrail.cli.operator:doubts", name="doubts", help="List orders in doubt, oldest first.")
 app.command("ordertrail.cli.operator:halt", name="halt", help="Place nothing any more, resends included.")

@@ -36,7 +36,7 @@ Json = Annotated[bool, Parameter(negative="")]
 
 
 def reconcile(*, once: bool = False, json: Json = False) -> int:
-    """Look after orders in doubt until SIGTERM.
+    """Review orders in doubt until SIGTERM.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def reconcile(*, once: bool = False, json: Json = False) -> int:
 
 
 def doubts(*, limit: int = 100, json: Json = False) -> int:
-    """List orders in doubt, oldest first: how long, what they are, how often they were looked at, what was seen last.
+    """List orders in doubt, oldest first: how long, what they are, how often they were reviewed, the last observation.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def resolve(order_id: str, outcome: Literal["placed", "not-placed"], /, *, evide
 
 
 def halt(*, reason: str | None = None) -> int:
-    """Place nothing any more, resends included; cancelling and asking go on.
+    """Place nothing any more, resends included; cancelling and querying go on.
 
     Parameters
     ----------
     reason
-        Why, for whoever looks later.
+        Why, for the next operator.
     """
     return _switch(halted=True, reason=reason)
 

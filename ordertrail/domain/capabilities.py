@@ -11,7 +11,7 @@ class Capabilities:
     """A venue's promises. The defaults are the weakest: they promise nothing.
 
     `client_order_id_unique`: for how long a used id is refused again; a number is in seconds.
-    `visible_within_seconds`: an accepted order can be asked for after this long at the latest.
+    `visible_within_seconds`: an accepted order can be queried after this long at the latest.
     `accepts_within_seconds`: a request that reached the venue is accepted after this long at the latest, or never.
     `honours_accept_by`: an order not accepted by its `accept_by` is refused.
     `epoch`: changes when the venue forgets its history.

@@ -1,4 +1,4 @@
-"""How long after it was recorded an order may be sent, accepted, looked after and retried."""
+"""How long after it was recorded an order may be sent, accepted, reviewed and sent again."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ RETRIED_TYPES = (OrderType.LIMIT,)
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long after its INITIATED row an order may be sent, accepted, looked after and retried, in seconds.
+    """How long after its INITIATED row an order may be sent, accepted, reviewed and sent again, in seconds.
 
     Deadlines are reckoned from the row's own time, by the database's clock.
     """

@@ -1,4 +1,4 @@
-"""An order as its owner asked for it, and the bounds within which we carry it without changing it."""
+"""An order as its owner wants it, and the bounds within which we carry it without changing it."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -87,9 +87,11 @@ class OrderInDoubt:
 
     @property
     def exchange_order_id(self) -> str | None:
-        """The exchange's id, from whatever has told it."""
-        told = (send.exchange_order_id for send in self.sends)
-        return self.observed_exchange_order_id or fold_exchange_order_id(self.rows) or next(filter(None, told), None)
+        """The exchange's id, from whatever has recorded it."""
+        recorded = (send.exchange_order_id for send in self.sends)
+        return (
+            self.observed_exchange_order_id or fold_exchange_order_id(self.rows) or next(filter(None, recorded), None)
+        )
 
     @property
     def may_have_arrived(self) -> bool:
@@ -99,14 +101,14 @@ class OrderInDoubt:
 
 def first_send(rows: Sequence[TrailRow], *, send_by: datetime, accept_by: datetime | None) -> Send:
     """The send of the request that brought the order, from what its rows say of it, in whatever order they came."""
-    told = [
+    recorded = [
         (send_answer_of(row.parsed_reason), row.parsed_reason.text, row.exchange_order_id)
         for row in rows
         if row.status in _FIRST_SEND_STATUSES
     ]
-    if not told:
+    if not recorded:
         return Send(send_by, accept_by, None)
-    answer, reason, exchange_order_id = min(told, key=lambda each: _BY_STRENGTH.index(each[0]))
+    answer, reason, exchange_order_id = min(recorded, key=lambda each: _BY_STRENGTH.index(each[0]))
     return Send(send_by, accept_by, answer, reason, exchange_order_id)
 
 

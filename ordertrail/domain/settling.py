@@ -65,21 +65,21 @@ class VerificationLimits:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Append `rows` and look after the order no more."""
+    """Append `rows`; the order needs no further review."""
 
     rows: tuple[TrailRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Append `rows` that are not there, keep looking after the order, and go on asking."""
+    """Append `rows` that are not there, keep reviewing the order, and go on querying."""
 
     rows: tuple[TrailRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing changes; look again at `until`, or after the usual pause."""
+    """Nothing changes; review again at `until`, or after the usual pause."""
 
     why: str
     until: datetime | None = None
@@ -96,7 +96,7 @@ class Resend:
 class Cancel:
     """Ask the exchange to cancel it; `rows` are appended whatever comes of that.
 
-    `is_hidden`: the question by its id shows another of its sends, so that a cancel by its id may not reach it.
+    `is_hidden`: the query by its id shows another of its sends, so that a cancel by its id may not reach it.
     """
 
     rows: tuple[TrailRow, ...] = ()
@@ -107,7 +107,7 @@ Step = Settle | Append | Wait | Resend | Cancel
 
 
 def before_query(doubt: OrderInDoubt) -> Settle | None:
-    """Settle what the rows alone settle; None: ask the venue."""
+    """Settle what the rows alone settle; None: query the venue."""
     statuses = doubt.statuses
     if statuses & TERMINAL_AT_EXCHANGE:
         return Settle()
@@ -130,10 +130,10 @@ def after_query(
     *,
     forgotten_until: datetime | None = None,
 ) -> Step:
-    """The next step; `doubt` was read before the question was asked, so that its sends are older than the answer.
+    """The next step; `doubt` was read before the query was sent, so that its sends are older than the answer.
 
     `capabilities` None: the venue has not been able to say; nothing is sent on the strength of that.
-    `forgotten_until`: the venue has begun a new epoch, which was seen then; what it does not know of the time
+    `forgotten_until`: the venue has begun a new epoch, which we learned then; what it does not know of the time
     before, it may have forgotten.
     """
     match verification:
@@ -174,7 +174,7 @@ def _found(doubt: OrderInDoubt, found: Found, capabilities: Capabilities | None)
 
 
 def _known_accepted(doubt: OrderInDoubt, *, is_hidden: bool = False) -> Settle | Cancel:
-    """Accepted, whatever the question by its id shows now."""
+    """Accepted, whatever the query by its id shows now."""
     reason = ACCEPTED if doubt.observed_exchange_order_id is None else EXECUTION
     rows = (TrailRow(OrderStatus.COMPLETED, reason.text, doubt.exchange_order_id),)
     return Cancel(rows, is_hidden) if doubt.is_cancel_wanted else Settle(rows)
@@ -183,7 +183,7 @@ def _known_accepted(doubt: OrderInDoubt, *, is_hidden: bool = False) -> Settle |
 def _may_hide_another(doubt: OrderInDoubt, capabilities: Capabilities | None) -> bool:
     """Whether the rejected order that is shown may be one send's, and another send's be accepted.
 
-    Where a used id is free again, the question shows the newest order that has it: of two sends of which both
+    Where a used id is free again, the query shows the newest order that has it: of two sends of which both
     arrive, the later send first, that is the earlier one, which came too late and was refused.
     """
     is_unique = capabilities is not None and capabilities.client_order_id_unique == "forever"

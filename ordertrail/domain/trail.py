@@ -88,9 +88,9 @@ class Standing:
     def outcome(self, *, may_send_again: bool, has_open_claim: bool) -> Outcome:
         """What can be said of its placement.
 
-        `may_send_again`: the order has a `place_by` and nobody has forbidden further sends. It is not compared with
-        a clock: until a row says NOT_PLACED, somebody may be about to send.
-        `has_open_claim`: somebody may be sending it right now, or did and died.
+        `may_send_again`: the order has a `place_by` and further sends are not forbidden. It is not compared with
+        a clock: until a row says NOT_PLACED, a reconciler may be about to send.
+        `has_open_claim`: a reconciler may be sending it right now, or did and died.
         """
         match self.proof:
             case Proof.PLACED:

@@ -1,4 +1,4 @@
-"""What an exchange's answer proves: the four answers to an order, and the three to a question.
+"""What an exchange's answer proves: the four answers to an order, and the three to a query.
 
 Refused and not sent need proof. Whatever is not mapped to one of them is unknown.
 An answer proves only its own attempt.
@@ -117,14 +117,14 @@ class CancelAccepted:
 
 @dataclass(frozen=True, slots=True)
 class CancelTooLate:
-    """The order is terminal at the exchange; asking tells how."""
+    """The order is terminal at the exchange; a query shows how."""
 
 
 CancelAnswer = CancelAccepted | CancelTooLate | Absent | NoAnswer
 
 
 def judge_found(found: VenueOrder, order: Order) -> PlaceAnswer:
-    """What a found order says of the attempt that asked: ours and live, ours and rejected, or not ours."""
+    """What a found order says of the attempt before the query: ours and live, ours and rejected, or not ours."""
     if not found.equals(order):
         return Unknown(Cause.DIFFERS_AT_EXCHANGE)
     if found.ord_status == "rejected":

@@ -16,7 +16,7 @@ class Shed(Enum):
 
 
 class Admission:
-    """Looks at what a new order would need, in memory alone."""
+    """Checks what a new order would need, in memory alone."""
 
     def __init__(self, journal: Journal, spool: Spool, gate: Gate, *, orders_in_flight_max: int) -> None:
         self._journal = journal

@@ -1,7 +1,7 @@
 """Placing one order: commit INITIATED, send, commit what came of it.
 
 What if we die between two steps: before the first commit nothing has happened. After it the order's INITIATED row
-stands alone, and reconciliation asks the exchange once the send's deadlines have passed. No byte is sent before
+stands alone, and a reconciler queries the exchange once the send's deadlines have passed. No byte is sent before
 that commit is confirmed, so no order is at the exchange without its row.
 """
 
@@ -57,8 +57,8 @@ class Failed:
     def outcome(self) -> Outcome:
         """What we can honestly say.
 
-        Where INITIATED may have been committed without the row that forbids sending, somebody may yet send it; so
-        may somebody the order that the caller's key had all the time.
+        Where INITIATED may have been committed without the row that forbids sending, a reconciler may yet send it; so
+        may it the order that the client's key had all the time.
         """
         if self.may_be_recorded:
             return Outcome.UNKNOWN
@@ -135,19 +135,19 @@ class Placing:
         may_be_recorded = isinstance(error, StatementOutcomeUnknown) and error.may_have_happened
         failpoints.reach("before_never_sent")
         try:
-            unsent = await self._journal.never_sent(order)
+            never_sent = await self._journal.never_sent(order)
             failpoints.reach("after_never_sent")
         except STATEMENT_ERRORS as second:
             may_be_recorded |= isinstance(second, StatementOutcomeUnknown) and second.may_have_happened
-            # The key, which nobody could look up, may have an order already; that one may be placed.
+            # The key, which could not be read, may have an order already; that one may be placed.
             may_be_recorded |= order.client_order_id is not None
             await self._unrecorded(order, rows, second)
             return Failed(order, rows, None, may_be_recorded=may_be_recorded)
-        if isinstance(unsent, KeyTaken):
-            return await self.repeat(unsent.order_id)
-        if isinstance(unsent, SentLater):
+        if isinstance(never_sent, KeyTaken):
+            return await self.repeat(never_sent.order_id)
+        if isinstance(never_sent, SentLater):
             return await self.repeat(order.id)
-        return Failed(order, rows, self._deadlines.place_by(order, unsent.created_at))
+        return Failed(order, rows, self._deadlines.place_by(order, never_sent.created_at))
 
     async def _not_placed(self, order: Order, created_at: datetime, answer: Refused | NotSent | Unknown) -> Failed:
         """Step 2 failed: the answer is recorded."""
@@ -163,7 +163,7 @@ class Placing:
     async def _placed_but_not_recorded(
         self, order: Order, created_at: datetime, answer: Accepted, error: StatementFailed | StatementOutcomeUnknown
     ) -> Failed:
-        """Step 3 failed. COMPLETED is left to reconciliation, which asks the exchange."""
+        """Step 3 failed. COMPLETED is left to the reconciler, which queries the exchange."""
         _log.error("COMPLETED could not be written", order_id=order.id, error=str(error))
         row = TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, reason_of(answer).text, answer.exchange_order_id)
         return await self._record_failure(order, created_at, row)

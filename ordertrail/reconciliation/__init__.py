@@ -1,1 +1,1 @@
-"""Station 3, what we are unsure of, we ask: verification, resends, settling, and what the exchange has unasked."""
+"""Station 3, what is in doubt is queried: verification, resends, settling, and what the exchange has unexpectedly."""

@@ -27,7 +27,7 @@ SWEEP_SECONDS_MAX = 1.0
 # How long a client that is still sending may go on before its connection is cut: closing at once would reset it,
 # and the reset would overtake the answer.
 LINGER_SECONDS = 2.0
-# Connections beyond the limit that may be open at once only to be told so.
+# Connections beyond the limit that may be open at once, only to be answered so.
 SHED_CONNECTIONS_MAX = 256
 # Chunked encoding spends at most six bytes on one of the body, and its extensions and trailers some more.
 WIRE_BYTES_PER_BODY_BYTE = 8
@@ -82,7 +82,7 @@ class ConnectionLimits:
 
     @property
     def sweep_seconds(self) -> float:
-        """How often to look, so that no timeout is late by more than a quarter."""
+        """How often to check, so that no timeout is late by more than a quarter."""
         shortest = min(
             self.header_timeout_seconds,
             self.body_timeout_seconds,
@@ -313,7 +313,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._end(problem, limit=limit)
             return
         elif self.cycle.more_body:
-            self.transport.close()  # What follows is a body that nobody wants.
+            self.transport.close()  # What follows is a body that is not wanted.
             return
         self.flow.resume_reading()
         if self._unread:

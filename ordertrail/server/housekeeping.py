@@ -1,4 +1,4 @@
-"""What a process looks after once a second: its metrics, the database, the spool, and the operator's switch."""
+"""What a process keeps in order once a second: its metrics, the database, the spool, and the operator's switch."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ INTERVAL_SECONDS = 1
 
 
 class Housekeeping:
-    """One process's; `run_once` is one look at everything."""
+    """One process's; `run_once` checks everything once."""
 
     def __init__(
         self, database: Database, watch: DatabaseWatch, spool: Spool, journal: Journal, *, gate: Gate, clock: Clock
@@ -40,7 +40,7 @@ class Housekeeping:
                 await self.run_once()
             except (StatementFailed, StatementOutcomeUnknown) as error:
                 _log.warning("the watch could not use the database", error=str(error))
-            except Exception:  # noqa: BLE001 - counted, and the next look tries again
+            except Exception:  # noqa: BLE001 - counted, and the next time tries again
                 metrics.INVARIANTS_BROKEN.labels("watch_raised").inc()
                 _log.exception("the watch failed")
 

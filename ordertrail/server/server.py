@@ -27,7 +27,7 @@ from ordertrail.server.connections import ConnectionLimits, Connections, Limited
 
 _log = get_logger()
 
-# Requests that are on their way when we are told to stop still get their answer; then idle connections are closed.
+# Requests that are on their way when a signal stops us still get their answer; then idle connections are closed.
 QUIET_SECONDS = 0.5
 POLL_SECONDS = 0.02
 
@@ -87,7 +87,7 @@ class Server(uvicorn.Server):
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Ctrl-C reaches every process of the terminal, and the parent of workers then sends its own signal: only
-        # the same signal a second time means that somebody is in a hurry.
+        # the same signal a second time means that the operator is in a hurry.
         self._is_hurried = self._is_hurried or sig in self._signals
         self._signals.add(sig)
         self.should_exit = True
@@ -129,7 +129,7 @@ class Server(uvicorn.Server):
     async def _wait(self, seconds: float, *, until: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while not until() and loop.time() < deadline:  # noqa: ASYNC110 - neither signals nor uvicorn's sets tell
+        while not until() and loop.time() < deadline:  # noqa: ASYNC110 - neither signals nor uvicorn's sets notify
             await asyncio.sleep(POLL_SECONDS)
 
     def _give_up(self) -> None:
@@ -151,7 +151,7 @@ class Server(uvicorn.Server):
 async def _kill_after(
     is_hurried: Callable[[], bool], bound_seconds: float, give_up: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Call `give_up` if the block takes longer than the bound, or somebody is in a hurry."""
+    """Call `give_up` if the block takes longer than the bound, or the operator is in a hurry."""
 
     async def watch() -> None:
         loop = asyncio.get_running_loop()

@@ -42,7 +42,7 @@ class Parent:
         self._pipe.send(True)
 
     def when_gone(self, stop: Callable[[], None]) -> None:
-        """Call `stop` once the parent is gone, from a thread: nobody else would tell the worker to end."""
+        """Call `stop` once the parent is gone, from a thread: no other process would stop the worker."""
         threading.Thread(target=self._wait_until_gone, args=(stop,), daemon=True).start()
 
     def _wait_until_gone(self, stop: Callable[[], None]) -> None:
@@ -75,7 +75,7 @@ class Workers:
         on_ready: Callable[[], None],
         on_death: Callable[[int], None],
     ) -> None:
-        """`end_seconds`: within which a worker ends by itself once it is told to. `on_death` gets its process id."""
+        """`end_seconds`: within which a worker ends by itself once it is signalled. `on_death` gets its process id."""
         self._target = target
         self._sockets = sockets
         self._count = count
@@ -88,7 +88,7 @@ class Workers:
         self._replaced_at = 0.0
 
     def run(self) -> int:
-        """Start the workers, keep them up, and once told to stop wait for all to drain."""
+        """Start the workers, keep them up, and once signalled wait for all to drain."""
         handlers = {number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._workers = [self._start() for _ in range(self._count)]
@@ -107,7 +107,7 @@ class Workers:
     def _start(self) -> _Worker:
         ours, theirs = _spawn.Pipe()
         process = _spawn.Process(target=self._target, args=(self._sockets, Parent(theirs)))
-        # Ctrl-C in a terminal reaches every process of it; only the parent shall tell the workers what to do.
+        # Ctrl-C in a terminal reaches every process of it; only the parent shall signal the workers.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -146,13 +146,13 @@ class Workers:
     def _drain(self) -> None:
         for listening in self._sockets:
             listening.close()
-        told = 0
+        signalled = 0
         deadline = time.monotonic() + self._end_seconds + STUCK_SECONDS
         while alive := [worker for worker in self._workers if worker.process.is_alive()]:
-            # The first time they are told to stop; again, to hurry.
+            # The first signal stops them; another one hurries them.
             times = max(1, *(self._signals.count(number) for number in (signal.SIGTERM, signal.SIGINT)))
-            if times > told:
-                told += 1
+            if times > signalled:
+                signalled += 1
                 for worker in alive:
                     os.kill(worker.process.pid or 0, signal.SIGTERM)
             multiprocessing.connection.wait([worker.process.sentinel for worker in alive], timeout=POLL_SECONDS)

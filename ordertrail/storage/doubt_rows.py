@@ -1,7 +1,7 @@
 """The operations on orders in doubt, each one transaction, below reconciliation; PostgreSQL implements them.
 
-An order in doubt has one row on which claims, cancels and settling serialise. Taking it raises its fence; whoever
-holds an older fence changes nothing any more.
+An order in doubt has one row on which claims, cancels and settling serialise. A lease raises its fence; a reconciler
+with an older fence changes nothing any more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ordertrail.domain.trail import OrderStatus, TrailRow
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """An order in doubt, taken for a while; `tries` counts the looks before this one."""
+    """An order in doubt, leased for a while; `tries` counts the reviews before this one."""
 
     order_id: str
     fence: int
@@ -31,7 +31,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look came to: rows to append, whether the order is settled, else when to look again."""
+    """What a review came to: rows to append, whether the order is settled, else when to review it again."""
 
     lease: Lease
     rows: tuple[TrailRow, ...]
@@ -61,7 +61,7 @@ class AnsweredSend:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedSend:
-    """A send that nobody else may make; `send_by` and `accept_by` by the database's clock."""
+    """A send that no other process may make; `send_by` and `accept_by` by the database's clock."""
 
     number: int
     send_by: datetime
@@ -95,11 +95,11 @@ class DoubtRows(Protocol):
     """What reconciliation needs of a database."""
 
     async def enqueue_due_batches(self, *, batches_max: int) -> int:
-        """Look at batches that are due, and make doubts of their orders that are not settled; returns batches."""
+        """Make doubts of the orders of due batches that are not settled; returns how many batches."""
         ...
 
     async def lease(self, *, doubts_max: int, lease_seconds: float) -> list[Lease]:
-        """Take orders in doubt that are due and that nobody holds."""
+        """Lease orders in doubt that are due and not leased."""
         ...
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, OrderInDoubt | Unreadable]:
@@ -115,7 +115,7 @@ class DoubtRows(Protocol):
     ) -> list[ClaimedSend | None]:
         """Commit the claims to send once more.
 
-        None where another holds the order, or it is canceled, halted, final, too late, or claimed by us already.
+        None where another has leased the order, or it is canceled, halted, final, too late, or claimed by us already.
         """
         ...
 
@@ -124,7 +124,7 @@ class DoubtRows(Protocol):
         ...
 
     async def make_due(self, *, doubts_max: int) -> int:
-        """Make so many waiting doubts due now, as if never looked at: the venue answers again."""
+        """Make so many waiting doubts due now, as if never reviewed: the venue answers again."""
         ...
 
     async def reopen(self, order_ids: Sequence[str]) -> int:
@@ -167,7 +167,7 @@ class SweepRows(Protocol):
         ...
 
     async def end_sweep(self, venue: str, *, rest_seconds: float) -> None:
-        """Give the turn to whoever comes after `rest_seconds`."""
+        """Give the turn to the next that comes after `rest_seconds`."""
         ...
 
     async def statuses_of(self, order_ids: Sequence[str]) -> dict[str, frozenset[OrderStatus]]:

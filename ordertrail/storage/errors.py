@@ -1,4 +1,4 @@
-"""How the database fails, in our names: it said no, or nobody knows."""
+"""How the database fails, in our names: it said no, or the outcome is unknown."""
 
 from ordertrail.domain.errors import OrdertrailError
 

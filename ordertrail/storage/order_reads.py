@@ -11,7 +11,7 @@ from ordertrail.domain.trail import OrderStatus, Outcome
 
 
 class TooSlow(OrdertrailError):
-    """The database gave up: too many orders had to be looked at for those that the filters leave."""
+    """The database gave up: too many orders had to be read for those that the filters leave."""
 
 
 @dataclass(frozen=True, slots=True)

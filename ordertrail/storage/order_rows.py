@@ -37,7 +37,7 @@ class NeverSent:
 
 @dataclass(frozen=True, slots=True)
 class SentLater:
-    """INITIATED was there all the time, and reconciliation has sent the order since: its rows tell what came of it."""
+    """INITIATED was there all the time, and reconciliation has sent the order since: its rows say what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Rows(Protocol):
     async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
         """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays.
 
-        Nobody sends such an order from then on; where somebody may have, the second row is left out.
+        Such an order is never sent from then on; where a reconciler may have sent it, the second row is left out.
         """
         ...
 

@@ -76,7 +76,7 @@ class Venue(Protocol):
         ...
 
     async def cancel(self, order_id: str, *, timeout_seconds: float) -> CancelAnswer:
-        """Ask the venue to cancel the order; harmless if repeated."""
+        """Have the venue cancel the order; harmless if repeated."""
         ...
 
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:

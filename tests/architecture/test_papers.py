@@ -39,9 +39,7 @@ def test_every_folder_and_module_of_the_house_is_on_the_map() -> None:
     on_the_map = {name.rpartition("/")[2] or name for name in re.findall(r"[\w/]+\.py|\w+/", section[1])}
 
     folders = {f"{path.name}/" for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    modules = {
-        path.name for folder in PACKAGE.iterdir() if folder.is_dir() for path in folder.glob("[a-z]*.py")
-    }
+    modules = {path.name for folder in PACKAGE.iterdir() if folder.is_dir() for path in folder.glob("[a-z]*.py")}
 
     assert folders | modules <= on_the_map
     assert {name for name in on_the_map if name.endswith(".py")} <= {path.name for path in ROOT.rglob("*.py")}

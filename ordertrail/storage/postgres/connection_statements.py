@@ -1,4 +1,4 @@
-"""The statements that prepare connections, hold transactions and look for a sign of life."""
+"""The statements that prepare connections, hold transactions and ask for a sign of life."""
 
 # Once a connection. A commit that may be forgotten is no commit: orders are sent on the strength of it.
 PREPARE_SESSION = """

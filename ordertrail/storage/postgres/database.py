@@ -13,7 +13,7 @@ from ordertrail.storage.postgres.connection_statements import BEGIN, COMMIT, PRE
 # Errors after which the statement may have been committed all the same: the operator or the network ended it.
 _LOST_CLASSES = ("08", "57", "58")
 
-# Every statement of ours looks rows up by their keys. Planned while a table is still small, one may be kept that reads
+# Every statement of ours finds rows by their keys. Planned while a table is still small, one may be kept that reads
 # all of it, and is slower with every order.
 SESSION_SETTINGS = {
     "application_name": "ordertrail",
@@ -126,7 +126,7 @@ class Database:
         """A connection that is at hand and still open; None: there is none."""
         while self._idle:
             connection = self._idle.pop()
-            # The pool has let go already of most that closed, and such a one then refuses to be asked.
+            # The pool has let go already of most that closed, and such a one then refuses to answer.
             with suppress(asyncpg.InterfaceError):
                 if not connection.is_closed():
                     return connection
@@ -158,7 +158,7 @@ def _is_idle(connection: Any) -> bool:
 
 
 def _terminate(connection: Any) -> None:
-    # The pool has let go already of a connection that was cut from the other side, and then refuses to be asked.
+    # The pool has let go already of a connection that was cut from the other side, and then refuses to answer.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 

@@ -149,7 +149,7 @@ class PostgresDoubts:
 
 
 def _newest(leases: Iterable[Lease]) -> dict[str, Lease]:
-    """By order, whoever holds it by the newest fence: a process that was stopped for long may come with two."""
+    """By order, the lease with the newest fence: a process that was stopped for long may come with two."""
     return {each.order_id: each for each in sorted(leases, key=lambda each: each.fence)}
 
 
@@ -166,7 +166,7 @@ def doubt_of(records: Sequence[Any]) -> OrderInDoubt:
     stored = stored_order(records)
     assert stored is not None
     first = next(record for record in records if record["status"] == "INITIATED")
-    # An order whose INITIATED has no deadline was written by somebody else; its own time is the best there is.
+    # An order whose INITIATED has no deadline was written by another program; its own time is the best there is.
     send_by = first["send_by"] or stored.created_at
     sends = [first_send(stored.rows, send_by=send_by, accept_by=first["accept_by"])]
     sends += [

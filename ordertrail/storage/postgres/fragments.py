@@ -9,7 +9,7 @@ from ordertrail.domain.deadlines import RETRIED_TYPES
 ORDER_COLUMNS = "id, created_at, type, side, instrument, limit_price, quantity"
 ORDER_OF_O = "o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity"
 
-# The order in doubt is due now, settled or not, and its fence rises: a reconciler that has leased it has not seen why,
+# The order in doubt is due now, settled or not, and its fence rises: a reconciler that has leased it does not know why,
 # and changes nothing any more.
 REOPENED = "fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0"
 

@@ -154,7 +154,7 @@ ON CONFLICT DO NOTHING
 
 # Trails from a spool, one element of the arrays a row. A replayed order is never sent, so where INITIATED is not there
 # yet it comes without a place_by, and its send_by has passed. The reconciler reviews these orders at once, for it may
-# have been here before; its fence rises, for it has not seen these rows, which may forbid what it is about to do.
+# have been here before; its fence rises, for it does not know these rows, which may forbid what it is about to do.
 # An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by,
 # $9 status, $10 reason, $11 exchange_order_id; $12 the reason of rows that are left out where the reconciler has sent
 # the order since.
@@ -225,7 +225,7 @@ SELECT o.id, o.status::text AS status
  CROSS JOIN LATERAL (SELECT * FROM orders s WHERE s.id = x.id AND s.status = x.status OFFSET 0) AS o
 """
 
-# One order with its trail. The two questions at the end do not depend on the row, so they are asked once an order.
+# One order with its trail. The two subqueries at the end do not depend on the row, so that they run once an order.
 # $1 the id.
 READ_ORDER = f"""
 SELECT id, orders.created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,

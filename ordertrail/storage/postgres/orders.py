@@ -88,12 +88,12 @@ class PostgresRows:
         there = await self._with_what_was_there(orders, {})
         status = OrderStatus.DATABASE_PERSISTENCE_FAILED
         records = await self._fetch_after_insert(order_statements.TRAIL_ROWS_THERE, ids, [status] * len(ids))
-        unsent = {record["id"] for record in records}
+        never_sent = {record["id"] for record in records}
         return [
             result
             if isinstance(result, KeyTaken)
             else NeverSent(result.created_at)
-            if order.id in unsent
+            if order.id in never_sent
             else SentLater()
             for order, result in zip(orders, there, strict=True)
         ]

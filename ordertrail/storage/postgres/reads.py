@@ -14,7 +14,7 @@ from ordertrail.storage.postgres.orders import stored_order
 from ordertrail.storage.postgres.read_statements import key_is, list_orders
 
 # Below the default DATABASE_TIMEOUT_SECONDS, so that the server says that it took too long before we stop listening:
-# only its word tells a slow question from a database that is away.
+# only its word tells a slow list from a database that is away.
 LIST_TIMEOUT_SECONDS = 1.5
 
 

@@ -23,7 +23,7 @@ class DatabaseWatch:
         self.problem: str | None = "The database has not been reached yet."
 
     async def run_once(self) -> None:
-        """One look: migrate if that has not been done, then ask for a sign of life."""
+        """Migrate if that has not been done, then ask for a sign of life."""
         try:
             if not self._is_migrated:
                 await migrate(self._url)
@@ -32,7 +32,7 @@ class DatabaseWatch:
         except (StatementFailed, StatementOutcomeUnknown, *_UNREACHABLE) as error:
             self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
         except Exception as error:  # noqa: BLE001
-            # A failed migration: nothing works without it, and the next look tries again.
+            # A failed migration: nothing works without it, and the next time tries again.
             self._set(f"The database cannot be migrated: {error}.")
         else:
             self._set(None)

@@ -24,10 +24,10 @@ from ordertrail.venues.venue import ExecutionPage, OpenOrders
 
 REPLY_BYTES_MAX = 64 * 1024
 LIST_BYTES_MAX = 64 * 1024 * 1024
-# Common servers close an idle connection after 5 s. Whoever writes on one just then learns nothing of the order.
+# Common servers close an idle connection after 5 s. A client that writes on one just then learns nothing of the order.
 KEEPALIVE_SECONDS = 4.0
 DNS_TTL_SECONDS = 10
-QUERIES_SHARE = 8  # one in so many connections is for asking, and one for cancelling
+QUERIES_SHARE = 8  # one in so many connections is for querying, and one for cancelling
 
 _HEADERS = {"User-Agent": "ordertrail", "Accept": "application/json", "Accept-Encoding": "identity"}
 # Our own deadline covers all of a call, waiting for a connection included, so aiohttp needs none.
@@ -44,7 +44,7 @@ class CallFailed:
 
 
 class HttpVenue:
-    """A venue at a URL. Placing, cancelling and asking have connections of their own, so none starves another."""
+    """A venue at a URL. Placing, cancelling and querying have connections of their own, so none starves another."""
 
     name = "http"
 

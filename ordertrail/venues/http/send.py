@@ -1,7 +1,7 @@
 """The body of a placing request, which knows whether its first byte has left.
 
 aiohttp keeps a request's headers back until its body is written and hands over both in one step. So this is
-the last moment before the first byte: what decides whether the order may still go is asked here, on a
+the last moment before the first byte: what decides whether the order may still go is checked here, on a
 connection that has been got, and not before waiting for one.
 """
 
@@ -14,7 +14,7 @@ from ordertrail.runtime.clock import Clock
 
 
 class NotWrittenError(Exception):
-    """The body was asked for when it could not leave any more."""
+    """The body was wanted when it could not leave any more."""
 
 
 class SendOnce(BytesPayload):

@@ -223,7 +223,7 @@ def read_open_orders(reply: Reply) -> OpenOrders | NoAnswer:
 
 
 def read_executions(reply: Reply, *, after: int, limit: int) -> ExecutionPage | NoAnswer:
-    """Reports after a position; what is out of order, before it, or more than was asked for is unreadable."""
+    """Reports after a position; what is out of order, before it, or more than was wanted is unreadable."""
     if reply.status != 200:
         return NoAnswer(_cause(reply.status))
     try:
@@ -256,7 +256,7 @@ def read_capabilities(reply: Reply) -> Capabilities | NoAnswer:
         read = _capabilities.decode(reply.body)
     except _CANNOT_READ:
         return NoAnswer(Cause.UNREADABLE)
-    # Where closed orders cannot be asked for, absence proves nothing however long one waits.
+    # Where closed orders cannot be queried, absence proves nothing however long one waits.
     visible = read.visible_within_seconds if read.ask_covers == "all" else None
     return Capabilities(
         epoch=read.epoch,

@@ -42,7 +42,7 @@ class SimulatedVenue:
 
     @property
     def exchange(self) -> ExchangeService:
-        """The other side, for tests and for whoever sets its faults."""
+        """The other side, for tests, which set its faults."""
         assert self._service is not None, "open() comes first"
         return self._service
 

@@ -54,7 +54,7 @@ def answer_of(result: results.PlaceResult, order: Order) -> PlaceAnswer:
 
 
 def venue_order(view: OrderView) -> VenueOrder | None:
-    """The order as we write it; None for one that was asked for in words no order of ours has."""
+    """The order as we write it; None for one that was ordered in words no order of ours has."""
     try:
         order_type, side = OrderType(view.type or ""), Side(view.side or "")
     except ValueError:
@@ -78,7 +78,7 @@ def venue_order(view: OrderView) -> VenueOrder | None:
 
 
 def capabilities_of(epoch: str, profile: Profile) -> Capabilities:
-    """Its promises. Where closed orders cannot be asked for, absence proves nothing however long one waits."""
+    """Its promises. Where closed orders cannot be queried, absence proves nothing however long one waits."""
     visible = profile.visible_within_seconds if profile.ask_covers == "all" else None
     accepts = profile.accepts_within_seconds
     return Capabilities(
