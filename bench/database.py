@@ -22,7 +22,7 @@ SCRIPT = _RIVALS / "placement.pgbench.sql"
 
 
 class Postgres:
-    """The server, and what the benchmark asks of it."""
+    """The server, and what the benchmark wants of it."""
 
     def __init__(self, folder: Path, server: EmbeddedPostgres) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""One run of one contender: a fresh database, a fresh server, load, and a look at what it wrote."""
+"""One run of one contender: a fresh database, a fresh server, load, and a check of what it wrote."""
 
 import json
 import re

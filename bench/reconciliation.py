@@ -41,7 +41,7 @@ SELECT lpad(to_hex(n), 36, '0'), 'limit', 'buy', 'AAPL12345678', 150.25, 10, s.s
        CASE WHEN s.status = 'COMPLETED' THEN 'x' END, now()
   FROM generate_series($1::bigint, $2::bigint) n CROSS JOIN (VALUES ('INITIATED'), ('COMPLETED')) AS s(status)
 """
-UNSENT = """
+FAILING_ROWS = """
 WITH fresh AS (
     INSERT INTO orders (id, type, side, instrument, limit_price, quantity, status, reason, place_by, send_by, accept_by)
     SELECT id, 'limit', 'buy', 'AAPL12345678', 150.25, 10, s.status::order_status_enum, s.reason,
@@ -101,7 +101,7 @@ async def pages(url: str, folder: Path, *, doubts: int) -> int:
         service.rows._database = counted  # type: ignore[attr-defined]  # noqa: SLF001
         await service.schedule.run_once()
         ids = [str(uuid_utils.uuid7()) for _ in range(doubts)]
-        await connection.execute(UNSENT, ids, "EXCHANGE_CREATION_FAILED", "not_sent:closed")
+        await connection.execute(FAILING_ROWS, ids, "EXCHANGE_CREATION_FAILED", "not_sent:closed")
         await connection.execute("SELECT pg_stat_force_next_flush()")
         before = await connection.fetchval(PAGES)
         counts = await service.schedule.run_once()
@@ -116,7 +116,7 @@ async def pages(url: str, folder: Path, *, doubts: int) -> int:
 async def settle(url: str, folder: Path, *, doubts: int, port: int, start: Any) -> tuple[float, float]:
     """Seconds after the exchange's return until nothing is in doubt; half were swallowed, half never sent."""
     ids = [str(uuid_utils.uuid7()) for _ in range(doubts)]
-    swallowed, unsent = ids[: doubts // 2], ids[doubts // 2 :]
+    swallowed, not_sent = ids[: doubts // 2], ids[doubts // 2 :]
     connection = await asyncpg.connect(url)
     async with opened(url, folder, f"http://127.0.0.1:{port}") as service:
         exchange = await start()
@@ -130,8 +130,8 @@ async def settle(url: str, folder: Path, *, doubts: int, port: int, start: Any) 
         await service.schedule.run_once()
         exchange.terminate()
         exchange.wait()
-        await connection.execute(UNSENT, swallowed, "EXCHANGE_OUTCOME_UNKNOWN", "unknown:timeout")
-        await connection.execute(UNSENT, unsent, "EXCHANGE_CREATION_FAILED", "not_sent:connect_failed")
+        await connection.execute(FAILING_ROWS, swallowed, "EXCHANGE_OUTCOME_UNKNOWN", "unknown:timeout")
+        await connection.execute(FAILING_ROWS, not_sent, "EXCHANGE_CREATION_FAILED", "not_sent:connect_failed")
         await connection.execute("ANALYZE orders, doubts")
         reconciling = asyncio.create_task(service.schedule.run())
         await asyncio.sleep(15)

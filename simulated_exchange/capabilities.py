@@ -12,7 +12,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A set of promises. None for a time means that there is no bound.
 
     `client_order_id_unique`: for how long a used id is refused again; a number: seconds from its acceptance.
-    `ask_covers`: whether asking for one order covers all history, or open orders alone.
+    `ask_covers`: whether a query of one order covers all history, or open orders alone.
     """
 
     client_order_id_unique: Literal["forever", "while_open", "never"] | UniqueSeconds = "forever"

@@ -15,7 +15,7 @@ FORMAT = 1
 
 
 class LoggedOrder(msgspec.Struct, frozen=True):
-    """The order as it was asked for; what could not be read is null."""
+    """The order as it came; what could not be read is null."""
 
     client_order_id: str
     type: str | None
@@ -91,7 +91,7 @@ def canceled_line(order: Order, reports: list[Report]) -> CanceledLine:
     return CanceledLine(time_text(at_us), order.exchange_order_id, order.client_order_id, _views(reports))
 
 
-def asked_for(logged: LoggedOrder) -> NewOrder:
+def as_ordered(logged: LoggedOrder) -> NewOrder:
     """The order as it arrived, without its `accept_by`: that was decided on long ago."""
     return NewOrder(
         client_order_id=logged.client_order_id,

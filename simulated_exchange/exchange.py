@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 
 from simulated_exchange.capabilities import Profile
-from simulated_exchange.entries import AcceptedLine, CanceledLine, Command, RejectedLine, asked_for
+from simulated_exchange.entries import AcceptedLine, CanceledLine, Command, RejectedLine, as_ordered
 from simulated_exchange.faults import FaultDice, Faults
 from simulated_exchange.log import Log
 from simulated_exchange.order_book import OrderBook
@@ -142,7 +142,7 @@ class Exchange:
         self._log.canceled(order, reports)
         return Canceled(order_view(order))
 
-    # Questions
+    # Queries
 
     def query(self, client_order_id: str) -> OrderView | None:
         """The newest order with the id, as far as the exchange shows it (`hide_seconds`, `ask_covers`)."""
@@ -171,10 +171,10 @@ class Exchange:
         reports: list[Report]
         match command:
             case AcceptedLine():
-                order, reports = self._accept(asked_for(command.order), at_us)
+                order, reports = self._accept(as_ordered(command.order), at_us)
             case RejectedLine():
                 refusal = Refusal(command.reject_reason, command.text)
-                order, reports = self._reject(asked_for(command.order), refusal, at_us)
+                order, reports = self._reject(as_ordered(command.order), refusal, at_us)
             case CanceledLine():
                 if command.exchange_order_id not in self._open:
                     raise ValueError(f"it cancels {command.exchange_order_id}, which is not open")

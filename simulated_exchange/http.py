@@ -153,7 +153,7 @@ class HttpDoor:
 
     async def _open_orders(self, query: dict[str, str]) -> Reply:
         if query != {"open": "true"}:
-            return _invalid("query", "Only ?open=true is served; ask for a closed order by its id.")
+            return _invalid("query", "Only ?open=true is served; query a closed order by its id.")
         return Reply(200, await self._service.open_orders())
 
     async def _executions(self, query: dict[str, str]) -> Reply:
@@ -166,7 +166,7 @@ class HttpDoor:
     def _capabilities(self) -> Reply:
         exchange = self._service.exchange
         body = {"epoch": exchange.epoch, **msgspec.to_builtins(exchange.capabilities())}
-        if body["ask_covers"] == "all":  # what the protocol says anyway; only the exception is told
+        if body["ask_covers"] == "all":  # what the protocol says anyway; only the exception is said
             del body["ask_covers"]
         return Reply(200, body)
 

@@ -1,7 +1,7 @@
 """The exchange's memory: an append-only file of JSON lines that is durable before anybody is answered.
 
 Many concurrent commands share one fsync, which runs in a thread. After a failed write nothing is known about
-the file any more, so the log is broken for good and whoever waits for it hears so.
+the file any more, so the log is broken for good and every caller that waits for it hears so.
 """
 
 import asyncio
@@ -156,7 +156,7 @@ class DurableLog:
         self._buffer.append(msgspec.json.encode(line) + b"\n")
 
     async def _flush(self) -> None:
-        """Write until nobody waits; those who come during an fsync share the next one."""
+        """Write until no caller waits; those who come during an fsync share the next one."""
         loop = asyncio.get_running_loop()
         try:
             while self._waiters:
@@ -195,7 +195,7 @@ class DurableLog:
             raise LogError(f"{self.path} is in use by another process.") from problem
 
     def _cut_torn_line(self) -> None:
-        """A crash may leave half a line at the end, which nobody was told of."""
+        """A crash may leave half a line at the end, which no caller has heard of."""
         size = end = os.fstat(self._fd).st_size
         while end > 0:
             start = max(end - 65_536, 0)

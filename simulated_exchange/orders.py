@@ -1,4 +1,4 @@
-"""Orders as they are asked for, as the exchange keeps them, and what it reports about them."""
+"""Orders as they come, as the exchange keeps them, and what it reports about them."""
 
 import re
 from decimal import Decimal, InvalidOperation

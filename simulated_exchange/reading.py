@@ -1,6 +1,6 @@
 """The body of a request to place an order, read as far as it can be read.
 
-What is wrong with a field is no error of reading: the order is rejected under its id and can be asked for.
+What is wrong with a field is no error of reading: the order is rejected under its id and can be queried.
 """
 
 import re
@@ -31,7 +31,7 @@ class ReadOrder(NamedTuple):
 
 
 def read_order(body: bytes) -> ReadOrder | Rejected:
-    """`Rejected` where there is not even an id to record that under. Fields nobody knows are ignored."""
+    """`Rejected` where there is not even an id to record that under. Unknown fields are ignored."""
     try:
         fields = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -74,7 +74,7 @@ def _price(value: object) -> Decimal | None:
 
 
 def _quantity(value: object) -> int | None:
-    """A whole number by value, so 10.0 too; the size is looked at first, for 1e999999 is a short text."""
+    """A whole number by value, so 10.0 too; the size is compared first, for 1e999999 is a short text."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     if not -_INTEGER_MAX <= value <= _INTEGER_MAX:

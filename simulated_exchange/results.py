@@ -49,7 +49,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """No answer will ever come; whoever waits, waits until its own deadline."""
+    """No answer will ever come; a caller waits until its own deadline."""
 
 
 class ConnectionReset(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""uvicorn, told when to say that it is ready and what to let go of when it stops."""
+"""uvicorn, with a word when it is ready, and what to let go of when it stops."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ class ExchangeServer(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Whoever waits for an answer that never comes would otherwise keep the process.
+        # A client that waits for an answer that never comes would otherwise keep the process.
         self._service.stop()
         await super().shutdown(sockets)
 

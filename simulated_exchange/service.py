@@ -1,6 +1,6 @@
 """The exchange with its time and its memory: what both doors use, HTTP and the same loop.
 
-Every answer waits until the log holds all it may tell of. A caller in this process maps what `place` gives:
+Every answer waits until the log holds all that it may show. A caller in this process maps what `place` gives:
 
 - `Accepted`: accepted. `Duplicate`: the id is taken; compare `order`, it may be an earlier send.
 - `Rejected`: refused, proof that this send did not place the order and never will.
@@ -46,7 +46,7 @@ from simulated_exchange.wire import order_view
 LATE_ORDERS_MAX = 10_000
 KEPT_ORDERS = 20_000
 RETRY_AFTER_SECONDS = 1
-ON_PURPOSE = Refusal("refused_on_purpose", "The exchange was told to refuse this order.")
+ON_PURPOSE = Refusal("refused_on_purpose", "The exchange refuses this order on purpose.")
 HELD_TOO_LONG = Refusal("held_too_long", "The order was held for longer than accepts_within_seconds.")
 
 AnyResult = TypeVar("AnyResult")

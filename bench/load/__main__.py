@@ -14,7 +14,7 @@ from bench.load.requests import make_requests
 
 
 def main() -> None:
-    """Run, print, and keep the connections open until told to go, so that the servers can be looked at."""
+    """Run, print, and keep the connections open until signalled, so that the servers can be inspected."""
     parser = argparse.ArgumentParser(prog="python -m bench.load")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--server-pid", type=int, required=True)

@@ -38,7 +38,7 @@ def run_closed(
 
 
 def _run_until(opened: Connections, next_request: Callable[[], bytes], end: float) -> None:
-    """Answer whoever is ready with the next request."""
+    """Give the next request to each connection that is ready."""
     poll, receive, send, clock = opened.epoll.poll, opened.receive, opened.send, time.perf_counter
     while (left := end - clock()) > 0:
         for number, _ in poll(left):
