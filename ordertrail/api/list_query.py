@@ -7,13 +7,22 @@ the client has.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
 from ordertrail.api.cursor import OtherFilters, UnreadableCursor, read_cursor
+from ordertrail.api.field_formats import (
+    CLIENT_ORDER_ID,
+    CLIENT_ORDER_ID_RULE,
+    INSTRUMENT,
+    INSTRUMENT_RULE,
+    RFC_3339,
+    RFC_3339_RULE,
+    utc_moment,
+)
 from ordertrail.domain.errors import FieldProblem
-from ordertrail.domain.order import CLIENT_ORDER_ID_LENGTH_MAX, INSTRUMENT_LENGTH, Side
+from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.storage.order_reads import OrderFilter
 
@@ -24,10 +33,7 @@ FILTERS = ("status", "outcome", "instrument", "side", "client_order_id", "create
 PARAMETERS = ("limit", "cursor", *FILTERS)
 
 _NAME_LENGTH_SHOWN = 64
-_INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
-_CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
 _LIMIT = re.compile(r"\d{1,3}", re.ASCII)
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII)
 
 _NO_SUCH_TIME = "must be a time that exists, in the years 1 to 9999"
 
@@ -123,14 +129,14 @@ def _choice(value: str, choices: type[E]) -> E:
 
 
 def _instrument(value: str) -> str:
-    if not _INSTRUMENT.fullmatch(value):
-        raise _Invalid(f"must be {INSTRUMENT_LENGTH} characters, A to Z and 0 to 9")
+    if not INSTRUMENT.fullmatch(value):
+        raise _Invalid(INSTRUMENT_RULE)
     return value
 
 
 def _client_order_id(value: str) -> str:
-    if not _CLIENT_ORDER_ID.fullmatch(value):
-        raise _Invalid(f"must be 1 to {CLIENT_ORDER_ID_LENGTH_MAX} visible ASCII characters")
+    if not CLIENT_ORDER_ID.fullmatch(value):
+        raise _Invalid(CLIENT_ORDER_ID_RULE)
     return value
 
 
@@ -150,14 +156,13 @@ def _whole_microsecond_after(value: str) -> datetime:
 
 def _moment(value: str) -> tuple[datetime, bool]:
     """Cut to the microsecond, and whether something was cut off."""
-    match = _RFC_3339.fullmatch(value)
+    match = RFC_3339.fullmatch(value)
     if match is None:
         hint = "; in a query, + is written %2B" if " " in value else ""
-        raise _Invalid(f"must be a time as in RFC 3339, with an offset{hint}")
-    try:
-        moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _Invalid(_NO_SUCH_TIME) from None
+        raise _Invalid(RFC_3339_RULE + hint)
+    moment = utc_moment(value)
+    if moment is None:
+        raise _Invalid(_NO_SUCH_TIME)
     finer = (match[1] or "")[len(".123456") :].strip("0")
     return moment, bool(finer)
 

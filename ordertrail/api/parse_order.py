@@ -5,22 +5,23 @@ Numbers are read as they are written: a price never passes through a binary frac
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
-from ordertrail.domain.errors import FieldProblem, InvalidOrder
-from ordertrail.domain.order import (
-    CLIENT_ORDER_ID_LENGTH_MAX,
-    INSTRUMENT_LENGTH,
-    QUANTITY_MAX,
-    Order,
-    OrderType,
-    Side,
-    price_problem,
+from ordertrail.api.field_formats import (
+    CLIENT_ORDER_ID,
+    CLIENT_ORDER_ID_RULE,
+    INSTRUMENT,
+    INSTRUMENT_RULE,
+    RFC_3339,
+    RFC_3339_RULE,
+    utc_moment,
 )
+from ordertrail.domain.errors import FieldProblem, InvalidOrder
+from ordertrail.domain.order import QUANTITY_MAX, Order, OrderType, Side, price_problem
 from ordertrail.runtime.clock import Clock
 
 FIELDS = frozenset({"type", "side", "instrument", "limit_price", "quantity", "client_order_id", "place_by"})
@@ -29,10 +30,7 @@ UNKNOWN_FIELDS_NAMED_MAX = 10
 
 _CENT = Decimal("0.01")
 _EXPONENT_MAX = 1_000_000
-_INSTRUMENT = re.compile(rf"[A-Z0-9]{{{INSTRUMENT_LENGTH}}}")
-_CLIENT_ORDER_ID = re.compile(rf"[\x21-\x7e]{{1,{CLIENT_ORDER_ID_LENGTH_MAX}}}")
 _DECIMAL = re.compile(r"\d{1,32}(\.\d{1,32})?", re.ASCII)
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII)
 _TYPES = {str(kind): kind for kind in OrderType}
 _SIDES = {str(side): side for side in Side}
 
@@ -89,8 +87,8 @@ def _parse_thoroughly(body: bytes, order_id: str, key: str | None, clock: Clock)
     kind = _choice(fields.get("type"), _TYPES, "/type", problem)
     side = _choice(fields.get("side"), _SIDES, "/side", problem)
     instrument = fields.get("instrument")
-    if not isinstance(instrument, str) or not _INSTRUMENT.fullmatch(instrument):
-        problem("/instrument", "must be 12 characters, A to Z and 0 to 9")
+    if not isinstance(instrument, str) or not INSTRUMENT.fullmatch(instrument):
+        problem("/instrument", INSTRUMENT_RULE)
     price = _price(fields, kind, problem)
     quantity = _quantity(fields.get("quantity"), problem)
     client_order_id = _client_order_id(fields.get("client_order_id"), key, problem)
@@ -141,9 +139,9 @@ def _parse_plain(body: bytes, order_id: str, key: str | None) -> Order | None:
             return None
     elif raw != b"null":
         return None
-    if not 0 < plain.quantity <= QUANTITY_MAX or not _INSTRUMENT.fullmatch(plain.instrument):
+    if not 0 < plain.quantity <= QUANTITY_MAX or not INSTRUMENT.fullmatch(plain.instrument):
         return None
-    if key is not None and not _CLIENT_ORDER_ID.fullmatch(key):
+    if key is not None and not CLIENT_ORDER_ID.fullmatch(key):
         return None
     return Order(order_id, plain.type, plain.side, plain.instrument, price, plain.quantity, key)
 
@@ -215,13 +213,13 @@ def _quantity(value: Any, problem: Any) -> int | None:
 
 
 def _client_order_id(value: Any, key: str | None, problem: Any) -> str | None:
-    if key is not None and not _CLIENT_ORDER_ID.fullmatch(key):
-        problem("/headers/Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    if key is not None and not CLIENT_ORDER_ID.fullmatch(key):
+        problem("/headers/Idempotency-Key", CLIENT_ORDER_ID_RULE)
         return None
     if value is None:
         return key
-    if not isinstance(value, str) or not _CLIENT_ORDER_ID.fullmatch(value):
-        problem("/client_order_id", "must be 1 to 255 visible ASCII characters")
+    if not isinstance(value, str) or not CLIENT_ORDER_ID.fullmatch(value):
+        problem("/client_order_id", CLIENT_ORDER_ID_RULE)
         return None
     if key is not None and key != value:
         problem("/client_order_id", "differs from the Idempotency-Key header; they are two spellings of one key")
@@ -232,20 +230,11 @@ def _client_order_id(value: Any, key: str | None, problem: Any) -> str | None:
 def _place_by(value: Any, clock: Clock, problem: Any) -> datetime | None:
     if value is None:
         return None
-    moment = _moment(value)
+    moment = utc_moment(value) if isinstance(value, str) and RFC_3339.fullmatch(value) else None
     if moment is None:
-        problem("/place_by", "must be a time as in RFC 3339, with an offset")
+        problem("/place_by", RFC_3339_RULE)
         return None
     if moment <= clock.now():
         problem("/place_by", "must be in the future")
         return None
     return moment
-
-
-def _moment(value: Any) -> datetime | None:
-    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
-        return None
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
