@@ -22,7 +22,7 @@ from ordertrail.domain.venue_answer import Absent, Accepted, NoAnswer, NotSent, 
 from ordertrail.placement import place_order
 from ordertrail.placement.place_order import Failed, Placed, Placing
 from ordertrail.reconciliation import reconciler
-from ordertrail.reconciliation.reconciler import Reconciler
+from ordertrail.reconciliation.reconciler import Reconciler, Review
 from ordertrail.storage.doubt_rows import ClaimedSend
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
@@ -258,26 +258,26 @@ def no_answer_taken_for_absence() -> Iterator[None]:
 
 @canary()
 def no_answer_given_up_after_some_tries() -> Iterator[None]:
-    original = Reconciler._carry_out
+    original = Review._carry_out
 
-    async def carry_out(self: Reconciler, lease: Any, doubt: Any, step: Any, *rest: Any) -> Any:
-        if isinstance(step, Wait) and step.why.startswith("no answer") and lease.tries >= 2:
+    async def carry_out(self: Review, doubt: Any, step: Any) -> Any:
+        if isinstance(step, Wait) and step.why.startswith("no answer") and self._taken.tries >= 2:
             rows = (TrailRow(OrderStatus.NOT_PLACED, "proved:gave_up"),)
-            return reconciler._settled(lease, rows, "gave up")
-        return await original(self, lease, doubt, step, *rest)
+            return self._settled(rows, "gave up")
+        return await original(self, doubt, step)
 
-    with patch.object(Reconciler, "_carry_out", carry_out):
+    with patch.object(Review, "_carry_out", carry_out):
         yield
 
 
 @canary()
 def a_doubt_forgotten_after_one_look() -> Iterator[None]:
-    original = Reconciler._later
+    original = Review._later
 
-    def later(self: Reconciler, lease: Any, observation: str, *rest: Any, **named: Any) -> Any:
-        return replace(original(self, lease, observation, *rest, **named), is_settled=True)
+    def later(self: Review, observation: str, *rest: Any, **named: Any) -> Any:
+        return replace(original(self, observation, *rest, **named), is_settled=True)
 
-    with patch.object(Reconciler, "_later", later):
+    with patch.object(Review, "_later", later):
         yield
 
 
@@ -465,13 +465,13 @@ def only_failures_are_looked_after() -> Iterator[None]:
 
 @canary(cancels=0.7)
 def a_cancel_that_is_asked_for_once() -> Iterator[None]:
-    original = Reconciler._cancel
+    original = Review._cancel
 
-    async def cancel(self: Reconciler, lease: Any, doubt: Any, rows: Any, *rest: Any) -> Any:
-        verdict = await original(self, lease, doubt, rows, *rest)
+    async def cancel(self: Review, doubt: Any, rows: Any) -> Any:
+        verdict = await original(self, doubt, rows)
         return replace(verdict, is_settled=True)
 
-    with patch.object(Reconciler, "_cancel", cancel):
+    with patch.object(Review, "_cancel", cancel):
         yield
 
 

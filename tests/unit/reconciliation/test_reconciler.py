@@ -208,7 +208,7 @@ class Written:
 
 
 class House:
-    def __init__(self, pass_limits: PassLimits | None = None, chance: random.Random | None = None) -> None:
+    def __init__(self, limits: PassLimits | None = None, chance: random.Random | None = None) -> None:
         self.log: list[str] = []
         self.database = Database(self.log)
         self.exchange = Exchange(self.log)
@@ -222,7 +222,7 @@ class House:
             VerificationLimits(answer_seconds=5, clock_margin_seconds=1),
             name="r-1",
             send_seconds=6,
-            pass_limits=pass_limits,
+            limits=limits,
             chance=chance,
         )
 
@@ -498,9 +498,10 @@ async def test_without_a_claim_nothing_is_sent(house: House) -> None:
 async def test_nothing_is_sent_while_the_promises_are_not_known(house: House) -> None:
     house.exchange.promises = NoAnswer("timeout")
 
-    verdict = await house.review(a_doubt(NOT_SENT))
+    report, verdict = await house.counted(a_doubt(NOT_SENT))
 
     assert not verdict.is_settled
+    assert report.errors == 0
     assert house.exchange.sends == []
     assert house.database.epochs == []
 
@@ -812,6 +813,15 @@ async def test_exchange_that_answers_again_ends_every_pause_once(
 
     assert house.log.count("make_due") == 3
     assert told == [("info", "the exchange answers again", {"doubts": 5010})]
+
+
+async def test_exchange_that_stays_silent_ends_no_pause(house: House) -> None:
+    house.exchange.verifications = [NoAnswer("timeout")]
+
+    await house.review(a_doubt(UNKNOWN))
+    await house.review(a_doubt(UNKNOWN))
+
+    assert "make_due" not in house.log
 
 
 async def test_pass_with_some_answers_is_no_silence() -> None:
