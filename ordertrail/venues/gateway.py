@@ -4,9 +4,10 @@ Placement and reconciliation both send through here. Whatever a venue does, an A
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar, TypeVarTuple
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
@@ -27,13 +28,16 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.buffered import BufferedCounter, BufferedHistogram
 from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.venues.gate.call_budget import CallBudget
 from ordertrail.venues.gate.denial import Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 
 _log = get_logger()
 
-_Learned = TypeVar("_Learned")
+_Answered = TypeVar("_Answered")
+_Raised = TypeVar("_Raised")
+_Arguments = TypeVarTuple("_Arguments")
 
 _ANSWERS: dict[type[PlaceAnswer], BufferedCounter] = {
     Accepted: BufferedCounter(metrics.ANSWERS.labels("accepted")),
@@ -41,9 +45,21 @@ _ANSWERS: dict[type[PlaceAnswer], BufferedCounter] = {
     NotSent: BufferedCounter(metrics.ANSWERS.labels("not_sent")),
     Unknown: BufferedCounter(metrics.ANSWERS.labels("unknown")),
 }
-_PLACE_SECONDS = BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("place"))
-_QUERY_SECONDS = BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("query"))
-_CANCEL_SECONDS = BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("cancel"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(Generic[_Raised]):
+    """One kind of call: the answer that stands for an adapter that raised, and where its time is counted."""
+
+    raised: _Raised
+    seconds: BufferedHistogram | None = None
+
+
+# An adapter must not raise. What it had sent by then, nobody knows.
+_PLACE = _Kind(Unknown("adapter_raised"), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("place")))
+_QUERY = _Kind(NoAnswer("adapter_raised"), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("query")))
+_CANCEL = _Kind(NoAnswer("adapter_raised"), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("cancel")))
+_LEARN = _Kind(NoAnswer("adapter_raised"))
 
 
 class Gateway:
@@ -60,72 +76,49 @@ class Gateway:
         """The venue's short name."""
         return self._venue.name
 
-    async def send(self, order: Order, *, send_by: float, accept_by: datetime | None) -> PlaceAnswer:
-        """Send once, not after `send_by` (monotonic)."""
-        start = self._clock.monotonic()
-        budget = self._gate.placing
-        permit = budget.try_enter(start) or await budget.enter(deadline=send_by)
-        if isinstance(permit, Denied):
-            _ANSWERS[NotSent].add()
-            return NotSent(permit.cause, permit.retry_after_seconds)
-        answer: PlaceAnswer | None = None
-        try:
-            failpoints.reach("before_send")
-            answer = await self._venue.place(
-                order, send_by=send_by, timeout_seconds=self._timeout_seconds, accept_by=accept_by
-            )
-        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
-            # An adapter must not raise. What it had sent by then, nobody knows.
-            self._adapter_raised(order.id)
-            answer = Unknown("adapter_raised")
-        finally:
-            now = self._clock.monotonic()
-            permit.leave(answer, now)
-        failpoints.reach("after_send")
-        _PLACE_SECONDS.observe(now - start)
+    async def send_and_query(
+        self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
+    ) -> PlaceAnswer:
+        """Send once, not after `send_by` (monotonic); after an unknown answer ask once.
+
+        Found counts; absent, so soon, proves nothing. Not `is_only_send`: another one may have arrived as well, and an
+        order that is found rejected may be that one's.
+        """
+        # Every order goes this way, so `_through` is called with what it needs, and not with a function made for it.
+        answer: PlaceAnswer | Denied = await self._through(
+            _PLACE, self._gate.placing, send_by, order.id, self._place, order, send_by, accept_by
+        )
+        if isinstance(answer, Denied):
+            answer = NotSent(answer.cause, answer.retry_after_seconds)
+        else:
+            failpoints.reach("after_send")
         _ANSWERS[type(answer)].add()
-        return answer
+        return await self._query_after(answer, order, is_only_send) if isinstance(answer, Unknown) else answer
+
+    async def _query_after(self, answer: Unknown, order: Order, is_only_send: bool) -> PlaceAnswer:
+        failpoints.reach("before_query")
+        verification = await self.query(order.id)
+        failpoints.reach("after_query")
+        if not isinstance(verification, Found):
+            return answer
+        judged = judge_found(verification.order, order)
+        return judged if is_only_send or not isinstance(judged, Refused) else answer
 
     async def query(self, order_id: str) -> Verification:
         """Ask the venue for one order."""
-        budget = self._gate.querying
-        start = self._clock.monotonic()
-        deadline = start + self._timeout_seconds
-        permit = budget.try_enter(start) or await budget.enter(deadline=deadline)
-        if isinstance(permit, Denied):
-            return NoAnswer(permit.cause)
-        verification: Verification | None = None
-        try:
-            verification = await self._venue.query(order_id, timeout_seconds=deadline - self._clock.monotonic())
-        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
-            self._adapter_raised(order_id)
-            verification = NoAnswer("adapter_raised")
-        finally:
-            now = self._clock.monotonic()
-            permit.leave(verification, now)
-        _QUERY_SECONDS.observe(now - start)
+        verification = await self._within_timeout(
+            _QUERY, self._gate.querying, order_id, partial(self._venue.query, order_id)
+        )
+        if isinstance(verification, Denied):
+            return NoAnswer(verification.cause)
         metrics.VERIFICATIONS.labels(type(verification).__name__.lower()).inc()
         return verification
 
     async def cancel(self, order_id: str) -> CancelAnswer:
         """Ask the venue to cancel one order; harmless if repeated."""
-        budget = self._gate.cancelling
-        start = self._clock.monotonic()
-        deadline = start + self._timeout_seconds
-        permit = budget.try_enter(start) or await budget.enter(deadline=deadline)
-        if isinstance(permit, Denied):
-            return NoAnswer(permit.cause)
-        answer: CancelAnswer | None = None
-        try:
-            answer = await self._venue.cancel(order_id, timeout_seconds=deadline - self._clock.monotonic())
-        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer
-            self._adapter_raised(order_id)
-            answer = NoAnswer("adapter_raised")
-        finally:
-            now = self._clock.monotonic()
-            permit.leave(answer, now)
-        _CANCEL_SECONDS.observe(now - start)
-        return answer
+        call = partial(self._venue.cancel, order_id)
+        answer = await self._within_timeout(_CANCEL, self._gate.cancelling, order_id, call)
+        return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
 
     async def capabilities(self) -> Capabilities | NoAnswer:
         """What the venue promises now."""
@@ -139,47 +132,60 @@ class Gateway:
         """The venue's execution reports after a position."""
         return await self._learn(partial(self._venue.executions, after=after, limit=limit))
 
-    async def _learn(self, call: Callable[..., Awaitable[_Learned | NoAnswer]]) -> _Learned | NoAnswer:
+    async def _learn(self, call: Callable[..., Awaitable[_Answered]]) -> _Answered | NoAnswer:
         """A question about no order in particular, through the gate's lane for asking."""
-        budget = self._gate.querying
+        answer = await self._within_timeout(_LEARN, self._gate.querying, None, call)
+        return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
+
+    def _place(self, order: Order, send_by: float, accept_by: datetime | None) -> Awaitable[PlaceAnswer]:
+        failpoints.reach("before_send")
+        return self._venue.place(order, send_by=send_by, timeout_seconds=self._timeout_seconds, accept_by=accept_by)
+
+    async def _within_timeout(
+        self,
+        kind: _Kind[NoAnswer],
+        budget: CallBudget,
+        order_id: str | None,
+        call: Callable[..., Awaitable[_Answered]],
+    ) -> _Answered | NoAnswer | Denied:
+        """Make a call that has what its wait at the gate leaves of the timeout."""
+        clock = self._clock
+        deadline = clock.monotonic() + self._timeout_seconds
+
+        def in_time() -> Awaitable[_Answered]:
+            return call(timeout_seconds=deadline - clock.monotonic())
+
+        return await self._through(kind, budget, deadline, order_id, in_time)
+
+    async def _through(
+        self,
+        kind: _Kind[_Raised],
+        budget: CallBudget,
+        deadline: float,
+        order_id: str | None,
+        call: Callable[[*_Arguments], Awaitable[_Answered]],
+        *arguments: *_Arguments,
+    ) -> _Answered | _Raised | Denied:
+        """Make a call once the gate lets it pass, and leave the gate again whatever the venue does."""
         start = self._clock.monotonic()
-        deadline = start + self._timeout_seconds
         permit = budget.try_enter(start) or await budget.enter(deadline=deadline)
         if isinstance(permit, Denied):
-            return NoAnswer(permit.cause)
-        answer: _Learned | NoAnswer | None = None
+            return permit
+        answer: _Answered | _Raised | None = None
         try:
-            answer = await call(timeout_seconds=deadline - self._clock.monotonic())
-        except Exception:  # noqa: BLE001 - an adapter's bug must not end a pass
-            self._adapter_raised(None)
-            answer = NoAnswer("adapter_raised")
+            answer = await call(*arguments)
+        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer, nor end a pass
+            metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
+            _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
+            answer = kind.raised
         finally:
-            permit.leave(answer, self._clock.monotonic())
+            now = self._clock.monotonic()
+            permit.leave(answer, now)
+        if kind.seconds is not None:
+            kind.seconds.observe(now - start)
         return answer
 
     def denial_cause(self) -> str | None:
         """Why placing would be answered at once without a send; None: it would be sent."""
         denied = self._gate.placing.denial(self._clock.monotonic())
         return None if denied is None else denied.cause
-
-    def _adapter_raised(self, order_id: str | None) -> None:
-        metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
-        _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
-
-    async def send_and_query(
-        self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
-    ) -> PlaceAnswer:
-        """Send once; after an unknown answer ask once. Found counts; absent, so soon, proves nothing.
-
-        Not `is_only_send`: another one may have arrived as well, and an order that is found rejected may be that one's.
-        """
-        answer = await self.send(order, send_by=send_by, accept_by=accept_by)
-        if not isinstance(answer, Unknown):
-            return answer
-        failpoints.reach("before_query")
-        verification = await self.query(order.id)
-        failpoints.reach("after_query")
-        if not isinstance(verification, Found):
-            return answer
-        judged = judge_found(verification.order, order)
-        return judged if is_only_send or not isinstance(judged, Refused) else answer

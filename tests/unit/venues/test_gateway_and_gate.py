@@ -50,7 +50,7 @@ class SlowVenue:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.answers = dict(ANSWERS)
-        self.raises: Exception | None = None
+        self.raises: dict[str, Exception] = {}
         self.called: list[tuple[str, dict[str, Any]]] = []
         self.gate: asyncio.Event | None = None
         self.begun = asyncio.Event()
@@ -62,8 +62,8 @@ class SlowVenue:
             if self.gate is not None:
                 await self.gate.wait()
             self.clock.move(0.25)
-            if self.raises is not None:
-                raise self.raises
+            if call in self.raises:
+                raise self.raises[call]
             return self.answers[call]
 
         return answer
@@ -80,7 +80,7 @@ class House:
     def call(self, name: str, *, send_by: float = TIMEOUT_SECONDS) -> Awaitable[Any]:
         match name:
             case "place":
-                return self.gateway.send(ORDER, send_by=self.clock.time + send_by, accept_by=None)
+                return self.gateway.send_and_query(ORDER, send_by=self.clock.time + send_by, accept_by=None)
             case "query" | "cancel":
                 return cast("Awaitable[Any]", getattr(self.gateway, name)(ORDER.id))
             case "executions":
@@ -170,7 +170,7 @@ async def test_halt_closes_placing_alone(house: House) -> None:
 @pytest.mark.parametrize("call", CALLS)
 async def test_adapter_that_raises_is_no_answer_and_counted(house: House, call: str) -> None:
     before = metric("invariants_broken_total", name="venue_raised")
-    house.venue.raises = ValueError("a bug")
+    house.venue.raises = {call: ValueError("a bug")}
 
     answer = await house.call(call)
 
