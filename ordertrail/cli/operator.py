@@ -19,7 +19,7 @@ from cyclopts import Parameter
 
 from ordertrail.reconciliation import operator_resolution
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, NotResolvable, Resolved, read_evidence
-from ordertrail.reconciliation.reconciler import PassReport
+from ordertrail.reconciliation.pass_report import PassReport
 from ordertrail.reconciliation.sweep import Swept
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.settings import load_settings

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 
-from ordertrail.reconciliation.reconciler import PassReport, Reconciler
+from ordertrail.reconciliation.pass_report import PassReport
+from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.sweep import Sweep, Swept
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, TypeVarTuple
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
+from ordertrail.domain.reason import Cause
 from ordertrail.domain.venue_answer import (
     Accepted,
     CancelAnswer,
@@ -55,11 +56,11 @@ class _Kind(Generic[_Raised]):
     seconds: BufferedHistogram | None = None
 
 
-# An adapter must not raise. What it had sent by then, nobody knows.
-_PLACE = _Kind(Unknown("adapter_raised"), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("place")))
-_QUERY = _Kind(NoAnswer("adapter_raised"), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("query")))
-_CANCEL = _Kind(NoAnswer("adapter_raised"), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("cancel")))
-_LEARN = _Kind(NoAnswer("adapter_raised"))
+# An adapter must not raise. What it had sent by then is not known.
+_PLACE = _Kind(Unknown(Cause.ADAPTER_RAISED), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("place")))
+_QUERY = _Kind(NoAnswer(Cause.ADAPTER_RAISED), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("query")))
+_CANCEL = _Kind(NoAnswer(Cause.ADAPTER_RAISED), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("cancel")))
+_LEARN = _Kind(NoAnswer(Cause.ADAPTER_RAISED))
 
 
 class Gateway:
@@ -79,7 +80,7 @@ class Gateway:
     async def send_and_query(
         self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
     ) -> PlaceAnswer:
-        """Send once, not after `send_by` (monotonic); after an unknown answer ask once.
+        """Send once, not after `send_by` (monotonic); after an unknown answer query once.
 
         Found counts; absent, so soon, proves nothing. Not `is_only_send`: another one may have arrived as well, and an
         order that is found rejected may be that one's.
@@ -105,7 +106,7 @@ class Gateway:
         return judged if is_only_send or not isinstance(judged, Refused) else answer
 
     async def query(self, order_id: str) -> Verification:
-        """Ask the venue for one order."""
+        """Query the venue for one order."""
         verification = await self._within_timeout(
             _QUERY, self._gate.querying, order_id, partial(self._venue.query, order_id)
         )
@@ -115,7 +116,7 @@ class Gateway:
         return verification
 
     async def cancel(self, order_id: str) -> CancelAnswer:
-        """Ask the venue to cancel one order; harmless if repeated."""
+        """Have the venue cancel one order; harmless if repeated."""
         call = partial(self._venue.cancel, order_id)
         answer = await self._within_timeout(_CANCEL, self._gate.cancelling, order_id, call)
         return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
@@ -133,7 +134,7 @@ class Gateway:
         return await self._learn(partial(self._venue.executions, after=after, limit=limit))
 
     async def _learn(self, call: Callable[..., Awaitable[_Answered]]) -> _Answered | NoAnswer:
-        """A question about no order in particular, through the gate's lane for asking."""
+        """A query about no order in particular, through the gate's budget for queries."""
         answer = await self._within_timeout(_LEARN, self._gate.querying, None, call)
         return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
 

@@ -64,6 +64,8 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     ),
     "ordertrail/venues/http/wire.py": (("tests/unit/venues/test_http_wire.py",), None),
     "ordertrail/reconciliation/reconciler.py": (("tests/unit/reconciliation",), None),
+    "ordertrail/reconciliation/review.py": (("tests/unit/reconciliation",), None),
+    "ordertrail/reconciliation/pass_report.py": (("tests/unit/reconciliation",), None),
     "ordertrail/venues/gate/breaker.py": (GATE, None),
     "ordertrail/venues/gate/call_budget.py": (GATE, None),
     "ordertrail/venues/gate/rate.py": (GATE, None),

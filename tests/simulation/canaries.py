@@ -21,8 +21,9 @@ from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.domain.venue_answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.placement import place_order
 from ordertrail.placement.place_order import Failed, Placed, Placing
-from ordertrail.reconciliation import reconciler
-from ordertrail.reconciliation.reconciler import Reconciler, Review
+from ordertrail.reconciliation import review as review_module
+from ordertrail.reconciliation.reconciler import Reconciler
+from ordertrail.reconciliation.review import Review
 from ordertrail.storage.doubt_rows import ClaimedSend
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
@@ -236,9 +237,9 @@ def resend_after_not_placed() -> Iterator[None]:
         return not doubt.is_final
 
     with (
-        patch.object(reconciler, "after_query", after_query),
+        patch.object(review_module, "after_query", after_query),
         patch.object(settling, "_may_send", may_send),
-        patch.object(reconciler, "before_query", lambda doubt: None),
+        patch.object(review_module, "before_query", lambda doubt: None),
     ):
         yield
 
@@ -252,7 +253,7 @@ def no_answer_taken_for_absence() -> Iterator[None]:
             verification = Absent()
         return original(doubt, verification, *rest, **named)
 
-    with patch.object(reconciler, "after_query", after_query):
+    with patch.object(review_module, "after_query", after_query):
         yield
 
 
@@ -261,7 +262,7 @@ def no_answer_given_up_after_some_tries() -> Iterator[None]:
     original = Review._carry_out
 
     async def carry_out(self: Review, doubt: Any, step: Any) -> Any:
-        if isinstance(step, Wait) and step.why.startswith("no answer") and self._taken.tries >= 2:
+        if isinstance(step, Wait) and step.why.startswith("no answer") and self._lease.tries >= 2:
             rows = (TrailRow(OrderStatus.NOT_PLACED, "proved:gave_up"),)
             return self._settled(rows, "gave up")
         return await original(self, doubt, step)
@@ -381,14 +382,14 @@ def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
 
 @canary(network={"lost_answer": 0.25}, exchange={"closed": 0.25, "error_after": 0.25})
 def unknown_recorded_as_not_sent() -> Iterator[None]:
-    original = reconciler._recorded
+    original = review_module._recorded
 
     def recorded(answer: Any) -> Any:
         if isinstance(answer, Unknown):
             return SendAnswer.NOT_SENT, not_sent(answer.cause).text
         return original(answer)
 
-    with patch.object(reconciler, "_recorded", recorded):
+    with patch.object(review_module, "_recorded", recorded):
         yield
 
 

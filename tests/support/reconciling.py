@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.placement.place_order import Placement
-from ordertrail.reconciliation.reconciler import PassReport
+from ordertrail.reconciliation.pass_report import PassReport
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.service import Service

@@ -31,7 +31,8 @@ from ordertrail.domain.venue_answer import (
     Verification,
 )
 from ordertrail.reconciliation import reconciler
-from ordertrail.reconciliation.reconciler import PassLimits, PassReport, Reconciler
+from ordertrail.reconciliation.pass_report import PassReport
+from ordertrail.reconciliation.reconciler import PassLimits, Reconciler
 from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Lease, Unreadable, Verdict, WantedSend
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.order_rows import NewTrailRow
