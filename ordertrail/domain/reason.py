@@ -41,7 +41,7 @@ class Cause(_Word):
     QUEUE_FULL = "queue_full", "Too many calls were waiting for their turn already."
     HALTED = "halted", "The operator has halted placing."
     CONNECT_FAILED = "connect_failed", "No connection could be made, or it was gone before the first byte."
-    CONNECT_TIMEOUT = "connect_timeout", "There was no free connection in time."
+    CONNECT_TIMEOUT = "connect_timeout", "There was no connection in time, neither a free one nor a new one."
     NOT_RECORDED = "not_recorded", "The database did not take the order's first row, so it is never sent."
     NEVER = "never", "Nothing is recorded of any send."
     TIMEOUT = "timeout", "There was no whole answer in time."
