@@ -1,22 +1,23 @@
 """The service, broken on purpose: each of these mistakes must be found, or the simulation proves nothing.
 
 A canary is a context in which the service's own code is replaced by a version with one mistake that somebody could
-make, and most have made. It says in words what is wrong; `plan` narrows the runs to those in which it can show.
+make, and most have made. It says in words what is wrong; `plan` narrows the runs to those in which it can show. Where
+the broken code does what the service would not have done, it says `made`: a mistake that is never made proves nothing.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 from ordertrail.domain import settling
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.reason import NOT_RECORDED, RESENT, not_sent, refused
-from ordertrail.domain.settling import Resend, Settle, Wait
+from ordertrail.domain.settling import Resend, Wait
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.domain.venue_answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.placement import place_order
@@ -33,6 +34,7 @@ from ordertrail.venues.gateway import Gateway
 from ordertrail.venues.simulated import translation
 from simulated_exchange import results
 from tests.simulation import tables as tables_module
+from tests.simulation.mistakes import Mistake, in_place, made, patch
 from tests.simulation.network import ExchangeWire
 from tests.simulation.tables import STATEMENTS
 
@@ -42,7 +44,7 @@ class Canary:
     """`broken` is the context in which the mistake is there; `focus` what of a plan must be so that it can show."""
 
     name: str
-    broken: Callable[[], Any]
+    broken: Callable[[], AbstractContextManager[Mistake]]
     focus: Mapping[str, Any]
 
 
@@ -54,7 +56,7 @@ def canary(**focus: Any) -> Callable[[Callable[[], Iterator[None]]], None]:
 
     def register(make: Callable[[], Iterator[None]]) -> None:
         name = make.__name__
-        CANARIES[name] = Canary(name, contextmanager(make), {"is_calm": False, **focus} if focus else {})
+        CANARIES[name] = Canary(name, partial(in_place, make), {"is_calm": False, **focus} if focus else {})
 
     return register
 
@@ -67,7 +69,7 @@ def a_new_id_for_each_resend() -> Iterator[None]:
     async def send(self: Gateway, order: Order, **how: Any) -> Any:
         is_resend = asyncio.current_task().get_coro().__name__ == "_review"  # type: ignore[union-attr]
         if is_resend:
-            order = replace(order, id=f"{order.id}-{next(sends)}")
+            order = made(replace(order, id=f"{order.id}-{next(sends)}"))
         return await original(self, order, **how)
 
     with patch.object(Gateway, "send_and_query", send):
@@ -79,7 +81,7 @@ def a_server_error_taken_for_a_refusal() -> Iterator[None]:
     original = translation.answer_of
 
     def answer_of(result: results.PlaceResult, order: Order) -> Any:
-        return Refused("http_500", "") if isinstance(result, results.ServerError) else original(result, order)
+        return made(Refused("http_500", "")) if isinstance(result, results.ServerError) else original(result, order)
 
     with patch.object(translation, "answer_of", answer_of):
         yield
@@ -91,7 +93,7 @@ def a_timeout_taken_for_not_sent() -> Iterator[None]:
 
     async def place(self: ExchangeWire, order: Order, **how: Any) -> Any:
         answer = await original(self, order, **how)
-        return NotSent("timeout") if answer == Unknown("timeout") else answer
+        return made(NotSent("timeout")) if answer == Unknown("timeout") else answer
 
     with patch.object(ExchangeWire, "place", place):
         yield
@@ -101,14 +103,14 @@ def a_timeout_taken_for_not_sent() -> Iterator[None]:
 def a_resend_without_a_claim() -> Iterator[None]:
     async def claim(self: Reconciler, wanted: Sequence[Any]) -> Any:
         now = datetime.now(UTC)
-        return [ClaimedSend(2, now, now + timedelta(days=365), self._send_seconds) for _ in wanted]
+        return made([ClaimedSend(2, now, now + timedelta(days=365), self._send_seconds) for _ in wanted])
 
-    async def record(self: Any, answers: Sequence[Any]) -> Any:
+    async def record(answers: Sequence[Any]) -> Any:
         return [None for _ in answers]
 
     def init(self: Reconciler, doubts: Any, *arguments: Any, **named: Any) -> None:
         original(self, doubts, *arguments, **named)
-        self._answers._write = lambda answers: record(self, answers)
+        patch.instance(self._answers, "_write", record)
 
     original = Reconciler.__init__
     with patch.object(Reconciler, "_claim", claim), patch.object(Reconciler, "__init__", init):
@@ -117,7 +119,14 @@ def a_resend_without_a_claim() -> Iterator[None]:
 
 @canary(profile="forever_late", exchange={"late": 0.25}, late_seconds=10.0)
 def absence_believed_at_once() -> Iterator[None]:
-    with patch.object(settling, "absence_counts_from", lambda doubt, *_: doubt.created_at):
+    original = settling.absence_counts_from
+
+    def absence_counts_from(doubt: Any, *rest: Any) -> Any:
+        if original(doubt, *rest) != doubt.created_at:
+            made()
+        return doubt.created_at
+
+    with patch.object(settling, "absence_counts_from", absence_counts_from):
         yield
 
 
@@ -126,7 +135,10 @@ def unique_while_open_trusted() -> Iterator[None]:
     original = settling._safe_resend
 
     def safe_resend(doubt: Any, capabilities: Any, rules: Any) -> Any:
-        return Resend() if capabilities.client_order_id_unique == "while_open" else original(doubt, capabilities, rules)
+        resend = original(doubt, capabilities, rules)
+        if resend is None and capabilities.client_order_id_unique == "while_open":
+            return made(Resend())
+        return resend
 
     with patch.object(settling, "_safe_resend", safe_resend):
         yield
@@ -134,7 +146,9 @@ def unique_while_open_trusted() -> Iterator[None]:
 
 @canary(profile="never_bounded", network={"held": 0.25})
 def resend_where_nothing_makes_it_safe() -> Iterator[None]:
-    with patch.object(settling, "_safe_resend", lambda *_: Resend()):
+    original = settling._safe_resend
+
+    with patch.object(settling, "_safe_resend", lambda *of: original(*of) or made(Resend())):
         yield
 
 
@@ -146,7 +160,7 @@ def completed_before_the_answer() -> Iterator[None]:
     async def send(self: Gateway, order: Order, **how: Any) -> Any:
         journal = journals.get(self)
         if journal is not None:
-            await journal.completed(order.id, "e-1")
+            await made(journal.completed(order.id, "e-1"))
         return await original(self, order, **how)
 
     def init(self: Placing, journal: Journal, gateway: Gateway, *rest: Any) -> None:
@@ -162,7 +176,7 @@ def completed_before_the_answer() -> Iterator[None]:
 def sent_before_it_is_recorded() -> Iterator[None]:
     async def place(self: Placing, order: Order) -> Any:
         send_by = self._clock.monotonic() + self._deadlines.send_seconds
-        answer = await self._gateway.send_and_query(order, send_by=send_by, accept_by=None)
+        answer = await made(self._gateway.send_and_query(order, send_by=send_by, accept_by=None))
         recorded = await self._journal.initiated(order)
         if isinstance(recorded, KeyTaken):
             return await self.repeat(recorded.order_id)
@@ -178,7 +192,7 @@ def sent_before_it_is_recorded() -> Iterator[None]:
 @canary()
 def placed_before_completed_is_committed() -> Iterator[None]:
     async def completed(self: Journal, order_id: str, exchange_order_id: str) -> None:
-        task = asyncio.ensure_future(original(self, order_id, exchange_order_id))
+        task = made(asyncio.ensure_future(original(self, order_id, exchange_order_id)))
         task.add_done_callback(lambda task: task.exception())
 
     original = Journal.completed
@@ -195,6 +209,8 @@ def a_lost_commit_taken_for_none() -> Iterator[None]:
     original = StatementOutcomeUnknown.__init__
 
     def lost(self: StatementOutcomeUnknown, text: str, *, may_have_happened: bool) -> None:
+        if may_have_happened:
+            made()
         original(self, text, may_have_happened=False)
 
     with patch.object(StatementOutcomeUnknown, "__init__", lost):
@@ -211,7 +227,7 @@ def a_repeated_request_that_sends() -> Iterator[None]:
         if stored is None or OrderStatus.COMPLETED in {row.status for row in stored.rows}:
             return repeated
         send_by = self._clock.monotonic() + self._deadlines.send_seconds
-        answer = await self._gateway.send_and_query(stored.order, send_by=send_by, accept_by=None)
+        answer = await made(self._gateway.send_and_query(stored.order, send_by=send_by, accept_by=None))
         if isinstance(answer, Accepted):
             await self._journal.completed(order_id, answer.exchange_order_id)
             return await original(self, order_id)
@@ -221,25 +237,39 @@ def a_repeated_request_that_sends() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(exchange={"closed": 0.25, "error_before": 0.1})
 def resend_after_not_placed() -> Iterator[None]:
-    original = settling.after_query
+    """NOT_PLACED is said when the exchange does not know the order, and the order is sent again all the same."""
+    after, before = settling.after_query, settling.before_query
+    name, run = STATEMENTS[doubt_statements.CLAIM_SENDS]
 
-    def after_query(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
-        step = original(doubt, verification, *rest, **named)
-        if isinstance(step, Settle) and any(row.status is OrderStatus.NOT_PLACED for row in step.rows):
-            is_young = doubt.now < doubt.created_at + timedelta(seconds=120)
-            if is_young and OrderStatus.NOT_PLACED not in doubt.statuses:
-                return settling.Append(step.rows)
+    def unsettled(doubt: Any) -> Any:
+        return replace(doubt, rows=tuple(row for row in doubt.rows if row.status is not OrderStatus.NOT_PLACED))
+
+    def after_query(doubt: Any, *rest: Any, **named: Any) -> Any:
+        step = after(unsettled(doubt), *rest, **named)
+        if isinstance(step, Resend) and OrderStatus.NOT_PLACED not in doubt.statuses:
+            return settling.Append((TrailRow(OrderStatus.NOT_PLACED, "proved:absent"),))
         return step
 
-    def may_send(doubt: Any) -> bool:
-        return not doubt.is_final
+    def before_query(doubt: Any) -> Any:
+        return before(unsettled(doubt))
+
+    def claim_sends(tables: Any, now: datetime, ids: Any, *rest: Any) -> Any:
+        trails = [trail for id_ in ids if "NOT_PLACED" in (trail := tables.orders.get(id_, {}))]
+        hidden = [(trail, trail.pop("NOT_PLACED")) for trail in trails]
+        if hidden:
+            made()
+        try:
+            return run(tables, now, ids, *rest)
+        finally:
+            for trail, row in hidden:
+                trail["NOT_PLACED"] = row
 
     with (
         patch.object(review_module, "after_query", after_query),
-        patch.object(settling, "_may_send", may_send),
-        patch.object(review_module, "before_query", lambda doubt: None),
+        patch.object(review_module, "before_query", before_query),
+        patch.dict(STATEMENTS, {doubt_statements.CLAIM_SENDS: (name, claim_sends)}),
     ):
         yield
 
@@ -250,7 +280,7 @@ def no_answer_taken_for_absence() -> Iterator[None]:
 
     def after_query(doubt: Any, verification: Any, *rest: Any, **named: Any) -> Any:
         if isinstance(verification, NoAnswer):
-            verification = Absent()
+            verification = made(Absent())
         return original(doubt, verification, *rest, **named)
 
     with patch.object(review_module, "after_query", after_query):
@@ -264,7 +294,7 @@ def no_answer_given_up_after_some_tries() -> Iterator[None]:
     async def carry_out(self: Review, doubt: Any, step: Any) -> Any:
         if isinstance(step, Wait) and step.why.startswith("no answer") and self._lease.tries >= 2:
             rows = (TrailRow(OrderStatus.NOT_PLACED, "proved:gave_up"),)
-            return self._settled(rows, "gave up")
+            return made(self._settled(rows, "gave up"))
         return await original(self, doubt, step)
 
     with patch.object(Review, "_carry_out", carry_out):
@@ -276,7 +306,7 @@ def a_doubt_forgotten_after_one_look() -> Iterator[None]:
     original = Review._later
 
     def later(self: Review, observation: str, *rest: Any, **named: Any) -> Any:
-        return replace(original(self, observation, *rest, **named), is_settled=True)
+        return made(replace(original(self, observation, *rest, **named), is_settled=True))
 
     with patch.object(Review, "_later", later):
         yield
@@ -299,7 +329,7 @@ def found_is_not_compared() -> Iterator[None]:
             if not isinstance(others, NoAnswer) and others.orders:
                 from ordertrail.domain.venue_answer import Found  # noqa: PLC0415
 
-                return Found(others.orders[0])
+                return made(Found(others.orders[0]))
         return answer
 
     with patch.object(VenueOrder, "equals", judge), patch.object(ExchangeWire, "query", query):
@@ -311,7 +341,7 @@ def the_send_window_is_not_reviewed() -> Iterator[None]:
     original = ExchangeWire.place
 
     async def place(self: ExchangeWire, order: Order, **how: Any) -> Any:
-        return await original(self, order, **how | {"send_by": float("inf"), "accept_by": None})
+        return await made(original(self, order, **how | {"send_by": float("inf"), "accept_by": None}))
 
     with patch.object(ExchangeWire, "place", place):
         yield
@@ -323,6 +353,8 @@ def a_cancel_that_does_not_forbid_sends() -> Iterator[None]:
 
     def claim_sends(tables: Any, *arguments: Any) -> Any:
         wanted, tables.cancels = tables.cancels, {}
+        if wanted:
+            made()
         try:
             return run(tables, *arguments)
         finally:
@@ -340,7 +372,9 @@ def a_cancel_that_does_not_forbid_sends() -> Iterator[None]:
 
 @canary(profile="never_honours", network={"held": 0.25, "lost_answer": 0.25})
 def a_rejected_order_taken_for_the_only_one() -> Iterator[None]:
-    with patch.object(settling, "_may_hide_another", lambda *_: False):
+    original = settling._may_hide_another
+
+    with patch.object(settling, "_may_hide_another", lambda *of: original(*of) and made(False)):
         yield
 
 
@@ -349,7 +383,7 @@ def an_unresolved_order_settled_without_a_word() -> Iterator[None]:
     original = settling._not_placed
 
     def not_placed(doubt: Any, reason: Any) -> Any:
-        return () if any(row.parsed_reason == NOT_RECORDED for row in doubt.rows) else original(doubt, reason)
+        return made(()) if any(row.parsed_reason == NOT_RECORDED for row in doubt.rows) else original(doubt, reason)
 
     with patch.object(settling, "_not_placed", not_placed):
         yield
@@ -361,7 +395,9 @@ def not_recorded_answered_as_final() -> Iterator[None]:
 
     async def not_recorded(self: Placing, order: Order, error: Any) -> Any:
         placement = await original(self, order, error)
-        return replace(placement, may_be_recorded=False) if isinstance(placement, Failed) else placement
+        if isinstance(placement, Failed) and placement.may_be_recorded:
+            return made(replace(placement, may_be_recorded=False))
+        return placement
 
     with patch.object(Placing, "_not_recorded", not_recorded):
         yield
@@ -373,7 +409,7 @@ def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
 
     def failing_row(answer: Any) -> Any:
         if isinstance(answer, Unknown):
-            return OrderStatus.EXCHANGE_CREATION_FAILED, refused(answer.cause).text
+            return made((OrderStatus.EXCHANGE_CREATION_FAILED, refused(answer.cause).text))
         return original(answer)
 
     with patch.object(place_order, "_failing_row", failing_row):
@@ -386,7 +422,7 @@ def unknown_recorded_as_not_sent() -> Iterator[None]:
 
     def recorded(answer: Any) -> Any:
         if isinstance(answer, Unknown):
-            return SendAnswer.NOT_SENT, not_sent(answer.cause).text
+            return made((SendAnswer.NOT_SENT, not_sent(answer.cause).text))
         return original(answer)
 
     with patch.object(review_module, "_recorded", recorded):
@@ -403,6 +439,8 @@ def no_fence() -> Iterator[None]:
 
         def forgetful(tables: Any, now: datetime, ids: Any, fences: Any, *rest: Any) -> Any:
             newest = [tables.doubts[order_id].fence if order_id in tables.doubts else 0 for order_id in ids]
+            if newest != list(fences):
+                made()
             return run(tables, now, ids, newest, *rest)
 
         return name, forgetful
@@ -423,7 +461,7 @@ def spooled_orders_replayed_as_sendable() -> Iterator[None]:
         for order_id in columns[0]:
             row = tables.orders.get(order_id, {}).get("INITIATED")
             if row is not None:
-                row["place_by"] = row["place_by"] or now + timedelta(seconds=20)
+                row["place_by"] = made(row["place_by"] or now + timedelta(seconds=20))
         return result
 
     with patch.dict(STATEMENTS, {order_statements.REPLAY: (name, replay)}):
@@ -438,7 +476,7 @@ def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
         result = run(tables, now, ids, statuses, *rest)
         unknown = {id_ for id_, status in zip(ids, statuses, strict=True) if status == "EXCHANGE_OUTCOME_UNKNOWN"}
         for key in [key for key, order_id in tables.keys.items() if order_id in unknown]:
-            del tables.keys[key]
+            del tables.keys[made(key)]
         return result
 
     with patch.dict(STATEMENTS, {order_statements.INSERT_TRAIL_ROWS: (name, insert_trail_rows)}):
@@ -447,7 +485,7 @@ def the_key_is_free_again_after_an_unknown_answer() -> Iterator[None]:
 
 @canary()
 def the_key_is_not_claimed_with_the_order() -> Iterator[None]:
-    with patch.object(tables_module, "_claim_keys", lambda tables, keys: {order_id for _, order_id in keys}):
+    with patch.object(tables_module, "_claim_keys", lambda tables, keys: made({order_id for _, order_id in keys})):
         yield
 
 
@@ -457,6 +495,8 @@ def only_failures_are_looked_after() -> Iterator[None]:
     name, run = STATEMENTS[doubt_statements.ENQUEUE_DUE_BATCHES]
 
     def enqueue_due_batches(tables: Any, now: datetime, batches_max: int) -> Any:
+        if tables.batches:
+            made()
         tables.batches.clear()
         return run(tables, now, batches_max)
 
@@ -470,7 +510,7 @@ def a_cancel_that_is_asked_for_once() -> Iterator[None]:
 
     async def cancel(self: Review, doubt: Any, rows: Any) -> Any:
         verdict = await original(self, doubt, rows)
-        return replace(verdict, is_settled=True)
+        return verdict if verdict.is_settled else made(replace(verdict, is_settled=True))
 
     with patch.object(Review, "_cancel", cancel):
         yield
@@ -483,6 +523,7 @@ def an_answer_taken_for_its_successor() -> Iterator[None]:
 
     async def step(self: Journal, row: Any) -> None:
         if row.status is OrderStatus.COMPLETED and row.reason == RESENT.text:
+            made()
             return
         await original(self, row)
 
