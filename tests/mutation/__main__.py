@@ -41,7 +41,7 @@ SINGLE_FAULTS_EACH = 1
 OURS = ("app", "ordertrail", "simulated_exchange", "tests")
 
 GATE = ("tests/unit/venues/gate",)
-# File, its fast tests, and the functions where not all of it decides. What has no tests of its own is simulated only.
+# File, its fast tests, and the functions where not all of it decides.
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/reason.py": (("tests/unit/domain/test_reason.py",), None),
     "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py", "tests/unit/api/test_problems.py"), None),
@@ -114,7 +114,10 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the mutants, and run nothing")
     arguments = parser.parse_args()
     os.chdir(ROOT)
-    targets = [t for t in _targets() if not arguments.files or any(name in t.path for name in arguments.files)]
+    everything = list(all_targets())
+    if stale := stale_entries(everything, explained_survivors()):
+        sys.exit("\n".join(stale))
+    targets = [t for t in everything if not arguments.files or any(name in t.path for name in arguments.files)]
     if arguments.list:
         for target in targets:
             for mutant in target.mutants:
@@ -130,23 +133,73 @@ def main() -> int:
     return 0 if good else 1
 
 
-def _targets() -> Iterator[Target]:
+def all_targets() -> Iterator[Target]:
+    """Every target with its mutants; FileNotFoundError where its file is gone."""
     members: dict[str, str] = {}
-    for path in sorted(Path("ordertrail").rglob("*.py")):
+    for path in sorted((ROOT / "ordertrail").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef) and {getattr(b, "id", "") for b in node.bases} & ENUMS:
                 targets = [each.targets[0] for each in node.body if isinstance(each, ast.Assign)]
                 names = [target.id for target in targets if isinstance(target, ast.Name)]
                 members |= {f"{node.name}.{name}": f"{node.name}.{names[n - 1]}" for n, name in enumerate(names)}
     for name, (tests, functions) in TARGETS.items():
-        source = Path(name).read_text()
+        source = (ROOT / name).read_text()
         known = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
         siblings = dict(members)
         for words in WORDS:
             used = [word for word in words if word in known]
             siblings |= {word: used[n - 1] for n, word in enumerate(used) if len(used) > 1}
-        existing = tuple(test for test in tests if Path(test).exists())
-        yield Target(name, existing, source, tuple(mutants_of(source, siblings=siblings, functions=functions)))
+        yield Target(name, tests, source, tuple(mutants_of(source, siblings=siblings, functions=functions)))
+
+
+@dataclass(frozen=True, order=True)
+class Survivor:
+    """One change of one line that no test can notice."""
+
+    file: str
+    line: str
+    change: str
+
+
+def explained_survivors() -> list[Survivor]:
+    """What `survivors.toml` explains."""
+    entries = tomllib.loads(SURVIVORS.read_text())["survivor"]
+    return [Survivor(entry["file"], entry["line"], change) for entry in entries for change in entry["changes"]]
+
+
+def stale_entries(targets: Sequence[Target], survivors: Sequence[Survivor]) -> list[str]:
+    """What names something that is no more, in words: a test, a function, a word, a line that is explained."""
+    named = {name for target in targets for name in _names(target, ast.Name)}
+    by_path = {target.path: target for target in targets}
+    stale = [text for target in targets for text in _stale_names(target)]
+    stale += [f"WORDS: no target says {word}" for words in WORDS for word in words if word not in named]
+    found = {survivor: _why_stale(survivor, by_path.get(survivor.file)) for survivor in survivors}
+    return stale + [f"survivors.toml: {why}" for why in found.values() if why is not None]
+
+
+def _stale_names(target: Target) -> Iterator[str]:
+    for test in target.tests:
+        if not (ROOT / test).exists():
+            yield f"{target.path}: its tests {test} are not there"
+    defined = _names(target, ast.FunctionDef) | _names(target, ast.AsyncFunctionDef)
+    for name in TARGETS[target.path][1] or ():
+        if name not in defined:
+            yield f"{target.path}: there is no function {name}"
+
+
+def _why_stale(survivor: Survivor, target: Target | None) -> str | None:
+    if target is None:
+        return f"{survivor.file} is no target"
+    if survivor.line not in map(str.strip, target.source.splitlines()):
+        return f"{survivor.file} has no line {survivor.line!r}"
+    if survivor.change not in {mutant.change for mutant in target.mutants if target.line(mutant) == survivor.line}:
+        return f"{survivor.change!r} is no mutant of {survivor.line!r} in {survivor.file}"
+    return None
+
+
+def _names(target: Target, kind: type[ast.Name | ast.FunctionDef | ast.AsyncFunctionDef]) -> set[str]:
+    nodes = [node for node in ast.walk(ast.parse(target.source)) if isinstance(node, kind)]
+    return {node.id if isinstance(node, ast.Name) else node.name for node in nodes}
 
 
 def _run_all(targets: Sequence[Target], verdicts: dict[str, str], *, with_simulation: bool) -> None:
@@ -244,8 +297,6 @@ class _Loader(SourceFileLoader):
 
 
 def _unit_tests(target: Target) -> int:
-    if not target.tests:
-        return 0
     settings.register_profile(
         "mutation", derandomize=True, database=None, deadline=None, phases=(Phase.explicit, Phase.generate)
     )
@@ -270,16 +321,12 @@ def _simulate() -> int:
 
 def _report(targets: Sequence[Target], verdicts: dict[str, str]) -> bool:
     """Print the scores and who survived; whether that is good enough."""
-    explained = {
-        (entry["file"], entry["line"], change)
-        for entry in tomllib.loads(SURVIVORS.read_text()).get("survivor", [])
-        for change in entry["changes"]
-    }
+    explained = set(explained_survivors())
     is_good = True
     print()
     for target in targets:
         survived = [mutant for mutant in target.mutants if verdicts[target.key(mutant)] == "survived"]
-        reasons = {m: (target.path, target.line(m), m.change) for m in survived}
+        reasons = {m: Survivor(target.path, target.line(m), m.change) for m in survived}
         unexplained = [mutant for mutant in survived if reasons[mutant] not in explained]
         real = len(target.mutants) - len(survived) + len(unexplained)
         score = 1 - len(unexplained) / real if real else 1.0
@@ -290,9 +337,9 @@ def _report(targets: Sequence[Target], verdicts: dict[str, str]) -> bool:
         print(f"{score:4.0%} {target.path}: {told}")
         for mutant in unexplained:
             print(f"       {target.path}:{mutant.line}: {mutant.change}")
-        for file, line, change in sorted(explained - set(reasons.values())):
-            if file == target.path:
-                print(f"       survivors.toml: {line!r}: {change!r} does not survive, or is no more")
+        for survivor in sorted(explained - set(reasons.values())):
+            if survivor.file == target.path:
+                print(f"       survivors.toml: {survivor.line!r}: {survivor.change!r} does not survive")
                 is_good = False
     return is_good
 
