@@ -43,7 +43,7 @@ mutation: development ## Break the deciding code in small ways, and list what no
 
 check: format-check lint types contracts security spelling containers lock-check ## Check all that a machine can check; `make -k check` goes on after a finding
 
-documents: development ## Make the documents that are derived from the code: docs/schema.md, docs/sql
+documents: development ## Make the documents that are derived from the code: docs/schema.md, docs/reasons.md, docs/sql
 	@$(python) -m ops.documents
 
 format: development ## Put the sources into their form

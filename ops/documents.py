@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ops import schema_document, sql_documents
+from ops import reason_document, schema_document, sql_documents
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "make documents"
@@ -16,6 +16,7 @@ DOCUMENTS: Mapping[str, Callable[[], str]] = {
     "docs/sql/lists.sql": sql_documents.lists,
     "docs/sql/migrations.sql": sql_documents.migrations,
     "docs/schema.md": schema_document.schema,
+    "docs/reasons.md": reason_document.reasons_page,
 }
 FOLDERS = ("docs/sql",)
 

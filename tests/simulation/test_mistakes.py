@@ -55,17 +55,17 @@ def test_mistake_that_its_code_never_makes_was_never_reached() -> None:
 
 
 def test_each_of_several_replacements_must_be_reached() -> None:
-    async def asks(self: Station, order: str) -> str:
+    async def queries(self: Station, order: str) -> str:
         return order
 
     def make() -> Iterator[None]:
-        with patch.object(Station, "send", sends_another), patch.object(Station, "ask", asks):
+        with patch.object(Station, "send", sends_another), patch.object(Station, "query", queries):
             yield
 
     with in_place(make) as mistake:
         Station().send("rare")
 
-    assert mistake.stale == ["never reached: Station.ask"]
+    assert mistake.stale == ["never reached: Station.query"]
 
 
 def test_statement_is_replaced_and_counted() -> None:
@@ -122,11 +122,11 @@ async def test_broken_code_that_does_not_fit_is_reported() -> None:
         made()
         return self._gone  # type: ignore[attr-defined] # as after a change of the service
 
-    async def asks(self: Station) -> str:
+    async def queries(self: Station) -> str:
         return "asked"
 
     def make() -> Iterator[None]:
-        with patch.object(Station, "send", sends), patch.object(Station, "ask", asks):
+        with patch.object(Station, "send", sends), patch.object(Station, "query", queries):
             yield
 
     with in_place(make) as mistake:
@@ -137,19 +137,19 @@ async def test_broken_code_that_does_not_fit_is_reported() -> None:
 
     sending, asking = mistake.stale
     assert sending.startswith("does not fit the service: Station.send: AttributeError(")
-    assert asking.startswith("does not fit the service: Station.ask: TypeError(")
+    assert asking.startswith("does not fit the service: Station.query: TypeError(")
 
 
 async def test_broken_code_that_fails_once_it_is_awaited_is_reported() -> None:
-    async def asks(self: Station, order: str) -> Any:
+    async def queries(self: Station, order: str) -> Any:
         return made(self._gone)  # type: ignore[attr-defined] # as after a change of the service
 
     def make() -> Iterator[None]:
-        with patch.object(Station, "ask", asks):
+        with patch.object(Station, "query", queries):
             yield
 
     with in_place(make) as mistake, pytest.raises(AttributeError):
         await Station().query("usual")
 
     _, asking = mistake.stale
-    assert asking.startswith("does not fit the service: Station.ask: AttributeError(")
+    assert asking.startswith("does not fit the service: Station.query: AttributeError(")

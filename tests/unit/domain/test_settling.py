@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.reason_document import REASON_LINES
 from ordertrail.domain.capabilities import PROMISES_NOTHING, UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send
 from ordertrail.domain.reason import ReasonKind, parse
-from ordertrail.domain.reason_table import REASON_LINES
 from ordertrail.domain.settling import (
     Append,
     Cancel,

@@ -143,7 +143,7 @@ CAUSE_LINES = (
 
 _INTRODUCTION = """# Reasons and causes
 
-Made from `ordertrail/domain/reason.py` and `reason_table.py`: a change there changes this page.
+Made from `ordertrail/domain/reason.py` by `make documents`; not written by hand.
 
 Every row of a trail but INITIATED and a plain COMPLETED has a `reason`, and so has every recorded answer of a resend
 (`accepted`, `refused:CODE`, `not_sent:CAUSE`, `unknown:CAUSE`). It is a kind alone, or a kind, a colon and a detail;

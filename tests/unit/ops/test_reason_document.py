@@ -1,12 +1,9 @@
 """The page of reasons and causes: whole, and the one that stands in docs."""
 
-from pathlib import Path
-
+from ops.reason_document import CAUSE_LINES, REASON_LINES, reasons_page
 from ordertrail.domain.reason import Cause, ReasonKind, parse
-from ordertrail.domain.reason_table import CAUSE_LINES, REASON_LINES, reasons_page
 from ordertrail.domain.trail import OrderStatus
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "reasons.md"
 FORMS = [line.reason for line in REASON_LINES]
 
 
@@ -52,7 +49,3 @@ def test_meaning_of_what_is_proved_stands_behind_the_meaning_of_proof() -> None:
     [line] = [line for line in reasons_page().splitlines() if line.startswith("| `proved:absent`")]
 
     assert f"{ReasonKind.PROVED.meaning} {ReasonKind.ABSENT.meaning}" in line
-
-
-def test_page_in_docs_is_the_one_that_the_code_makes() -> None:
-    assert DOCUMENT.read_text() == reasons_page()
