@@ -45,8 +45,8 @@ _ADAPTER_OR_GATE = "the adapter or the gate"
 _NOTHING = "Nothing."
 _BY_ITS_CAUSE = "See the cause."
 _RESOLVE = "Compare it with the exchange's own records, then `ordertrail order resolve`."
-_LOOK = "Look at the exchange and the way to it."
-_LOOK_WHERE_IT_LASTS = "Nothing; where it lasts, look at the exchange and the way to it."
+_CHECK = "Look at the exchange and the way to it."
+_CHECK_WHERE_IT_LASTS = "Nothing; where it lasts, look at the exchange and the way to it."
 _COMPARE = "Compare the venue's protocol with the adapter's."
 
 
@@ -118,20 +118,20 @@ CAUSE_LINES = (
         _ADAPTER_OR_GATE,
         "Nothing; where it lasts, set `ORDERTRAIL_PLACE_PER_SECOND` to what the venue allows.",
     ),
-    CauseLine(C.CLOSED, K.NOT_SENT, _ADAPTER, _LOOK_WHERE_IT_LASTS),
+    CauseLine(C.CLOSED, K.NOT_SENT, _ADAPTER, _CHECK_WHERE_IT_LASTS),
     CauseLine(
         C.WINDOW_PASSED, K.NOT_SENT, _ADAPTER_OR_GATE, "Nothing; where it lasts, more comes than can be sent in time."
     ),
-    CauseLine(C.CIRCUIT_OPEN, K.NOT_SENT, _GATE, _LOOK),
+    CauseLine(C.CIRCUIT_OPEN, K.NOT_SENT, _GATE, _CHECK),
     CauseLine(C.RATE_LIMITED, K.NOT_SENT, _GATE, "Raise `ORDERTRAIL_PLACE_PER_SECOND` as far as the venue allows."),
     CauseLine(C.QUEUE_FULL, K.NOT_SENT, _GATE, "Raise `ORDERTRAIL_PLACE_IN_FLIGHT_MAX` as far as the venue allows."),
     CauseLine(C.HALTED, K.NOT_SENT, _GATE, "`ordertrail resume`, once it may go on."),
-    CauseLine(C.CONNECT_FAILED, K.NOT_SENT, _ADAPTER, _LOOK),
-    CauseLine(C.CONNECT_TIMEOUT, K.NOT_SENT, _ADAPTER, _LOOK),
+    CauseLine(C.CONNECT_FAILED, K.NOT_SENT, _ADAPTER, _CHECK),
+    CauseLine(C.CONNECT_TIMEOUT, K.NOT_SENT, _ADAPTER, _CHECK),
     CauseLine(C.NOT_RECORDED, K.NOT_SENT, _PLACEMENT, "Look at the database."),
     CauseLine(C.NEVER, K.NOT_SENT, _RECONCILER, _NOTHING),
-    CauseLine(C.TIMEOUT, K.UNKNOWN, _ADAPTER, _LOOK_WHERE_IT_LASTS),
-    CauseLine(C.CONNECTION_LOST, K.UNKNOWN, _ADAPTER, _LOOK_WHERE_IT_LASTS),
+    CauseLine(C.TIMEOUT, K.UNKNOWN, _ADAPTER, _CHECK_WHERE_IT_LASTS),
+    CauseLine(C.CONNECTION_LOST, K.UNKNOWN, _ADAPTER, _CHECK_WHERE_IT_LASTS),
     CauseLine(C.UNREADABLE, K.UNKNOWN, _ADAPTER, _COMPARE),
     CauseLine(C.TOO_LARGE, K.UNKNOWN, _ADAPTER, _COMPARE),
     CauseLine(C.ANOTHER_ORDER, K.UNKNOWN, _ADAPTER, "Tell the venue: it mixes up its answers."),
@@ -178,7 +178,7 @@ def reasons_page() -> str:
                 f"`{K.UNKNOWN}:`",
                 _ADAPTER,
                 "The answer's status, which proves nothing.",
-                _LOOK_WHERE_IT_LASTS,
+                _CHECK_WHERE_IT_LASTS,
             ),
         ],
     )

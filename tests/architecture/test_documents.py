@@ -28,7 +28,7 @@ VERBS = (
     " DROP EXECUTE EXPLAIN FETCH GRANT INSERT LISTEN LOCK MERGE MOVE NOTIFY PREPARE REFRESH REINDEX RELEASE RESET"
     " REVOKE ROLLBACK SAVEPOINT SELECT SET SHOW START TRUNCATE UNLISTEN UPDATE VACUUM VALUES WITH"
 )
-LOOKS_LIKE_SQL = re.compile(rf"\s*(?:({'|'.join(VERBS.split())})\s+\S|(BEGIN|COMMIT|ROLLBACK)\s*;?\s*$)")
+READS_LIKE_SQL = re.compile(rf"\s*(?:({'|'.join(VERBS.split())})\s+\S|(BEGIN|COMMIT|ROLLBACK)\s*;?\s*$)")
 
 
 def test_documents_are_as_the_code_makes_them() -> None:
@@ -118,7 +118,7 @@ def test_no_sql_stands_outside_of_the_modules_of_statements() -> None:
         for path, tree in sources()
         if not is_of_statements(path)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and LOOKS_LIKE_SQL.match(node.value)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and READS_LIKE_SQL.match(node.value)
     ]
 
     assert found == []

@@ -50,7 +50,7 @@ class OtherSide(Protocol):
         """From now on everything ends this way; None: nothing fails."""
         ...
 
-    def has_seen(self, order_id: str) -> bool:
+    def has_received(self, order_id: str) -> bool:
         """Whether an order under this id ever arrived."""
         ...
 
@@ -76,7 +76,7 @@ class Simulated:
     def fail(self, way: Way | None) -> None:
         self._exchange.set_faults(_faults(way))
 
-    def has_seen(self, order_id: str) -> bool:
+    def has_received(self, order_id: str) -> bool:
         return self._exchange.query(order_id) is not None
 
 

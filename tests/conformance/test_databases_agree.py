@@ -28,7 +28,7 @@ DEADLINES = Deadlines(send_seconds=UNIT, accept_seconds=2 * UNIT, review_seconds
 WALKS = 10
 STEPS = 300
 # Reading all tables takes longer than any operation.
-LOOK_EVERY = 5
+CHECK_EVERY = 5
 # The walk keeps to its newest orders, so that it comes to all that can become of one.
 ORDERS = 6
 KEYS = (None, None, None, *"abcdefgh")
@@ -533,7 +533,7 @@ async def test_both_databases_come_to_the_same(both: tuple[DatabaseSubject, Data
 
     for number, (name, operation) in enumerate(steps(seed), start=1):
         assert await outcome_of(operation, pretended) == await outcome_of(operation, real), f"step {number}: {name}"
-        if number % LOOK_EVERY == 0:
+        if number % CHECK_EVERY == 0:
             assert await tables_of(pretended) == await tables_of(real), f"after step {number}"
 
 

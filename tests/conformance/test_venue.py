@@ -121,7 +121,7 @@ async def test_venue_that_did_nothing_says_so(
     answer = await place(subject)
 
     assert answer == NotSent(cause, retry_after_seconds)
-    assert not subject.other_side.has_seen(LIMIT.id)
+    assert not subject.other_side.has_received(LIMIT.id)
 
 
 @pytest.mark.parametrize("way", [Way.LOST, Way.LATE, Way.ERROR_AFTER, Way.GARBAGE, Way.RESET])
@@ -251,7 +251,7 @@ async def test_nothing_is_sent_after_send_by(subject: Subject) -> None:
     )
 
     assert answer == NotSent("send_window_passed")
-    assert not subject.other_side.has_seen(LIMIT.id)
+    assert not subject.other_side.has_received(LIMIT.id)
     assert await subject.venue.query(LIMIT.id, timeout_seconds=WAIT_SECONDS_MAX) == Absent()
 
 

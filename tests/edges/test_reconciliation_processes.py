@@ -95,12 +95,12 @@ def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
         yield Site(database_url, exchange, tmp_path)
 
 
-UNSENT = (("INITIATED", None), ("EXCHANGE_CREATION_FAILED", "not_sent:closed"))
+NEVER_SENT = (("INITIATED", None), ("EXCHANGE_CREATION_FAILED", "not_sent:closed"))
 UNRESOLVED = (("INITIATED", None), ("UNRESOLVED", "differs_at_exchange"))
 
 
 def test_once_says_what_it_did(site: Site) -> None:
-    order_id = site.trail(*UNSENT)
+    order_id = site.trail(*NEVER_SENT)
 
     first = site.command("reconcile", "--once", "--json")
     second = site.command("reconcile", "--once")
@@ -114,7 +114,7 @@ def test_once_says_what_it_did(site: Site) -> None:
 
 
 def test_reconcile_runs_until_it_is_signalled(site: Site) -> None:
-    order_id = site.trail(*UNSENT)
+    order_id = site.trail(*NEVER_SENT)
     process = site.start("reconcile", reconcile_interval_seconds=0.1)
 
     until(lambda: site.rows(order_id)[-1] == ("COMPLETED", "resent"))
@@ -127,7 +127,7 @@ def test_reconcile_runs_until_it_is_signalled(site: Site) -> None:
 def test_doubts_are_listed_by_age(site: Site) -> None:
     old = site.trail(*UNRESOLVED)
     site.pass_time(100)
-    young = site.trail(*UNSENT)
+    young = site.trail(*NEVER_SENT)
 
     human, machine = site.command("doubts"), site.command("doubts", "--json")
 
@@ -152,14 +152,14 @@ def test_operator_settles_what_nobody_else_can(site: Site, word: str, status: st
 
 
 def test_operator_cannot_settle_what_is_not_unresolved(site: Site) -> None:
-    unsent = site.trail(*UNSENT)
+    never_sent = site.trail(*NEVER_SENT)
     placed = site.trail(*UNRESOLVED, ("COMPLETED", "verified"))
 
-    for order_id in (unsent, placed, "nobody"):
+    for order_id in (never_sent, placed, "nobody"):
         refused = site.command("order", "resolve", order_id, "not-placed", "--evidence", "x")
         assert refused.returncode == 1
         assert "nothing was changed" in refused.stderr
-    assert site.rows(unsent) == list(UNSENT)
+    assert site.rows(never_sent) == list(NEVER_SENT)
     assert "NOT_PLACED" not in dict(site.rows(placed))
 
 
@@ -172,11 +172,11 @@ def test_evidence_is_needed(site: Site) -> None:
 
 
 def test_halt_stops_resends_until_resume(site: Site) -> None:
-    order_id = site.trail(*UNSENT)
+    order_id = site.trail(*NEVER_SENT)
 
     assert site.command("halt", "--reason", "venue asked").returncode == 0
     site.command("reconcile", "--once")
-    assert site.rows(order_id) == list(UNSENT)
+    assert site.rows(order_id) == list(NEVER_SENT)
     assert site.query("SELECT is_on, reason FROM switches") == [(True, "venue asked")]
 
     assert site.command("resume").returncode == 0
@@ -196,7 +196,7 @@ def test_absent_database_is_said_in_a_sentence(site: Site, arguments: tuple[str,
 
 @pytest.mark.parametrize("point", ["after_lease", "after_claim", "after_resend", "after_answer", "before_apply"])
 def test_killed_reconciler_leaves_nothing_lost_or_doubled(site: Site, point: str) -> None:
-    order_id = site.trail(*UNSENT)
+    order_id = site.trail(*NEVER_SENT)
 
     killed = site.command("reconcile", "--once", failpoints=f"{point}=kill")
     site.pass_time(REVIEW)
@@ -210,7 +210,7 @@ def test_killed_reconciler_leaves_nothing_lost_or_doubled(site: Site, point: str
 
 
 def test_stopped_lease_holder_that_wakes_late_sends_nothing(site: Site) -> None:
-    order_id = site.trail(*UNSENT)
+    order_id = site.trail(*NEVER_SENT)
     holder = site.start("reconcile", "--once", "--json", failpoints="after_claim=stop", send_window_seconds=0.2)
     until(lambda: psutil.Process(holder.pid).status() == psutil.STATUS_STOPPED)
     site.pass_time(2 * REVIEW)

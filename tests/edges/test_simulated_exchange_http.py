@@ -99,8 +99,8 @@ async def test_life_of_an_order_in_the_documents_that_are_recorded(start: Start)
         name: payload(name) for name in calls
     }
     # Whatever the order's id at the exchange is, all of them tell the same.
-    told = [answers[name][1]["exchange_order_id"] for name in ("placed", "order", "canceled")]
-    assert told == [answers["duplicate"][1]["order"]["exchange_order_id"]] * 3
+    reported = [answers[name][1]["exchange_order_id"] for name in ("placed", "order", "canceled")]
+    assert reported == [answers["duplicate"][1]["order"]["exchange_order_id"]] * 3
 
 
 async def test_ids_with_unusual_characters_are_found(start: Start) -> None:

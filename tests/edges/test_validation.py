@@ -26,8 +26,8 @@ async def test_every_invalid_order_is_refused_with_field_and_reason_and_leaves_n
         assert reply.status == 422, case
         assert reply.headers["content-type"] == "application/problem+json", case
         assert reply.body["type"] == "/problems/invalid-request", case
-        told = [error["detail"] for error in reply.body["errors"] if error["pointer"] == case.pointer]
-        assert any(case.detail in detail for detail in told), (case, reply.body["errors"])
+        reported = [error["detail"] for error in reply.body["errors"] if error["pointer"] == case.pointer]
+        assert any(case.detail in detail for detail in reported), (case, reply.body["errors"])
         assert len(reply.text) < 10_000, case
 
     assert await service.rows() == 0

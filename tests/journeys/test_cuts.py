@@ -51,7 +51,7 @@ PLACING = (
     "insert steps",
     "read order",
 )
-UNSENT = {
+NEVER_SENT = {
     "hold before its commit": UNCOMMITTED,
     "insert unsent before its commit": UNCOMMITTED,
     "insert never sent": EVERY_WAY,
@@ -101,7 +101,7 @@ class Journey:
                     await asyncio.to_thread(execute, self.site.postgres.url, END_TURN)
                 await until(lambda hits=hits: cut.hits >= hits, timeout_seconds=DEADLINE_SECONDS)  # type: ignore[misc]
         except TimeoutError:
-            raise AssertionError(f"{step} was not cut {when}: {cut.hits} of {times}; seen {proxy.seen}") from None
+            raise AssertionError(f"{step} was not cut {when}: {cut.hits} of {times}; seen {proxy.passed}") from None
         finally:
             proxy.heal()
         self.cuts[f"cuts {when}"] += cut.hits
@@ -162,7 +162,7 @@ async def test_statements_of_placing_cut(tmp_path: Path, counted: Count) -> None
         database = cutting.database
         for step in PLACING:
             await cutting.cut_in_all_ways(database, step, EVERY_WAY)
-        for step, ways in UNSENT.items():
+        for step, ways in NEVER_SENT.items():
             for when, times in ways:
                 database.plan("insert initiated", "before", FOR_GOOD)
                 await cutting.cut(database, step, when, times)
@@ -197,7 +197,9 @@ async def test_calls_of_the_exchange_cut(tmp_path: Path, counted: Count) -> None
 def test_every_statement_that_writes_is_cut() -> None:
     writes = {name for text, name in statements_by_text().items() if "INSERT" in text or "UPDATE" in text}
 
-    cut = {step.removesuffix(" before its commit") for step in (*PLACING, *UNSENT, *REPLAYING, *RECONCILING, *SWEEPING)}
+    cut = {
+        step.removesuffix(" before its commit") for step in (*PLACING, *NEVER_SENT, *REPLAYING, *RECONCILING, *SWEEPING)
+    }
 
     # These are for a person, for an exchange that comes back, and for orders that are not ours.
     assert writes - cut == {"reopen", "request cancel", "resolve", "make due", "keep orphans"}

@@ -186,12 +186,12 @@ class Torment:
     async def _backend(self, *, is_stopped_first: bool) -> None:
         found: list[psutil.Process] = []
 
-        def look() -> bool:
+        def check() -> bool:
             found[:] = self.site.backends()
             return bool(found)
 
         while True:
-            await until(look, timeout_seconds=DEADLINE_SECONDS)
+            await until(check, timeout_seconds=DEADLINE_SECONDS)
             backend = self.chance.choice(found)
             with contextlib.suppress(psutil.NoSuchProcess):  # for connections come and go
                 if is_stopped_first:

@@ -205,15 +205,15 @@ def _names(target: Target, kind: type[ast.Name | ast.FunctionDef | ast.AsyncFunc
 def _run_all(targets: Sequence[Target], verdicts: dict[str, str], *, with_simulation: bool) -> None:
     """Give a verdict on each mutant that has none: killed, survived; or stop where the tests fail without any."""
     for target in targets:
-        looks: list[Callable[[], int]] = [partial(_unit_tests, target), *([_simulate] if with_simulation else [])]
+        checks: list[Callable[[], int]] = [partial(_unit_tests, target), *([_simulate] if with_simulation else [])]
         todo = [mutant for mutant in target.mutants if target.key(mutant) not in verdicts]
         if not todo:
             continue
         _load_what_is_not_ours(target)
-        if any(_forked(look) != 0 for look in looks):
+        if any(_forked(check) != 0 for check in checks):
             sys.exit(f"{target.path}: its tests fail before anything is broken")
         for mutant in todo:
-            survived = all(_forked(partial(_broken, target, mutant, look)) == 0 for look in looks)
+            survived = all(_forked(partial(_broken, target, mutant, check)) == 0 for check in checks)
             verdicts[target.key(mutant)] = "survived" if survived else "killed"
             if survived:
                 print(f"{target.path}:{mutant.line}: {mutant.change}", flush=True)
@@ -229,13 +229,13 @@ def _load_what_is_not_ours(target: Target) -> None:
     """Import the libraries once, so that no fork has to; none of our own modules, for these must be imported anew."""
     reader, writer = get_context("fork").Pipe(duplex=False)
 
-    def look() -> int:
+    def check() -> int:
         code = _unit_tests(target)
         importlib.import_module("tests.simulation.matrix")
         writer.send([name for name in sys.modules if name.partition(".")[0] not in OURS and name != "conftest"])
         return code
 
-    _forked(look)
+    _forked(check)
     for name in reader.recv() if reader.poll() else []:
         try:
             importlib.import_module(name)
@@ -243,7 +243,7 @@ def _load_what_is_not_ours(target: Target) -> None:
             continue  # pytest has its own way of importing some
 
 
-def _forked(look: Callable[[], int]) -> int:
+def _forked(check: Callable[[], int]) -> int:
     """Its exit code, in a process of its own that may take so much time and no more."""
 
     def run() -> None:
@@ -251,7 +251,7 @@ def _forked(look: Callable[[], int]) -> int:
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1)
         os.dup2(silent, 2)
-        os._exit(look())
+        os._exit(check())
 
     process = get_context("fork").Process(target=run)
     process.start()
@@ -263,10 +263,10 @@ def _forked(look: Callable[[], int]) -> int:
     return process.exitcode
 
 
-def _broken(target: Target, mutant: Mutant, look: Callable[[], int]) -> int:
+def _broken(target: Target, mutant: Mutant, check: Callable[[], int]) -> int:
     code = compile(mutant.code(target.source, target.path), target.path, "exec")
     sys.meta_path.insert(0, _Import(target.path.removesuffix(".py").replace("/", "."), code))
-    return look()
+    return check()
 
 
 class _Import(MetaPathFinder):
@@ -314,7 +314,7 @@ def _simulate() -> int:
     for number, (story, profile) in enumerate(matrix.all_shares(run.ALL_PROFILES)):
         singles = list(matrix.singles(story, profile))
         for case in singles[number % len(singles) :: len(singles) // SINGLE_FAULTS_EACH]:
-            if matrix.tell(case).violations:
+            if matrix.notable(case).violations:
                 return 1
     return 0
 
@@ -331,10 +331,10 @@ def _report(targets: Sequence[Target], verdicts: dict[str, str]) -> bool:
         real = len(target.mutants) - len(survived) + len(unexplained)
         score = 1 - len(unexplained) / real if real else 1.0
         is_good &= score >= SCORE_MIN
-        told = (
+        reported = (
             f"{len(target.mutants)} mutants, {len(survived) - len(unexplained)} equivalent, {len(unexplained)} survived"
         )
-        print(f"{score:4.0%} {target.path}: {told}")
+        print(f"{score:4.0%} {target.path}: {reported}")
         for mutant in unexplained:
             print(f"       {target.path}:{mutant.line}: {mutant.change}")
         for survivor in sorted(explained - set(reasons.values())):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-_TELLS = {"_log", "metrics", "_metrics", "failpoints", "Count", "Spread", "observe", "TypeVar", "Field"}
+_REPORTS = {"_log", "metrics", "_metrics", "failpoints", "Count", "Spread", "observe", "TypeVar", "Field"}
 _NOT_CODE = {"annotation", "returns", "decorator_list", "type_params"}
 _NOT_DECIDING = {"__slots__", "__all__"}
 
@@ -100,7 +100,7 @@ def _is_left_alone(parent: ast.AST, name: str, node: ast.AST) -> bool:
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return True
-    if isinstance(node, ast.Expr | ast.Assign) and _names(node) & _TELLS:
+    if isinstance(node, ast.Expr | ast.Assign) and _names(node) & _REPORTS:
         return True
     if isinstance(node, ast.Assign) and _names(node) & _NOT_DECIDING:
         return True

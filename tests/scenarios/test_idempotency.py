@@ -118,23 +118,23 @@ async def test_repeat_after_a_crash_never_sends(site: Site, point: str) -> None:
             assert (first[0], await site.sends()) == (201, 1)
             return
         first = await site.post(other, "crash")
-        told = [first]
+        reported = [first]
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while told[-1][0] == 409:
-                told.append(await site.post(other, "crash"))
+            while reported[-1][0] == 409:
+                reported.append(await site.post(other, "crash"))
 
         assert first[0] == 409 and "retry-after" in first[2]
-        assert told[-1][0] == 500
-        assert told[-1][1]["outcome"] == "unknown"
+        assert reported[-1][0] == 500
+        assert reported[-1][1]["outcome"] == "unknown"
         assert await site.sends() == DEATHS[point]
 
         # Only reconciliation finds out, and only it sends again.
         reconciling = await site.api(programs, **short | {"reconcile_in_api": True, "reconcile_interval_seconds": 0.2})
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while told[-1][0] != 201:
-                told.append(await site.post(reconciling, "crash"))
+            while reported[-1][0] != 201:
+                reported.append(await site.post(reconciling, "crash"))
 
-    assert told[-1][1]["id"] == first[1]["order_id"]
+    assert reported[-1][1]["id"] == first[1]["order_id"]
     assert await site.sends() == 1
     check(await site.evidence(), site.answers).assert_safe(hits={point: 1})
 

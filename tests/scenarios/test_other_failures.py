@@ -17,7 +17,7 @@ INITIATED: Row = ("INITIATED", None, None)
 MARKET: dict[str, Any] = {"type": "market", "without": ("limit_price",)}
 
 
-def told(reply: Reply) -> tuple[str, str, str, bool, str | None]:
+def reported(reply: Reply) -> tuple[str, str, str, bool, str | None]:
     """What an answer to a failed order says, after checking what all of them have in common."""
     body, headers = reply.body, reply.headers
     assert reply.status == 500
@@ -79,7 +79,7 @@ async def test_each_answer_of_the_exchange_has_its_row_and_its_problem(
 
     reply = await service.place()
 
-    assert told(reply) == expected
+    assert reported(reply) == expected
     assert await service.trail(reply.body["order_id"]) == [INITIATED, row]
     assert len(venue.sent) == 1
 
@@ -101,7 +101,7 @@ async def test_a_market_order_that_was_not_sent_waits_only_if_its_owner_said_unt
     reply = await service.place(**MARKET, place_by=place_by)
 
     outcome = "not_placed" if place_by is None else "pending"
-    assert told(reply) == (
+    assert reported(reply) == (
         "exchange-unavailable",
         "EXCHANGE_CREATION_FAILED",
         outcome,
@@ -130,7 +130,7 @@ async def test_unknown_and_found_as_rejected_is_refused(service: Running, venue:
 
     reply = await service.place()
 
-    assert told(reply) == ("exchange-refused", "EXCHANGE_CREATION_FAILED", "not_placed", False, None)
+    assert reported(reply) == ("exchange-refused", "EXCHANGE_CREATION_FAILED", "not_placed", False, None)
     assert await service.trail(reply.body["order_id"]) == [
         INITIATED,
         ("EXCHANGE_CREATION_FAILED", "refused:price_band", None),
@@ -158,7 +158,7 @@ async def test_unknown_and_not_found_stays_unknown(
 
     reply = await service.place()
 
-    assert told(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
+    assert reported(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
     assert await service.trail(reply.body["order_id"]) == [INITIATED, ("EXCHANGE_OUTCOME_UNKNOWN", reason, None)]
     assert len(venue.queried) == 1
 
@@ -171,7 +171,7 @@ async def test_an_adapter_that_raises_leaves_the_order_in_doubt(service: Running
 
     reply = await service.place()
 
-    assert told(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
+    assert reported(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
     assert await service.trail(reply.body["order_id"]) == [
         INITIATED,
         ("EXCHANGE_OUTCOME_UNKNOWN", "unknown:adapter_raised", None),
@@ -186,7 +186,7 @@ async def test_an_exchange_that_takes_too_long_leaves_the_order_in_doubt(
     async with running(database_url, tmp_path, venue, exchange_timeout_seconds=0.5) as service:
         reply = await service.place()
 
-    assert told(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
+    assert reported(reply) == ("outcome-unknown", "EXCHANGE_OUTCOME_UNKNOWN", "unknown", True, None)
     assert await service.trail(reply.body["order_id"]) == [
         INITIATED,
         ("EXCHANGE_OUTCOME_UNKNOWN", "unknown:timeout", None),
@@ -198,7 +198,7 @@ async def test_an_exchange_that_is_down_was_not_sent_anything(database_url: str,
     async with running(database_url, tmp_path, exchange_url=url) as service:
         reply = await service.place()
 
-        assert told(reply) == ("exchange-unavailable", "EXCHANGE_CREATION_FAILED", "pending", True, None)
+        assert reported(reply) == ("exchange-unavailable", "EXCHANGE_CREATION_FAILED", "pending", True, None)
         [first, (status, reason, _)] = await service.trail(reply.body["order_id"])
         assert first == INITIATED
         assert status == "EXCHANGE_CREATION_FAILED"
@@ -221,7 +221,7 @@ async def test_instruments_that_fail_on_purpose_fail_as_their_names_say(
     async with running(database_url, tmp_path) as service:
         reply = await service.place(instrument=instrument)
 
-        assert told(reply) == (problem, "EXCHANGE_CREATION_FAILED", outcome, outcome == "pending", None)
+        assert reported(reply) == (problem, "EXCHANGE_CREATION_FAILED", outcome, outcome == "pending", None)
         [first, (status, last_reason, _)] = await service.trail(reply.body["order_id"])
         assert (first, status) == (INITIATED, "EXCHANGE_CREATION_FAILED")
         assert last_reason is not None
@@ -251,7 +251,7 @@ async def test_a_failing_row_that_is_refused_is_replaced_by_one_that_keeps_its_r
     reply = await service.place()
 
     _, _, outcome, retryable, _ = expected
-    assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", outcome, retryable, None)
+    assert reported(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", outcome, retryable, None)
     assert await service.trail(reply.body["order_id"]) == [INITIATED, ("DATABASE_PERSISTENCE_FAILED", reason, None)]
 
 
@@ -267,7 +267,7 @@ async def test_when_both_failing_rows_fail_the_answer_is_the_same_and_the_row_co
     reply = await service.place()
 
     _, _, outcome, retryable, _ = expected
-    assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", outcome, retryable, None)
+    assert reported(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", outcome, retryable, None)
     assert await service.trail(reply.body["order_id"]) == [INITIATED]
 
     await service.service.housekeeping.run_once()
@@ -285,7 +285,7 @@ async def test_when_the_failing_row_of_an_accepted_order_fails_too_it_comes_late
 
     reply = await service.place()
 
-    assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "placed", True, "X-1")
+    assert reported(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "placed", True, "X-1")
     assert await service.trail(reply.body["order_id"]) == [INITIATED]
 
     await service.service.housekeeping.run_once()
@@ -304,7 +304,7 @@ async def test_an_order_of_which_no_row_can_be_written_is_never_sent_and_its_tra
 
     reply = await service.place()
 
-    assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "not_placed", False, None)
+    assert reported(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "not_placed", False, None)
     assert await service.rows() == 0
 
     await service.service.housekeeping.run_once()
@@ -323,7 +323,7 @@ async def test_database_away_before_the_order(service: Running, venue: ScriptedV
 
     reply = await service.place()
 
-    assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "not_placed", False, None)
+    assert reported(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "not_placed", False, None)
     assert venue.sent == []
 
     await come_back(service)
@@ -349,7 +349,7 @@ async def test_database_away_from_the_very_start(
 
     assert (unready.status, alive.status) == (503, 200)
     assert "The database" in unready.body["problems"][0]
-    assert told(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "not_placed", False, None)
+    assert reported(reply) == ("not-recorded", "DATABASE_PERSISTENCE_FAILED", "not_placed", False, None)
     assert placed.status == 201
     assert len(venue.sent) == 1
 
@@ -373,7 +373,7 @@ async def test_database_away_between_the_two_rows(
     reply = await service.place()
     failpoints.disarm()
 
-    assert told(reply) == (
+    assert reported(reply) == (
         "not-recorded",
         "DATABASE_PERSISTENCE_FAILED",
         outcome,
@@ -436,7 +436,7 @@ async def test_a_bug_between_two_steps_is_an_answer_that_claims_nothing(
 
     reply = await service.place()
 
-    assert told(reply) == ("internal-error", "INITIATED", "unknown", True, None)
+    assert reported(reply) == ("internal-error", "INITIATED", "unknown", True, None)
     assert "Failpoint" not in reply.text.decode()
     failpoints.disarm()
     assert (await service.place()).status == 201

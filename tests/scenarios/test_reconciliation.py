@@ -536,18 +536,18 @@ async def test_retry_after_is_waited_for(house: Installation) -> None:
 
 
 async def test_halted_nothing_is_sent_again_and_querying_goes_on(house: Installation) -> None:
-    unsent, swallowed = limit_order(), await in_doubt(house, "lost")
+    never_sent, swallowed = limit_order(), await in_doubt(house, "lost")
     house.fail("closed")
-    await house.place(unsent)
+    await house.place(never_sent)
     house.fail()
     await set_halted(house.service.database, halted=True, changed_by="t", reason=None)
     await house.due()
-    assert await house.rows(unsent.id) == [INITIATED, NOT_SENT]
+    assert await house.rows(never_sent.id) == [INITIATED, NOT_SENT]
     assert (await house.rows(swallowed.id))[-1] == VERIFIED
 
     await set_halted(house.service.database, halted=False, changed_by="t", reason=None)
     await house.due()
-    assert await house.rows(unsent.id) == [INITIATED, NOT_SENT, RESENT]
+    assert await house.rows(never_sent.id) == [INITIATED, NOT_SENT, RESENT]
 
 
 # Cancelling

@@ -32,13 +32,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     if arguments.kept is not None:
-        return _tell(run_kept(arguments.kept), always_trace=arguments.trace)
+        return _print_line(run_kept(arguments.kept), always_trace=arguments.trace)
     if arguments.seed is not None:
         focus = shrink(arguments.seed) if arguments.shrink else {}
         if arguments.keep is not None:
             kept = {"seed": arguments.seed, "plan": {**asdict(plan_of(arguments.seed)), **focus}}
             arguments.keep.write_text(json.dumps(kept, indent=1) + "\n")
-        return _tell(run_seed(arguments.seed, focus=focus, keep_trace=True), always_trace=arguments.trace)
+        return _print_line(run_seed(arguments.seed, focus=focus, keep_trace=True), always_trace=arguments.trace)
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     if arguments.hashes:
         for seed in seeds:
@@ -74,7 +74,7 @@ def shrink(seed: int) -> dict[str, Any]:
     return focus
 
 
-def _tell(result: Result, *, always_trace: bool) -> int:
+def _print_line(result: Result, *, always_trace: bool) -> int:
     if result.violations or always_trace:
         print("\n".join(result.trace))
     print(result.plan)

@@ -302,7 +302,7 @@ def no_answer_given_up_after_some_tries() -> Iterator[None]:
 
 
 @canary()
-def a_doubt_forgotten_after_one_look() -> Iterator[None]:
+def a_doubt_forgotten_after_one_review() -> Iterator[None]:
     original = Review._later
 
     def later(self: Review, observation: str, *rest: Any, **named: Any) -> Any:
@@ -437,13 +437,13 @@ def no_fence() -> Iterator[None]:
     def without_fence(sql: str) -> Any:
         name, run = original[sql]
 
-        def forgetful(tables: Any, now: datetime, ids: Any, fences: Any, *rest: Any) -> Any:
+        def losing(tables: Any, now: datetime, ids: Any, fences: Any, *rest: Any) -> Any:
             newest = [tables.doubts[order_id].fence if order_id in tables.doubts else 0 for order_id in ids]
             if newest != list(fences):
                 made()
             return run(tables, now, ids, newest, *rest)
 
-        return name, forgetful
+        return name, losing
 
     changed = {sql: without_fence(sql) for sql in (doubt_statements.APPLY_VERDICTS, doubt_statements.CLAIM_SENDS)}
     with patch.dict(STATEMENTS, changed):
@@ -490,7 +490,7 @@ def the_key_is_not_claimed_with_the_order() -> Iterator[None]:
 
 
 @canary()
-def only_failures_are_looked_after() -> Iterator[None]:
+def only_failures_are_reviewed() -> Iterator[None]:
     """An order whose process died before it could fail is found by nobody."""
     name, run = STATEMENTS[doubt_statements.ENQUEUE_DUE_BATCHES]
 
@@ -505,7 +505,7 @@ def only_failures_are_looked_after() -> Iterator[None]:
 
 
 @canary(cancels=0.7)
-def a_cancel_that_is_asked_for_once() -> Iterator[None]:
+def a_cancel_that_is_sent_once() -> Iterator[None]:
     original = Review._cancel
 
     async def cancel(self: Review, doubt: Any, rows: Any) -> Any:

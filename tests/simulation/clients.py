@@ -76,8 +76,8 @@ class Clients:
         return moment.isoformat()
 
     async def _post(self, order: dict[str, Any], key: str | None) -> ClientAnswer:
-        patience = self._site.random.choice((0.02, 8.0, 30.0, 30.0))
-        return await self.post_to(self.some_member(), order, key, patience=patience)
+        wait_seconds_max = self._site.random.choice((0.02, 8.0, 30.0, 30.0))
+        return await self.post_to(self.some_member(), order, key, wait_seconds_max=wait_seconds_max)
 
     def some_member(self) -> Member | None:
         """Any API process that lives."""
@@ -85,16 +85,16 @@ class Clients:
         return self._site.random.choice(members) if members else None
 
     async def post_to(
-        self, member: Member | None, order: dict[str, Any], key: str | None = None, *, patience: float = 30.0
+        self, member: Member | None, order: dict[str, Any], key: str | None = None, *, wait_seconds_max: float = 30.0
     ) -> ClientAnswer:
         """One request to one process."""
         site = self._site
-        seen = None
+        met = None
         if member is not None:
-            seen = await member.post(json.dumps(order).encode(), key, patience=patience)
+            met = await member.post(json.dumps(order).encode(), key, wait_seconds_max=wait_seconds_max)
         else:
             await asyncio.sleep(0.05)
-        status, text = (None, b"{}") if seen is None else seen
+        status, text = (None, b"{}") if met is None else met
         answer = ClientAnswer(key, order, status, json.loads(text), site.now())
         self.answers.append(answer)
         site.note("answer", f"{key} {status} {answer.order_id} {answer.body.get('outcome')}")
@@ -105,6 +105,6 @@ class Clients:
         site = self._site
         member = self.some_member()
         if member is not None:
-            seen = await member.delete(order_id, patience=5.0)
-            site.counts["canceled"] += seen is not None and seen[0] == 202
-            site.note("cancel", f"{order_id} {seen}")
+            met = await member.delete(order_id, wait_seconds_max=5.0)
+            site.counts["canceled"] += met is not None and met[0] == 202
+            site.note("cancel", f"{order_id} {met}")

@@ -97,8 +97,8 @@ class ExchangeHost:
         lines: list[Line] = []
         for line in self.log.lines:
             if isinstance(line, AcceptedLine | RejectedLine):
-                told = time_text(text_us(line.transact_time) - self._skew_us)
-                lines.append(msgspec.structs.replace(line, transact_time=told))
+                reported = time_text(text_us(line.transact_time) - self._skew_us)
+                lines.append(msgspec.structs.replace(line, transact_time=reported))
             else:
                 lines.append(line)
         return lines

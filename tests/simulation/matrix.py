@@ -232,7 +232,7 @@ class Case:
 
 
 @dataclass
-class Told:
+class Played:
     """What came of a case."""
 
     violations: list[str]
@@ -242,7 +242,7 @@ class Told:
     placed: int
 
 
-def tell(case: Case, *, keep_trace: bool = False) -> Told:
+def play(case: Case, *, keep_trace: bool = False) -> Played:
     """Tell the story once."""
     silence()
     profile = ALL_PROFILES[case.profile]
@@ -275,12 +275,12 @@ def tell(case: Case, *, keep_trace: bool = False) -> Told:
         violations += dict.fromkeys([*report.violations, *settled.violations, *unfounded_claims(site)])
         if invariants_broken() != before:
             violations.append("the service counted a broken invariant of its own")
-    return Told(violations, script.crossings, script.hits, site.trace or [], report.counts["placed"])
+    return Played(violations, script.crossings, script.hits, site.trace or [], report.counts["placed"])
 
 
 def singles(story: str, profile: str) -> Iterator[Case]:
     """Every single fault at every crossing of a story."""
-    calm = tell(Case(story, profile, ()))
+    calm = play(Case(story, profile, ()))
     assert not calm.violations, calm.violations
     for crossing in calm.crossings[:CROSSINGS_MAX]:
         for kind in crossing.kinds():
@@ -301,7 +301,7 @@ def pairs(story: str, profile: str, *, share: int, of: int) -> Iterator[Case]:
             if number % of != share:
                 continue
             if changed is None:
-                changed = tell(first).crossings
+                changed = play(first).crossings
             if at + ahead >= len(changed):
                 break
             crossing = changed[at + ahead]
@@ -314,4 +314,4 @@ def all_shares(names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     return product(STORIES, names)
 
 
-__all__ = ["STORIES", "Case", "Told", "all_shares", "metrics", "pairs", "singles", "tell"]
+__all__ = ["STORIES", "Case", "Played", "all_shares", "metrics", "pairs", "play", "singles"]

@@ -107,15 +107,15 @@ class DatabaseWire:
             else:
                 reply(answer.set_result, result)
 
-        def reply(tell: Callable[[Any], None], what: Any) -> None:
+        def reply(announce: Callable[[Any], None], what: Any) -> None:
             if not passage.lost_answer:
-                loop.call_later(passage.back_seconds, settle, tell, what, context=self._world)
+                loop.call_later(passage.back_seconds, settle, announce, what, context=self._world)
             elif not passage.is_silent:
                 loop.call_later(passage.back_seconds, settle, answer.set_exception, cut(), context=self._world)
 
-        def settle(tell: Callable[[Any], None], what: Any) -> None:
+        def settle(announce: Callable[[Any], None], what: Any) -> None:
             if not answer.done():
-                tell(what)
+                announce(what)
 
         if not passage.lost_request:
             loop.call_later(passage.out_seconds, act, context=self._world)

@@ -24,7 +24,7 @@ from tests.support.checker import ClientAnswer, check, check_settled
 TROUBLE_SECONDS = 40.0
 # Every deadline there is, the longest promise of a venue and some pauses of the reconciler, added up generously.
 SETTLE_SECONDS_MAX = 600.0
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 TAIL_REPEATS_MAX = 40
 
 
@@ -99,7 +99,7 @@ async def settle(site: Site) -> None:
     sweeps_lease = LEASE_SECONDS + 3 * SETTINGS.sweep_interval_seconds
     swept = site.held_until + sweeps_lease if site.held_until else 0.0
     while site.loop.time() < deadline and (site.loop.time() < swept or not is_settled(site)):  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(CHECK_SECONDS)
 
 
 async def _tail(site: Site, clients: Clients) -> None:

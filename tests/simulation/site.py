@@ -317,7 +317,7 @@ class Member:
             os.close(file)
         self.files.clear()
 
-    async def post(self, body: bytes, key: str | None, *, patience: float) -> tuple[int, bytes] | None:
+    async def post(self, body: bytes, key: str | None, *, wait_seconds_max: float) -> tuple[int, bytes] | None:
         """`POST /orders` from somewhere else; None: no answer came."""
         headers = [(b"content-type", b"application/json")]
         if key is not None:
@@ -335,9 +335,9 @@ class Member:
             await self.endpoint({"type": "http", "headers": headers}, receive, send)
             return sent[0]["status"], sent[1]["body"]
 
-        return await self._request(serve, patience)
+        return await self._request(serve, wait_seconds_max)
 
-    async def delete(self, order_id: str, *, patience: float) -> tuple[int, bytes] | None:
+    async def delete(self, order_id: str, *, wait_seconds_max: float) -> tuple[int, bytes] | None:
         """`DELETE /orders/{id}`."""
 
         async def serve() -> tuple[int, bytes]:
@@ -347,9 +347,9 @@ class Member:
                 return problem.status, b"{}"
             return response.status_code, b"{}"
 
-        return await self._request(serve, patience)
+        return await self._request(serve, wait_seconds_max)
 
-    async def _request(self, serve: Callable[[], Any], patience: float) -> tuple[int, bytes] | None:
+    async def _request(self, serve: Callable[[], Any], wait_seconds_max: float) -> tuple[int, bytes] | None:
         if not self.is_open or not self.process.is_alive:
             await asyncio.sleep(0.05)
             return None
@@ -372,7 +372,7 @@ class Member:
 
         loop.call_later(random.random() * 0.005, begin, context=self.process.context)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(wait_seconds_max):
                 return await reply
         except TimeoutError:
             return None

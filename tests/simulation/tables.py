@@ -184,8 +184,8 @@ def _append(tables: Tables, now: datetime, order_id: str, status: str, reason: A
     if initiated is None:
         return False
     fields = {name: initiated[name] for name in _ORDER_COLUMNS}
-    told = {"status": str(status), "reason": reason, "exchange_order_id": exchange_order_id}
-    return _insert(tables, {**fields, **told, "created_at": _plain(now)})
+    reported = {"status": str(status), "reason": reason, "exchange_order_id": exchange_order_id}
+    return _insert(tables, {**fields, **reported, "created_at": _plain(now)})
 
 
 def _claim_keys(tables: Tables, keys: Sequence[tuple[str | None, str]]) -> set[str]:
@@ -350,7 +350,9 @@ def _initiated_times(tables: Tables, _now: datetime, ids: Sequence[str]) -> list
 
 def _insert_completed(tables: Tables, now: datetime, ids: Sequence[str], exchange_ids: Sequence[str]) -> list[Record]:
     rows = sorted(zip(ids, exchange_ids, strict=True), key=lambda row: row[0])
-    return [{"id": order_id} for order_id, told in rows if _append(tables, now, order_id, "COMPLETED", None, told)]
+    return [
+        {"id": order_id} for order_id, reported in rows if _append(tables, now, order_id, "COMPLETED", None, reported)
+    ]
 
 
 def _insert_initiated_and_completed(variant: Variant) -> Callable[..., list[Record]]:
@@ -470,11 +472,11 @@ def _apply_verdicts(
     fences: Sequence[int],
     settled: Sequence[bool],
     seconds: Sequence[float],
-    seen: Sequence[str],
+    shown: Sequence[str],
     *rows: Sequence[Any],
 ) -> list[Record]:
     held: dict[str, tuple[_Doubt, list[Any]]] = {}
-    for order_id, fence, *verdict in zip(ids, fences, settled, seconds, seen, strict=True):
+    for order_id, fence, *verdict in zip(ids, fences, settled, seconds, shown, strict=True):
         doubt = tables.doubts.get(order_id)
         if doubt is not None and doubt.fence == fence and doubt.settled_at is None:
             held[order_id] = (doubt, verdict)
@@ -678,8 +680,8 @@ def _resolve(tables: Tables, now: datetime, order_id: str, status: str, reason: 
     )
     if doubt is None or doubt.settled_at is not None or _rank(tables, order_id) != _UNRESOLVED or is_under_way:
         return []
-    told = [row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"] is not None]
-    _append(tables, now, order_id, status, reason, max(told, default=None))
+    reported = [row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"] is not None]
+    _append(tables, now, order_id, status, reason, max(reported, default=None))
     doubt.settled_at = now if str(status) == "NOT_PLACED" else None
     doubt.next_at = now
     doubt.fence += 1

@@ -14,7 +14,7 @@ import pytest
 
 import ordertrail
 from tests.simulation.chaos import ALL_PROFILES
-from tests.simulation.matrix import STORIES, Case, pairs, singles, tell
+from tests.simulation.matrix import STORIES, Case, pairs, play, singles
 from tests.simulation.site import FAILPOINTS
 from tests.support.counts import Count
 
@@ -31,11 +31,11 @@ PAIRS_SHARE = os.environ.get("ORDERTRAIL_PAIRS_SHARE", f"{datetime.now(UTC).toor
 def test_any_single_fault(story: str, profile: str, counted: Count) -> None:
     violations, counts, hits = {}, Counter[str](), Counter[str]()
     for case in singles(story, profile):
-        told = tell(case)
-        hits.update(told.hits)
+        played = play(case)
+        hits.update(played.hits)
         counts["single faults"] += 1
-        if told.violations:
-            violations[case] = told.violations
+        if played.violations:
+            violations[case] = played.violations
 
     counted(counts)
     assert not violations
@@ -46,25 +46,25 @@ def test_any_single_fault(story: str, profile: str, counted: Count) -> None:
 @pytest.mark.parametrize("story", STORIES)
 def test_a_share_of_the_pairs_of_faults(story: str, counted: Count) -> None:
     share, of = map(int, PAIRS_SHARE.split("/"))
-    violations, hits, told_of = {}, Counter[int](), 0
+    violations, hits, played_with = {}, Counter[int](), 0
     for profile in PROFILES:
         for case in pairs(story, profile, share=share, of=of):
-            told = tell(case)
-            told_of += 1
-            hits[told.hits.total()] += 1
-            if told.violations:
-                violations[case] = told.violations
+            played = play(case)
+            played_with += 1
+            hits[played.hits.total()] += 1
+            if played.violations:
+                violations[case] = played.violations
 
-    counted({"pairs of faults": told_of, "pairs of which both happened": hits[2]})
+    counted({"pairs of faults": played_with, "pairs of which both happened": hits[2]})
     assert not violations
 
 
 def test_a_fault_that_is_reported_makes_a_difference() -> None:
     """Or the matrix would prove nothing: the same story with and without a fault is not the same run."""
-    calm = tell(Case("happy", "durable", ()), keep_trace=True)
+    calm = play(Case("happy", "durable", ()), keep_trace=True)
     first = next(crossing for crossing in calm.crossings if crossing.what == "insert_initiated")
 
-    faulty = tell(Case("happy", "durable", ((first.number, "lost_answer"),)), keep_trace=True)
+    faulty = play(Case("happy", "durable", ((first.number, "lost_answer"),)), keep_trace=True)
 
     assert calm.trace != faulty.trace
     assert sum(faulty.hits.values()) == 1

@@ -89,10 +89,10 @@ def test_one_object_is_replaced_and_counted() -> None:
         yield
 
     with in_place(make) as mistake:
-        unsent = mistake.stale
+        never_sent = mistake.stale
         assert station.send("usual") == "another"
 
-    assert unsent == ["never reached: Station.send", "never reached: the mistake itself"]
+    assert never_sent == ["never reached: Station.send", "never reached: the mistake itself"]
     assert mistake.stale == []
 
 
@@ -135,9 +135,9 @@ async def test_broken_code_that_does_not_fit_is_reported() -> None:
         with pytest.raises(TypeError):
             await Station().query("usual")
 
-    sending, asking = mistake.stale
+    sending, querying = mistake.stale
     assert sending.startswith("does not fit the service: Station.send: AttributeError(")
-    assert asking.startswith("does not fit the service: Station.query: TypeError(")
+    assert querying.startswith("does not fit the service: Station.query: TypeError(")
 
 
 async def test_broken_code_that_fails_once_it_is_awaited_is_reported() -> None:
@@ -151,5 +151,5 @@ async def test_broken_code_that_fails_once_it_is_awaited_is_reported() -> None:
     with in_place(make) as mistake, pytest.raises(AttributeError):
         await Station().query("usual")
 
-    _, asking = mistake.stale
-    assert asking.startswith("does not fit the service: Station.query: AttributeError(")
+    _, querying = mistake.stale
+    assert querying.startswith("does not fit the service: Station.query: AttributeError(")

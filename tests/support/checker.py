@@ -220,9 +220,9 @@ class _Case:
             if len(ids) > 1:
                 yield f"key {key}: belongs to {sorted(ids)}"
         for key, answers in self.of_key.items():
-            told = {answer.order_id for answer in answers if answer.status in (201, 409)} - {None}
-            if len(told) > 1 or (told and not told <= owners.get(key, set())):
-                yield f"key {key}: its clients were told of {sorted(map(str, told))}, it belongs to {owners.get(key)}"
+            reported = {answer.order_id for answer in answers if answer.status in (201, 409)} - {None}
+            if len(reported) > 1 or (reported and not reported <= owners.get(key, set())):
+                yield f"key {key}: its clients were given {sorted(map(str, reported))}, it belongs to {owners.get(key)}"
 
     def unfounded_201(self) -> Iterator[str]:
         for answer in self._answered(201):
@@ -263,14 +263,14 @@ class _Case:
     def fields_that_differ(self) -> Iterator[str]:
         for order_id, rows in self.rows.items():
             lines = [*self.accepted.get(order_id, ()), *self.rejected.get(order_id, ())]
-            seen = {_of_row(row) for row in rows.values()} | {_of_exchange(line.order) for line in lines}
-            if len(seen) > 1:
-                yield f"{order_id}: rows and exchange differ: {sorted(map(str, seen))}"
+            known = {_of_row(row) for row in rows.values()} | {_of_exchange(line.order) for line in lines}
+            if len(known) > 1:
+                yield f"{order_id}: rows and exchange differ: {sorted(map(str, known))}"
         for answer in self._answered(201):
-            here, told = _of_json(answer.request), _of_json(answer.body)
+            here, reported = _of_json(answer.request), _of_json(answer.body)
             recorded = {_of_row(row) for row in self.rows.get(str(answer.order_id), {}).values()}
-            if recorded | {told} != {here}:
-                yield f"{answer.order_id}: asked for {here}, told {told}, recorded {sorted(map(str, recorded))}"
+            if recorded | {reported} != {here}:
+                yield f"{answer.order_id}: asked for {here}, told {reported}, recorded {sorted(map(str, recorded))}"
 
     def rows_that_name_another_exchange_order(self) -> Iterator[str]:
         for order_id, rows in self.rows.items():

@@ -49,7 +49,7 @@ class Proxy:
     """`port` is where it listens; `seen` counts the steps that came by, whatever became of them."""
 
     port: int
-    seen: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
     cuts: list[Cut] = field(default_factory=list)
 
     def plan(self, step: str, when: When, times: int = 1) -> Cut:
@@ -186,7 +186,7 @@ class _Session:
             kind, body = await _message(self.client)
             ends = self._read(kind, body)
             if ends and self.step is not None:
-                self.proxy.seen[self.step] += 1
+                self.proxy.passed[self.step] += 1
                 cut = self.proxy.cut_of(self.step, "before")
                 if cut is not None:
                     cut.hits += 1
@@ -270,7 +270,7 @@ def exchange_proxy(port: int) -> contextlib.AbstractContextManager[Proxy]:
             while True:
                 request, _ = await _http_message(reader)
                 step = _step_of(request)
-                this.seen[step] += 1
+                this.passed[step] += 1
                 cut = this.cut_of(step, "before")
                 if cut is not None:
                     cut.hits += 1

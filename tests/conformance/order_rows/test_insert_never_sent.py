@@ -28,10 +28,10 @@ from tests.support.orders import a_market_order, an_order, new_id
 async def test_never_sent_order_has_both_rows(rows: Rows) -> None:
     order = an_order(client_order_id="key")
 
-    [unsent] = await rows.insert_never_sent([order])
+    [never_sent] = await rows.insert_never_sent([order])
 
     stored = await read(rows, order.id)
-    assert unsent == NeverSent(stored.created_at)
+    assert never_sent == NeverSent(stored.created_at)
     assert await trail(rows, order.id) == [(INITIATED, None, None), (NOT_PERSISTED, NOT_RECORDED, None)]
     assert replace(stored.order, place_by=None) == order
     assert stored.order.place_by == stored.created_at + timedelta(seconds=DEADLINES.retry_seconds)

@@ -112,13 +112,13 @@ async def test_trail_without_its_first_row_claims_no_key(rows: Rows) -> None:
 
 
 async def test_replay_does_not_call_never_sent_what_was_sent_meanwhile(rows: Rows, doubts: Doubts) -> None:
-    sent, unsent = an_order(), an_order()
+    sent, never_sent = an_order(), an_order()
     assert await was_claimed(doubts, await in_doubt(rows, doubts, sent))
 
-    await rows.replay([a_trail(order, TrailRow(NOT_PERSISTED, NOT_RECORDED)) for order in (sent, unsent)])
+    await rows.replay([a_trail(order, TrailRow(NOT_PERSISTED, NOT_RECORDED)) for order in (sent, never_sent)])
 
     assert await trail(rows, sent.id) == [(INITIATED, None, None)]
-    assert await trail(rows, unsent.id) == [(INITIATED, None, None), (NOT_PERSISTED, NOT_RECORDED, None)]
+    assert await trail(rows, never_sent.id) == [(INITIATED, None, None), (NOT_PERSISTED, NOT_RECORDED, None)]
 
 
 async def test_replay_of_other_failures_is_written_whoever_sent_since(rows: Rows, doubts: Doubts) -> None:

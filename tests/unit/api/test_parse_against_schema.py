@@ -214,17 +214,17 @@ SOURCES = {
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_parser_takes_what_the_schema_takes(source: str) -> None:
     bodies, at_least = SOURCES[source]
-    seen: Counter[str] = Counter()
+    met: Counter[str] = Counter()
 
     @settings(max_examples=1500 if source == "mutated" else 200, deadline=None, derandomize=True, database=None)
     @given(bodies)
     def agree(body: bytes) -> None:
-        seen[compare(body)] += 1
+        met[compare(body)] += 1
 
     agree()
 
-    assert {kind: seen[kind] for kind, count in at_least.items() if seen[kind] < count} == {}
-    assert source != "fits" or not seen["refused"]
+    assert {kind: met[kind] for kind, count in at_least.items() if met[kind] < count} == {}
+    assert source != "fits" or not met["refused"]
 
 
 @pytest.mark.parametrize("field", EDGES)

@@ -254,6 +254,6 @@ def parse_or_explain(body: bytes) -> Order | list[FieldProblem]:
     except InvalidOrder as error:
         problems = error.problems
     assert problems
-    told = [{"pointer": problem.pointer, "detail": problem.detail} for problem in problems]
-    assert problem_body("invalid-request", detail="; ".join(problem.detail for problem in problems), errors=told)
+    reported = [{"pointer": problem.pointer, "detail": problem.detail} for problem in problems]
+    assert problem_body("invalid-request", detail="; ".join(problem.detail for problem in problems), errors=reported)
     return problems

@@ -101,16 +101,16 @@ class Door:
         return WholeResponse(start["status"], start["headers"], body["body"])
 
     async def _post_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> WholeResponse:
-        told: asyncio.Future[WholeResponse] = asyncio.get_running_loop().create_future()
+        reported: asyncio.Future[WholeResponse] = asyncio.get_running_loop().create_future()
 
         def respond(answer: PlaceAnswer | None) -> None:
             if answer is None:
-                told.cancel()
-            elif not told.cancelled():
-                told.set_result(WholeResponse(*answer))
+                reported.cancel()
+            elif not reported.cancelled():
+                reported.set_result(WholeResponse(*answer))
 
         self.endpoint.take(headers, body, respond)
-        return await told
+        return await reported
 
     async def failed(self, *rows: TrailRow, key: str | None = "mine", **more: Any) -> WholeResponse:
         """The answer to an order of which these rows were written."""

@@ -297,11 +297,11 @@ def test_rejected_one_of_several_waits_for_the_venues_promises() -> None:
 
 @pytest.mark.parametrize("is_cancel_wanted", [False, True])
 def test_order_that_the_reports_have_shown_is_placed_whatever_other_is_rejected(is_cancel_wanted: bool) -> None:
-    sighted = doubt(
+    observed = doubt(
         UNKNOWN, resends=(resend(None),), now=40, observed_exchange_order_id="x-2", is_cancel_wanted=is_cancel_wanted
     )
 
-    step = query(sighted, at_exchange("rejected"), NEVER)
+    step = query(observed, at_exchange("rejected"), NEVER)
 
     assert isinstance(step, Cancel if is_cancel_wanted else Settle)
     assert [(row.status, row.reason, row.exchange_order_id) for row in step.rows] == [(S.COMPLETED, "execution", "x-2")]
@@ -320,11 +320,11 @@ def test_accepted_resend_is_placed_whatever_became_of_the_send_before_it() -> No
 @pytest.mark.parametrize("answer", [SendAnswer.ACCEPTED, None])
 def test_only_an_order_that_was_accepted_is_hidden_by_a_rejected_one(answer: SendAnswer | None) -> None:
     """That another order was shown once, with other fields, is no acceptance of ours."""
-    told = TrailRow(S.UNRESOLVED, "differs_at_exchange", "x-9")
+    reported = TrailRow(S.UNRESOLVED, "differs_at_exchange", "x-9")
     sent = Send(at(30), at(35), answer, exchange_order_id="x-9" if answer else None)
     wanted = doubt(UNKNOWN, resends=(sent,), is_cancel_wanted=True, now=40)
 
-    step = query(replace(wanted, rows=(*wanted.rows, told)), at_exchange("rejected"), NEVER)
+    step = query(replace(wanted, rows=(*wanted.rows, reported)), at_exchange("rejected"), NEVER)
 
     if answer is None:
         assert isinstance(step, Wait)
@@ -599,14 +599,14 @@ RESENDS = st.lists(
     max_size=3,
 )
 DOUBTS = st.builds(
-    lambda rows, now, order, has_accept_by, resends, cancel, sighted: doubt(
+    lambda rows, now, order, has_accept_by, resends, cancel, observed: doubt(
         *rows,
         now=now,
         order=order,
         accept_by=at(10) if has_accept_by else None,
         resends=tuple(resends),
         is_cancel_wanted=cancel,
-        observed_exchange_order_id=sighted,
+        observed_exchange_order_id=observed,
     ),
     ROWS,
     st.floats(0, 300),

@@ -78,12 +78,12 @@ async def test_order_that_nobody_placed_is_none(house: House) -> None:
 
 
 @pytest.mark.parametrize("text", ["nul\0", "x" * 256, "ü"], ids=ascii)
-async def test_text_that_is_no_id_is_not_looked_up(house: House, text: str) -> None:
+async def test_text_that_is_no_id_is_not_read(house: House, text: str) -> None:
     assert await house.canceling.request(text) == NoSuchOrder()
     assert house.log == []
 
 
-async def test_longest_id_is_looked_up(house: House) -> None:
+async def test_longest_id_is_read(house: House) -> None:
     assert isinstance(await house.canceling.request("x" * 255), CancelRequested)
 
 

@@ -320,8 +320,8 @@ async def test_order_that_was_never_recorded_is_spooled_as_one_that_was_never_se
     placement = await house.place()
 
     assert isinstance(placement, Failed)
-    unsent = (TrailRow(S.INITIATED), TrailRow(S.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded"))
-    assert house.spooled() == [(placement.order.id, unsent)]
+    never_sent = (TrailRow(S.INITIATED), TrailRow(S.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded"))
+    assert house.spooled() == [(placement.order.id, never_sent)]
 
 
 async def test_order_that_only_the_second_try_recorded_reports_its_place_by_and_is_not_spooled(house: House) -> None:

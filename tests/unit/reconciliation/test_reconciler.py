@@ -252,16 +252,16 @@ def house() -> House:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]]]:
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]]]:
     """What goes to the log: level, event, fields."""
-    told: list[tuple[str, str, dict[str, Any]]] = []
+    reported: list[tuple[str, str, dict[str, Any]]] = []
 
     class Log:
         def __getattr__(self, level: str) -> Any:
-            return lambda event, **fields: told.append((level, event, fields))
+            return lambda event, **fields: reported.append((level, event, fields))
 
     monkeypatch.setattr(reconciler, "_log", Log())
-    return told
+    return reported
 
 
 def counted(report: PassReport) -> dict[str, int]:
@@ -317,7 +317,7 @@ async def test_unresolved_order_is_reviewed_further(house: House) -> None:
 
 
 async def test_unresolved_order_is_reported_as_an_error_and_no_other_is(
-    house: House, told: list[tuple[str, str, dict[str, Any]]]
+    house: House, reported: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
     house.database.begun_at = at(20)
     await house.review(a_doubt(UNKNOWN))
@@ -325,7 +325,7 @@ async def test_unresolved_order_is_reported_as_an_error_and_no_other_is(
     house.exchange.verifications = [found("filled")]
     await house.review(a_doubt(UNKNOWN))
 
-    assert told == [("error", "an order is unresolved", {"order_id": "order-1", "reason": "exchange_forgot"})]
+    assert reported == [("error", "an order is unresolved", {"order_id": "order-1", "reason": "exchange_forgot"})]
 
 
 @pytest.mark.parametrize(("now", "seconds"), [(8, 3), (10.5, 0.5)])
@@ -578,20 +578,20 @@ async def test_canceled_order_that_a_refused_send_hides_is_settled(house: House)
     assert counted(report) == {"settled": 1, "completed": 1, "canceled": 1}
 
 
-@pytest.mark.parametrize("was_told", [False, True])
+@pytest.mark.parametrize("was_reported", [False, True])
 async def test_cancel_that_does_not_reach_an_order_that_a_refused_send_hides_is_for_a_person(
-    house: House, was_told: bool
+    house: House, was_reported: bool
 ) -> None:
     house.exchange.promises = Capabilities("e", "while_open", 0, 10, honours_accept_by=True)
     house.exchange.verifications = [found("rejected")]
     house.exchange.cancel_answer = CancelTooLate()
-    told = TrailRow(S.UNRESOLVED, "hidden_from_cancel")
+    reported = TrailRow(S.UNRESOLVED, "hidden_from_cancel")
 
-    verdict = await house.review(accepted_and_hidden(*([told] if was_told else [])))
+    verdict = await house.review(accepted_and_hidden(*([reported] if was_reported else [])))
 
     assert not verdict.is_settled
     assert verdict.observation == "hidden_from_cancel"
-    assert verdict.rows == (TrailRow(S.COMPLETED, "accepted", "x-2"), *([] if was_told else [told]))
+    assert verdict.rows == (TrailRow(S.COMPLETED, "accepted", "x-2"), *([] if was_reported else [reported]))
 
 
 async def test_no_answer_after_a_cancel_settles_nothing(house: House) -> None:
@@ -802,7 +802,7 @@ async def test_what_a_stopped_pass_is_writing_is_written_before_it_ends(house: H
 
 
 async def test_exchange_that_answers_again_ends_every_pause_once(
-    house: House, told: list[tuple[str, str, dict[str, Any]]]
+    house: House, reported: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
     house.exchange.verifications = [NoAnswer("timeout"), found()]
     await house.review(a_doubt(UNKNOWN))
@@ -813,7 +813,7 @@ async def test_exchange_that_answers_again_ends_every_pause_once(
     await house.review(a_doubt(UNKNOWN))
 
     assert house.log.count("make_due") == 3
-    assert told == [("info", "the exchange answers again", {"doubts": 5010})]
+    assert reported == [("info", "the exchange answers again", {"doubts": 5010})]
 
 
 async def test_exchange_that_stays_silent_ends_no_pause(house: House) -> None:

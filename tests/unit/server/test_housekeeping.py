@@ -21,7 +21,7 @@ class House:
         self.has_trails = False
         self.error: Exception | None = None
         self.pauses = 0
-        self.has_looked_twice = asyncio.Event()
+        self.has_checked_twice = asyncio.Event()
         parts: Any = self
         self.housekeeping = Housekeeping(parts, parts, parts, parts, gate=parts, clock=parts)
 
@@ -39,7 +39,7 @@ class House:
     async def sleep(self, _seconds: float) -> None:
         self.pauses += 1
         if self.pauses > 2:
-            self.has_looked_twice.set()
+            self.has_checked_twice.set()
             await asyncio.get_running_loop().create_future()
 
     def probe(self) -> None:
@@ -89,7 +89,7 @@ async def test_review_that_fails_is_not_the_last(house: House, error: Exception,
 
     running = asyncio.create_task(house.housekeeping.run())
     async with asyncio.timeout(10):
-        await house.has_looked_twice.wait()
+        await house.has_checked_twice.wait()
     running.cancel()
     await asyncio.wait({running})
 

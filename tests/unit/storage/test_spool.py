@@ -321,16 +321,16 @@ async def test_half_a_record_that_cannot_be_taken_away_is_not_glued_to_the_next(
 async def test_nothing_is_lost_while_files_are_rotated(folder: Path) -> None:
     spool, other = await opened(folder), await opened(folder)
     ids = [f"{number}" for number in range(200)]
-    seen: list[str] = []
+    met: list[str] = []
 
     async def write(some: list[str], into: Spool) -> None:
         for order_id in some:
             await into.append([trail(order_id)])
 
     async def adopt() -> None:
-        while len(seen) < len(ids):
+        while len(met) < len(ids):
             for adopter in (spool, other):
-                seen.extend(await asyncio.to_thread(replayed, adopter))
+                met.extend(await asyncio.to_thread(replayed, adopter))
 
     async with asyncio.timeout(60):
         await asyncio.gather(
@@ -338,7 +338,7 @@ async def test_nothing_is_lost_while_files_are_rotated(folder: Path) -> None:
             adopt(),
         )
 
-    assert sorted(seen) == sorted(ids)
+    assert sorted(met) == sorted(ids)
 
 
 async def test_closing_leaves_no_empty_file(folder: Path) -> None:

@@ -107,7 +107,7 @@ PLANTED: list[tuple[str, Evidence, tuple[ClientAnswer, ...], str]] = [
     ),
     ("key with two owners", replace(SAFE, keys=(("k", "a"), ("k", "c"))), (), "key k: belongs to"),
     ("key with two rows", changed("c", "INITIATED", client_order_id="k"), (), "key k: belongs to"),
-    ("key told wrong", SAFE, (ClientAnswer("k", REQUEST, 409, {"order_id": "c"}),), "key k: its clients were told of"),
+    ("key told wrong", SAFE, (ClientAnswer("k", REQUEST, 409, {"order_id": "c"}),), "key k: its clients were given"),
     ("key not kept", replace(changed("a", "INITIATED", client_order_id=None), keys=()), (), "it belongs to None"),
     ("201 without acceptance", replace(SAFE, lines=LINES[1:]), (), "a: 201, and the exchange has not accepted it"),
     ("201 of another", SAFE, (placed("k", "a", "x-3"),), "a: 201 names the exchange order x-3"),
@@ -291,11 +291,13 @@ def test_giving_up_may_turn_out_wrong_and_is_then_adopted() -> None:
         row("i", "NOT_PLACED", 2, reason="presumed:absent"),
         row("i", "COMPLETED", 9, reason="verified", exchange_order_id="x-9"),
     )
-    told = ClientAnswer(
+    reported = ClientAnswer(
         None, REQUEST, 500, {"order_id": "i", "outcome": "not_placed", "detail": "(presumed:absent)."}, at(4)
     )
 
-    report = check_settled(replace(settled_with(*late), lines=[*SETTLED.lines, accepted("i", "x-9")]), (*ANSWERS, told))
+    report = check_settled(
+        replace(settled_with(*late), lines=[*SETTLED.lines, accepted("i", "x-9")]), (*ANSWERS, reported)
+    )
 
     assert report.violations == []
 

@@ -83,7 +83,7 @@ def test_a_second_ctrl_c_hurries_as_soon_as_the_first_was_heard(
     monkeypatch.setattr(supervisor, "POLL_SECONDS", 0.001)
 
     class Stubborn(Fake):
-        looks = 0
+        checks = 0
 
         @override
         def request_stop(self) -> None:
@@ -91,8 +91,8 @@ def test_a_second_ctrl_c_hurries_as_soon_as_the_first_was_heard(
 
         @override
         def ending(self) -> str | None:
-            self.looks += 1
-            assert self.looks < 100, "it was waited for"
+            self.checks += 1
+            assert self.checks < 100, "it was waited for"
             return super().ending()
 
     def say(sentence: str) -> None:
@@ -155,12 +155,12 @@ def test_hangup_that_is_ignored_stays_ignored(diary: list[str]) -> None:
 
     handlers = []
 
-    def look_and_end() -> None:
+    def check_and_end() -> None:
         handlers.append(signal.getsignal(signal.SIGHUP))
         os.kill(os.getpid(), signal.SIGINT)
 
     try:
-        Supervisor([Fake("api", diary)], diary.append).run(on_ready=look_and_end)
+        Supervisor([Fake("api", diary)], diary.append).run(on_ready=check_and_end)
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -24,7 +24,7 @@ def throttled(seconds: float | None) -> NotSent:
 
 
 @dataclass
-class Told:
+class Reported:
     """What the gate told its metrics."""
 
     refusals: list[tuple[BudgetName, Cause]] = field(default_factory=list)
@@ -44,7 +44,7 @@ def gate_with(
     per_second: float = 0,
     waiting_max: int = 100,
     rules: GateRules | None = None,
-    told: Told | None = None,
+    reported: Reported | None = None,
     limits: GateLimits | None = None,
 ) -> Gate:
     """A gate whose limits are those of placing, the other budgets wide open; or one with these `limits` instead."""
@@ -54,7 +54,7 @@ def gate_with(
         rules or GateRules(),
         clock=clock,
         chance=lambda: 0.0,
-        metrics=told or Told(),
+        metrics=reported or Reported(),
         later=clock.later,
     )
 

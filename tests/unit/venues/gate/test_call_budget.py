@@ -13,7 +13,7 @@ from ordertrail.venues.gate.denial import Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.rules import BreakerRules, GateRules
 from tests.support.clocks import ManualClock
-from tests.unit.venues.gate.moving import ACCEPTED, SILENCE, TROUBLE, Told, cause, gate_with, passed, throttled
+from tests.unit.venues.gate.moving import ACCEPTED, SILENCE, TROUBLE, Reported, cause, gate_with, passed, throttled
 
 Entry = asyncio.Task[Permit | Denied]
 
@@ -170,15 +170,15 @@ async def test_one_whose_deadline_has_passed_never_enters(clock: ManualClock) ->
 
 
 async def test_a_full_line_takes_no_more(clock: ManualClock) -> None:
-    told = Told()
-    gate = gate_with(clock, in_flight_max=1, waiting_max=2, told=told)
+    reported = Reported()
+    gate = gate_with(clock, in_flight_max=1, waiting_max=2, reported=reported)
     passed(gate.placing.try_enter(clock.time))
     _entries = [await waiting(gate, clock) for _ in range(2)]
 
     answer = await gate.placing.enter(deadline=clock.time + 5)
 
     assert cause(answer) is Cause.QUEUE_FULL
-    assert told.refusals == [("place", Cause.QUEUE_FULL)]
+    assert reported.refusals == [("place", Cause.QUEUE_FULL)]
 
 
 @pytest.mark.parametrize(("per_second", "retry_after_seconds"), [(0, None), (2, 0.5)])
@@ -208,8 +208,8 @@ async def test_a_token_that_comes_at_the_deadline_comes_too_late(clock: ManualCl
 
 
 async def test_those_that_a_halt_turns_away_are_counted(clock: ManualClock) -> None:
-    told = Told()
-    gate = gate_with(clock, in_flight_max=1, told=told)
+    reported = Reported()
+    gate = gate_with(clock, in_flight_max=1, reported=reported)
     passed(gate.placing.try_enter(clock.time))
     entries = [await waiting(gate, clock) for _ in range(2)]
 
@@ -217,7 +217,7 @@ async def test_those_that_a_halt_turns_away_are_counted(clock: ManualClock) -> N
     await turns()
 
     assert [cause(entry.result()) for entry in entries] == [Cause.HALTED] * 2
-    assert told.refusals == [("place", Cause.HALTED)] * 2
+    assert reported.refusals == [("place", Cause.HALTED)] * 2
 
 
 async def test_a_line_that_waits_for_a_token_has_one_timer_for_it(clock: ManualClock) -> None:
@@ -313,8 +313,8 @@ async def test_a_permit_cannot_be_left_twice(clock: ManualClock) -> None:
 
 
 async def test_a_denying_call_budget_says_why_without_counting_or_taking_its_probe(clock: ManualClock) -> None:
-    told = Told()
-    gate = gate_with(clock, told=told)
+    reported = Reported()
+    gate = gate_with(clock, reported=reported)
     for _ in range(8):
         passed(gate.placing.try_enter(clock.time)).leave(SILENCE, clock.time)
 
@@ -323,7 +323,7 @@ async def test_a_denying_call_budget_says_why_without_counting_or_taking_its_pro
 
     assert cause(closed) is Cause.CIRCUIT_OPEN
     assert later == [None, None, None]
-    assert told.refusals == []
+    assert reported.refusals == []
 
 
 async def test_the_event_loop_s_own_timers_serve_too() -> None:

@@ -14,7 +14,7 @@ from ordertrail.venues.gate.denial import BudgetName, Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
 from tests.support.clocks import ManualClock
-from tests.unit.venues.gate.moving import ACCEPTED, NO_ANSWER, SILENCE, Told, cause, gate_with, passed, throttled
+from tests.unit.venues.gate.moving import ACCEPTED, NO_ANSWER, SILENCE, Reported, cause, gate_with, passed, throttled
 
 
 @pytest.fixture
@@ -146,8 +146,8 @@ async def test_a_halt_reports_those_that_wait_at_once(clock: ManualClock) -> Non
 
 
 async def test_its_state_is_reported_for_people(clock: ManualClock) -> None:
-    told = Told()
-    gate = gate_with(clock, told=told)
+    reported = Reported()
+    gate = gate_with(clock, reported=reported)
     passed(gate.placing.try_enter(clock.time)).leave(ACCEPTED, clock.time)
     fail(gate.placing, clock)
     passed(gate.querying.try_enter(clock.time))
@@ -158,7 +158,7 @@ async def test_its_state_is_reported_for_people(clock: ManualClock) -> None:
     assert (placing.breaker, placing.calls, placing.troubles) == (State.OPEN, 9, 8)
     assert placing.denied_seconds == pytest.approx(1)
     assert (querying.breaker, querying.denied_seconds, querying.in_flight) == (State.CLOSED, 0, 1)
-    assert told.changes == [(BudgetName.PLACE, State.OPEN)]
+    assert reported.changes == [(BudgetName.PLACE, State.OPEN)]
 
 
 def test_shares_add_up_to_the_installation_s_limits() -> None:
