@@ -1,13 +1,16 @@
-"""Shared commits: rows of concurrent requests wait while the commit before them is under way, then go together.
+"""Group commit: rows of concurrent requests wait while the commit before them is under way, then go together.
 
 There is no timer: a batch is what has gathered. One bad row harms no other: a batch that the database refuses is
 written again row by row. A lost answer is repeated, for every write is harmless twice.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from typing_extensions import override
 
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
@@ -29,37 +32,52 @@ class Limits:
     timeout_seconds: float
 
 
-@dataclass(slots=True)
-class _Waiting(Generic[Item, Result]):
-    item: Item
-    since: float
-    done: "asyncio.Future[Result]"
+class Pending(Generic[Item, Result]):
+    """An item that waits for its commit; `done` gets its result, or StatementFailed or StatementOutcomeUnknown."""
+
+    __slots__ = ("done", "item", "since")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.since = 0.0
+        self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
+        """It is not written, or nobody knows; a caller that has left is not told."""
         if not self.done.done():
             self.done.set_exception(error)
 
 
-class Batcher(Generic[Item, Result]):
-    """One lane of writes: at most one batch is under way, the rest gathers behind it."""
+def give_results(pending: Sequence[Pending[Item, Result]], results: Sequence[Result]) -> None:
+    """Give each its own result; a caller that has left gets none."""
+    for each, result in zip(pending, results, strict=True):
+        if not each.done.done():
+            each.done.set_result(result)
 
-    def __init__(
-        self,
-        batcher: str,
-        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
-        clock: Clock,
-        limits: Limits,
-    ) -> None:
+
+AnyPending = TypeVar("AnyPending", bound=Pending[Any, Any])
+
+
+class GroupCommit(ABC, Generic[AnyPending]):
+    """One queue of what waits: at most one batch is under way, the rest gathers behind it.
+
+    A subclass takes items of one kind or of several, and knows how a batch of them is written.
+    """
+
+    def __init__(self, batcher: str, clock: Clock, limits: Limits) -> None:
         self.batcher = batcher
-        self._write = write
         self._clock = clock
         self._limits = limits
-        self._waiting: list[_Waiting[Item, Result]] = []
+        self._waiting: list[AnyPending] = []
         self._task: asyncio.Task[None] | None = None
         self._rows = BufferedHistogram(metrics.COMMIT_ROWS.labels(batcher))
         self._seconds = BufferedHistogram(metrics.COMMIT_SECONDS.labels(batcher))
         self._answered = metrics.DATABASE_FAILURES.labels("answered")
         self._lost = metrics.DATABASE_FAILURES.labels("lost")
+
+    @abstractmethod
+    async def _commit(self, batch: Sequence[AnyPending]) -> None:
+        """Write these together, and give each its result; raises where none is known to be written."""
 
     @property
     def waiting(self) -> int:
@@ -69,22 +87,17 @@ class Batcher(Generic[Item, Result]):
     @property
     def is_full(self) -> bool:
         """Whether another row would have to be turned away."""
-        return self.waiting >= self._limits.queue_max
+        return len(self._waiting) >= self._limits.queue_max
 
-    def submit(self, item: Item, *, bypass_limit: bool = False) -> "asyncio.Future[Result]":
-        """Write `item` with the next batch.
-
-        The future raises StatementFailed or StatementOutcomeUnknown; cancelling it does not take the row back.
-        """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Result] = loop.create_future()
-        if self.is_full and not bypass_limit:
-            done.set_exception(StatementOutcomeUnknown("too many rows wait for a commit", may_have_happened=False))
-            return done
-        self._waiting.append(_Waiting(item, self._clock.monotonic(), done))
+    def _enqueue(self, pending: AnyPending, *, bypass_limit: bool = False) -> None:
+        """Write it with the next batch; where too many wait already it fails at once, unless it may `bypass_limit`."""
+        if not bypass_limit and self.is_full:
+            pending.fail(StatementOutcomeUnknown("too many rows wait for a commit", may_have_happened=False))
+            return
+        pending.since = self._clock.monotonic()
+        self._waiting.append(pending)
         if self._task is None:
-            self._task = loop.create_task(self._write_all())
-        return done
+            self._task = asyncio.get_running_loop().create_task(self._write_all())
 
     async def close(self) -> None:
         """Wait until everything submitted is written or failed."""
@@ -98,23 +111,21 @@ class Batcher(Generic[Item, Result]):
                 del self._waiting[: len(batch)]
                 now = self._clock.monotonic()
                 oldest = now - self._limits.timeout_seconds
-                for waiting in batch:
-                    if waiting.since < oldest:
-                        waiting.fail(StatementOutcomeUnknown("waited too long for a commit", may_have_happened=False))
-                batch = [waiting for waiting in batch if waiting.since >= oldest]
+                # They wait in the order in which they came: where the first is not late, none is.
+                if batch[0].since < oldest:
+                    batch = _without_late(batch, oldest)
                 if batch:
                     await self._write_batch(batch, deadline=now + self._limits.timeout_seconds)
         finally:
             self._task = None
 
-    async def _write_batch(
-        self, batch: list[_Waiting[Item, Result]], *, deadline: float, may_have_happened: bool = False
-    ) -> None:
-        items = [waiting.item for waiting in batch]
+    async def _write_batch(self, batch: list[AnyPending], *, deadline: float, may_have_happened: bool = False) -> None:
         while True:
             start = self._clock.monotonic()
             try:
-                self._finish(batch, await self._write(items), start)
+                await self._commit(batch)
+                self._seconds.observe(self._clock.monotonic() - start)
+                self._rows.observe(len(batch))
                 return
             except StatementFailed as error:
                 self._answered.inc()
@@ -141,9 +152,37 @@ class Batcher(Generic[Item, Result]):
                     waiting.fail(error)
                 return
 
-    def _finish(self, batch: list[_Waiting[Item, Result]], results: Sequence[Result], start: float) -> None:
-        self._seconds.observe(self._clock.monotonic() - start)
-        self._rows.observe(len(batch))
-        for waiting, result in zip(batch, results, strict=True):
-            if not waiting.done.done():
-                waiting.done.set_result(result)
+
+def _without_late(batch: Sequence[AnyPending], oldest: float) -> list[AnyPending]:
+    """Those that came at `oldest` or later; the others fail."""
+    for pending in batch:
+        if pending.since < oldest:
+            pending.fail(StatementOutcomeUnknown("waited too long for a commit", may_have_happened=False))
+    return [pending for pending in batch if pending.since >= oldest]
+
+
+class Batcher(GroupCommit[Pending[Item, Result]]):
+    """The group commit of one kind of item: `write` gives each of a batch its result, in the same order."""
+
+    def __init__(
+        self,
+        batcher: str,
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        super().__init__(batcher, clock, limits)
+        self._write = write
+
+    def submit(self, item: Item) -> "asyncio.Future[Result]":
+        """Write `item` with the next batch.
+
+        The future raises StatementFailed or StatementOutcomeUnknown; cancelling it does not take the row back.
+        """
+        pending: Pending[Item, Result] = Pending(item)
+        self._enqueue(pending)
+        return pending.done
+
+    @override
+    async def _commit(self, batch: Sequence[Pending[Item, Result]]) -> None:
+        give_results(batch, await self._write([pending.item for pending in batch]))
