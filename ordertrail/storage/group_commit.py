@@ -43,7 +43,7 @@ class Pending(Generic[Item, Result]):
         self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
-        """It is not written, or nobody knows; a caller that has left is not told."""
+        """It is not written, or the outcome is unknown; a caller that has left hears nothing."""
         if not self.done.done():
             self.done.set_exception(error)
 
@@ -72,8 +72,8 @@ class GroupCommit(ABC, Generic[AnyPending]):
         self._task: asyncio.Task[None] | None = None
         self._rows = BufferedHistogram(metrics.COMMIT_ROWS.labels(batcher))
         self._seconds = BufferedHistogram(metrics.COMMIT_SECONDS.labels(batcher))
-        self._answered = metrics.DATABASE_FAILURES.labels("answered")
-        self._lost = metrics.DATABASE_FAILURES.labels("lost")
+        self._failed = metrics.DATABASE_FAILURES.labels("failed")
+        self._outcome_unknown = metrics.DATABASE_FAILURES.labels("outcome_unknown")
 
     @abstractmethod
     async def _commit(self, batch: Sequence[AnyPending]) -> None:
@@ -86,7 +86,7 @@ class GroupCommit(ABC, Generic[AnyPending]):
 
     @property
     def is_full(self) -> bool:
-        """Whether another row would have to be turned away."""
+        """Whether another row would have to be shed."""
         return len(self._waiting) >= self._limits.queue_max
 
     def _enqueue(self, pending: AnyPending, *, bypass_limit: bool = False) -> None:
@@ -128,7 +128,7 @@ class GroupCommit(ABC, Generic[AnyPending]):
                 self._rows.observe(len(batch))
                 return
             except StatementFailed as error:
-                self._answered.inc()
+                self._failed.inc()
                 if len(batch) == 1:
                     # A repeat that is refused does not prove that the lost try before it wrote nothing.
                     batch[0].fail(
@@ -139,7 +139,7 @@ class GroupCommit(ABC, Generic[AnyPending]):
                     await self._write_batch([waiting], deadline=deadline, may_have_happened=may_have_happened)
                 return
             except StatementOutcomeUnknown as error:
-                self._lost.inc()
+                self._outcome_unknown.inc()
                 may_have_happened |= error.may_have_happened
                 if self._clock.monotonic() + REPEAT_AFTER_SECONDS > deadline:
                     for waiting in batch:

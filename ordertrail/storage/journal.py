@@ -1,6 +1,6 @@
 """The journal: the only writer of trails.
 
-Each kind of row has a lane of shared commits. A call returns once its row is committed, and raises
+Each kind of row has a batcher of its own. A call returns once its row is committed, and raises
 StatementFailed (it is not written) or StatementOutcomeUnknown (it may be). What the database does not take goes
 to the spool.
 """
@@ -37,12 +37,12 @@ class Journal:
         writer = TrailWriter(rows)
         self._placing = PlacingBatcher(writer, clock, limits)
         self._failed = Batcher("failed", writer.write_steps, clock, limits)
-        self._never_sent = Batcher("unsent", writer.write_unsent, clock, limits)
+        self._never_sent = Batcher("unsent", writer.write_never_sent, clock, limits)
         self._spooled = Batcher("spool", spool.append, clock, limits)
 
     @property
     def is_full(self) -> bool:
-        """Whether a new order would have to be turned away."""
+        """Whether a new order would have to be shed."""
         return self._placing.is_full or self._failed.is_full
 
     def initiated(self, order: Order) -> Awaitable[Recorded | KeyTaken]:

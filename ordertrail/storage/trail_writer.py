@@ -13,7 +13,7 @@ _log = get_logger()
 
 
 class TrailWriter:
-    """Writes batches of rows, each in one commit; raises StatementFailed or StatementOutcomeUnknown, and nothing else."""
+    """Writes batches of rows, each in one commit; raises StatementFailed, StatementOutcomeUnknown and nothing else."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -38,7 +38,7 @@ class TrailWriter:
         except Exception as error:  # noqa: BLE001 - it raises
             raise_unexpected_error_as_lost(error)
 
-    async def write_unsent(self, orders: Sequence[Order]) -> Sequence[NeverSent | SentLater | KeyTaken]:
+    async def write_never_sent(self, orders: Sequence[Order]) -> Sequence[NeverSent | SentLater | KeyTaken]:
         """INITIATED and the row that says the order was never sent."""
         try:
             return await self._rows.insert_never_sent(orders)

@@ -42,7 +42,7 @@ COMMIT_QUEUE = Gauge(
     "ordertrail_commit_queue_rows", "Rows that wait for a commit.", ["batcher"], multiprocess_mode="livesum"
 )
 DATABASE_FAILURES = Counter(
-    "ordertrail_database_failures", "Statements that failed: answered with an error, or lost.", ["kind"]
+    "ordertrail_database_failures", "Statements that failed, or whose outcome is unknown.", ["kind"]
 )
 SPOOLED = Counter("ordertrail_spooled", "Trails that went to the spool on disk.")
 REPLAYED = Counter("ordertrail_replayed", "Trails from the spool that the database has taken.")

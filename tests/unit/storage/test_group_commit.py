@@ -1,4 +1,4 @@
-"""Shared commits against a database that is a function: what shares a batch, and what a failure does to whom."""
+"""Group commit against a database that is a function: what shares a batch, and what a failure does to whom."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.group_commit import REPEAT_AFTER_SECONDS, Batcher, Limits
+from ordertrail.storage.group_commit import REPEAT_AFTER_SECONDS, Batcher, Limits, Pending
 from tests.support.clocks import ManualClock
 
 LIMITS = Limits(rows_max=256, queue_max=1000, timeout_seconds=2)
@@ -217,7 +217,10 @@ async def test_a_row_that_must_not_be_shed_waits_beyond_the_queue() -> None:
     table = Table()
     commits = table.commits(Limits(rows_max=1, queue_max=1, timeout_seconds=2))
     rows = [await table.held(commits)]
-    rows += [commits.submit(2), commits.submit(3, bypass_limit=True)]
+    urgent: Pending[int, int] = Pending(3)
+    rows.append(commits.submit(2))
+    commits._enqueue(urgent, bypass_limit=True)
+    rows.append(urgent.done)
     assert commits.waiting == 2
 
     table.open.set()
@@ -281,14 +284,14 @@ async def test_failures_of_the_database_are_counted_by_kind_and_a_repeat_waits_a
     monkeypatch.setattr(asyncio, "sleep", pause)
     table = Table()
     table.failures = [lost(may_have_happened=False), lost(may_have_happened=True)]
-    before = {kind: failures(kind) for kind in ("lost", "answered")}
+    before = {kind: failures(kind) for kind in ("outcome_unknown", "failed")}
 
     results = await settled(*(commits.submit(each) for commits in [table.commits()] for each in (1, BAD)))
 
     assert results[0] == 10
     assert isinstance(results[1], StatementOutcomeUnknown)
     # The batch was refused, and then the bad row alone.
-    assert {kind: failures(kind) - before[kind] for kind in before} == {"lost": 2, "answered": 2}
+    assert {kind: failures(kind) - before[kind] for kind in before} == {"outcome_unknown": 2, "failed": 2}
     assert pauses == [REPEAT_AFTER_SECONDS] * 2
 
 
