@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +53,8 @@ POINTS = {
     "after_spool": 2,
 }
 
+PACKAGE = Path(ordertrail.__file__).parent
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 PLAIN = "AAPL12345678"
 REFUSED_FIRST = "FIRST1234567"
 REFUSED_LAST = "LAST12345678"
@@ -356,9 +358,9 @@ async def test_process_that_wakes_after_its_order_was_settled_sends_nothing(site
 
 def names_reached(*folders: str) -> set[str]:
     """The failpoints that the code passes."""
-    package = Path(ordertrail.__file__).parent
-    sources = [path for folder in folders for path in sorted(package.glob(folder))]
-    assert sources
+    found = {folder: sorted(PACKAGE.glob(folder)) for folder in folders}
+    assert all(found.values()), "some of it has moved"
+    sources = [path for paths in found.values() for path in paths]
     return {
         str(call.args[0].value)
         for source in sources
@@ -370,11 +372,11 @@ def names_reached(*folders: str) -> set[str]:
 
 
 def test_every_failpoint_of_placing_is_killed_and_stopped_at() -> None:
-    assert set(POINTS) == names_reached("placement/*.py", "sending.py")
+    assert set(POINTS) == names_reached("placement/*.py", "venues/gateway.py")
 
 
 def test_documented_failpoints_are_those_in_the_code() -> None:
-    page = Path(ordertrail.__file__).parents[1] / "docs" / "failpoints.md"
+    page = PACKAGE.parent / "docs" / "failpoints.md"
 
     documented = re.findall(r"^\| `(\w+)` \|", page.read_text(), flags=re.MULTILINE)
 
@@ -382,19 +384,17 @@ def test_documented_failpoints_are_those_in_the_code() -> None:
 
 
 STEPS = {
-    *(f"self._journal.{write}" for write in ("initiated", "completed", "step", "unsent", "spooled")),
+    *(f"self._journal.{write}" for write in ("initiated", "completed", "step", "never_sent", "spooled")),
     "self._venue.place",
     "self.query",
 }
 
 
 def test_every_step_of_placing_stands_between_two_failpoints() -> None:
-    package = Path(ordertrail.__file__).parent
     steps = []
-    for source in (package / "placement" / "place_order.py", package / "sending.py"):
-        calls = [node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Call)]
-        calls.sort(key=lambda call: call.lineno)
-        names = [name for name in map(_named, calls) if name is not None]
+    for source in (PACKAGE / "placement" / "place_order.py", PACKAGE / "venues" / "gateway.py"):
+        tree = ast.parse(source.read_text())
+        names = [name for name in map(_named, _in_order(tree, _handed_on(tree))) if name is not None]
         steps += list(zip(["", *names], names, [*names[1:], ""], strict=False))
 
     steps = [step for step in steps if step[1] in STEPS]
@@ -402,6 +402,24 @@ def test_every_step_of_placing_stands_between_two_failpoints() -> None:
     for before, step, after in steps:
         assert before.startswith("before_"), step
         assert after == before.replace("before_", "after_"), step
+
+
+def _handed_on(tree: ast.Module) -> dict[str, ast.AST]:
+    """The methods that are given to another one to call, by the way they are named there."""
+    methods = {f"self.{node.name}": node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)}
+    given = {ast.unparse(each) for node in ast.walk(tree) if isinstance(node, ast.Call) for each in node.args}
+    return {name: node for name, node in methods.items() if name in given}
+
+
+def _in_order(tree: ast.AST, handed_on: Mapping[str, ast.AST]) -> Iterator[ast.Call]:
+    """Calls by their lines; those of a method that is handed on stand where it is handed on."""
+    elsewhere = {id(node) for method in handed_on.values() if method is not tree for node in ast.walk(method)}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in elsewhere]
+    for call in sorted(calls, key=lambda call: call.lineno):
+        yield call
+        for name in map(ast.unparse, call.args):
+            if name in handed_on:
+                yield from _in_order(handed_on[name], handed_on)
 
 
 def _named(call: ast.Call) -> str | None:
