@@ -123,7 +123,7 @@ async def test_broken_code_that_does_not_fit_is_reported() -> None:
         return self._gone  # type: ignore[attr-defined] # as after a change of the service
 
     async def queries(self: Station) -> str:
-        return "asked"
+        return "found"
 
     def make() -> Iterator[None]:
         with patch.object(Station, "send", sends), patch.object(Station, "query", queries):
