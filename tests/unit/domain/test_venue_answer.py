@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from ordertrail.domain.order import OrderType, Side
-from ordertrail.domain.venue_answer import Accepted, Refused, Unknown, judge_found
+from ordertrail.domain.venue_answer import (
+    Accepted,
+    NotSent,
+    PlaceAnswer,
+    Refused,
+    Unknown,
+    judge_found,
+    reason_of,
+)
 from tests.support.orders import an_order, venue_order
 
 
@@ -51,3 +59,16 @@ def test_found_but_different_proves_nothing(change: dict[str, Any]) -> None:
     order = an_order()
 
     assert judge_found(venue_order(order, **change), order) == Unknown("differs_at_exchange")
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (Accepted("X-1"), "accepted"),
+        (Refused("price_band", "Too far from the market."), "refused:price_band"),
+        (NotSent("throttled", 7), "not_sent:throttled"),
+        (Unknown("timeout"), "unknown:timeout"),
+    ],
+)
+def test_each_answer_has_the_reason_that_is_recorded_of_it(answer: PlaceAnswer, text: str) -> None:
+    assert reason_of(answer).text == text
