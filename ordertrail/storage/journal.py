@@ -1,8 +1,7 @@
 """The journal: the only writer of trails.
 
-Each kind of row has a batcher of its own. A call returns once its row is committed, and raises
-StatementFailed (it is not written) or StatementOutcomeUnknown (it may be). What the database does not take goes
-to the spool.
+Rows of concurrent requests share commits. A call returns once its row is committed, and raises StatementFailed (it is
+not written) or StatementOutcomeUnknown (it may be). What the database does not take goes to the spool.
 """
 
 import asyncio

@@ -72,8 +72,9 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/venues/gate/health_signals.py": (GATE, None),
     "ordertrail/venues/gate/window.py": (GATE, None),
     "ordertrail/venues/gate/concurrency.py": (GATE, None),
-    "ordertrail/storage/placing_batcher.py": (("tests/unit/storage/test_journal.py",), None),
     "ordertrail/storage/group_commit.py": (("tests/unit/storage/test_group_commit.py",), None),
+    "ordertrail/storage/placing_batcher.py": (("tests/unit/storage/test_placing_batcher.py",), None),
+    "ordertrail/storage/trail_writer.py": (("tests/unit/storage/test_trail_writer.py",), None),
 }
 # Words of one kind, each of which could be taken for the next.
 WORDS = (
