@@ -38,7 +38,7 @@ EVERY_WAY: Ways = (("before", 1), ("after", 1), ("after", TIMES_AGAIN), ("silent
 WAYS: Ways = EVERY_WAY if "ORDERTRAIL_KILLS" in os.environ else (("before", 1), ("after", 2))
 # Of a transaction that is cut before it is committed nothing is left, however it was cut.
 UNCOMMITTED: Ways = (("after", 1), ("silent", 1))
-# Whoever dies in a sweep leaves its turn to the next after a while, which nobody waits for here.
+# A process that dies in a sweep leaves its turn to the next after a while, which no test waits for.
 END_TURN = "UPDATE sweep_positions SET leased_until = NULL"
 
 # In the order of an order's life.
@@ -47,13 +47,13 @@ PLACING = (
     "key owners",
     "initiated times",
     "insert completed",
-    "insert both",
-    "insert steps",
+    "insert initiated and completed",
+    "insert trail rows",
     "read order",
 )
 NEVER_SENT = {
     "hold before its commit": UNCOMMITTED,
-    "insert unsent before its commit": UNCOMMITTED,
+    "insert never sent before its commit": UNCOMMITTED,
     "insert never sent": EVERY_WAY,
 }
 REPLAYING = {"replay before its commit": UNCOMMITTED, "replay": WAYS}
@@ -166,7 +166,7 @@ async def test_statements_of_placing_cut(tmp_path: Path, counted: Count) -> None
             for when, times in ways:
                 database.plan("insert initiated", "before", FOR_GOOD)
                 await cutting.cut(database, step, when, times)
-        for step in ("insert initiated", "insert completed", "insert steps"):
+        for step in ("insert initiated", "insert completed", "insert trail rows"):
             for when in ("before", "after"):
                 await cutting.give_up(database, step, when)
         await cutting.judge(counted)
