@@ -127,7 +127,7 @@ class Reason:
 
 
 def parse(text: str) -> Reason:
-    """Read a reason, whoever wrote it; never raises, and loses no letter."""
+    """Read a reason, whichever program wrote it; never raises, and loses no letter."""
     word, colon, detail = text.partition(":")
     kind = _KINDS.get(word)
     if kind not in (_WITH_DETAIL if colon else _ALONE):

@@ -47,7 +47,7 @@ class Schedule:
                     await self._woken.wait()
 
     async def run_once(self) -> PassReport:
-        """One pass, the figures for whoever is on call, and a sweep if it is our turn."""
+        """One pass, the figures for the operator, and a sweep if it is our turn."""
         report = await self._reconciler.run_once()
         if report.reviewed:
             _log.info(

@@ -1,8 +1,8 @@
 """The spool: trails that the database could not take, kept on disk until it can.
 
 A folder of files, each locked by the process that writes it; a file whose lock is free was left by a process that
-is gone, and whoever finds it adopts it. Every record is synced before its order is answered. A replayed order is
-never sent; losing the folder loses records of failures and nothing else.
+is gone, and the process that finds it adopts it. Every record is synced before its order is answered. A replayed
+order is never sent; losing the folder loses records of failures and nothing else.
 """
 
 import asyncio
@@ -215,7 +215,7 @@ class Spool:
                 self._give_up_file()
 
     def _give_up_file(self) -> None:
-        """Leave the file to whoever adopts it."""
+        """Leave the file to the process that adopts it."""
         assert self._file is not None
         os.close(self._file)
         self._file = None
