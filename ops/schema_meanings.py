@@ -22,7 +22,8 @@ TABLES: Mapping[str, Meaning] = {
         "What happened to each order: one row a status, of which the last in the order of the enum is the present one.",
         {
             "id": "ours; the exchange's client_order_id",
-            "created_at": "the row's own time, in UTC, by the database's clock",
+            "created_at": "the row's own time, in UTC, by the database's clock; of a spooled row, its step's time by the"
+            " process's clock",
             "type": "market or limit",
             "side": "buy or sell",
             "limit_price": "null on market orders; exact within the bounds of `domain/order.py`",
@@ -32,6 +33,8 @@ TABLES: Mapping[str, Meaning] = {
             "place_by": "until when the order may be sent again, null: only the first send; on INITIATED",
             "send_by": "when the first send must have started; on INITIATED",
             "accept_by": "when the exchange must have accepted the first send; on INITIATED",
+            "recorded_at": "when a spooled row was written, in UTC, by the database's clock; null: at created_at",
+            "trace_id": "the caller's trace; null: the caller sent none",
         },
     ),
     "order_keys": Meaning(
@@ -78,7 +81,11 @@ TABLES: Mapping[str, Meaning] = {
     ),
     "orphans": Meaning(
         "Orders at the exchange that we never recorded: kept for a person, counted, alerted on.",
-        {"epoch": "of the venue, when it showed the order"},
+        {
+            "epoch": "of the venue, when it showed the order",
+            "id": "by which an operator names it",
+            "closed_at": "when an operator closed it; null: it is open",
+        },
     ),
     "venue_epochs": Meaning(
         "Since when a venue has been in an epoch. A venue that begins a new one has forgotten what was before: it may"
@@ -91,7 +98,34 @@ TABLES: Mapping[str, Meaning] = {
             "leased_until": "until when one process has the turn, or no other may begin",
         },
     ),
-    "switches": Meaning("The operator's switch: one row, changed by `ordertrail halt` and `resume`."),
+    "operator_actions": Meaning(
+        "What a person did, by whatever door. The newest of `halt` and `resume` is the operator's switch.",
+        {
+            "action": "halt, resume, or what was done to an order or a thing",
+            "operator": "who",
+            "origin": "from where: cli",
+            "reason": "why, in the operator's words; where something is settled or closed, the evidence",
+            "order_id": "the order that it is about",
+            "subject": "what else it is about: the id of something parked, of an orphan",
+            "before": "what it was",
+            "after": "what it became",
+            "request_id": "of a form that counts once, however often it is sent",
+        },
+    ),
+    "parked": Meaning(
+        "What the exchange sent and nobody can understand, kept for a person. It can only be closed, and once.",
+        {
+            "kind": "what it was to be: open_order, execution, …",
+            "field": "the first field that cannot be read; null: the whole",
+            "reason": "what is wrong with it",
+            "raw": "as it came, cut to a limit",
+            "fingerprint": "of venue, kind and the whole of what came: the same thing again is the same row",
+            "order_id": "what it says is our id, where that can be read",
+            "epoch": "of the venue, where known",
+            "seq": "of an execution, where it can be read",
+            "closed_at": "when an operator closed it; null: it is open",
+        },
+    ),
     "alembic_version": Meaning("Which migration was applied last; Alembic's own."),
 }
 

@@ -38,7 +38,7 @@ _ANY: Mapping[str, object] = {
     "created_after": _SOME_TIME,
     "created_before": _SOME_TIME,
 }
-_COMPLETED, _TROUBLE = OrderStatus.COMPLETED, OrderStatus.EXCHANGE_CREATION_FAILED
+_COMPLETED, _FAILURE = OrderStatus.COMPLETED, OrderStatus.EXCHANGE_CREATION_FAILED
 _WITH_KEY = OrderFilter(client_order_id="key")
 
 LIST_SHAPES = (
@@ -52,16 +52,22 @@ LIST_SHAPES = (
     ListShape(
         "The order of a key, $2, if its outcome is the wanted one.", replace(_WITH_KEY, outcome=Outcome.PLACED), _ANY
     ),
-    ListShape("By a status of the happy path: INITIATED or COMPLETED.", OrderFilter(status=_COMPLETED), _ANY),
     ListShape(
-        "By a status of the happy path, and by outcome.",
+        "By a status of the happy path, or one that the exchange reported.", OrderFilter(status=_COMPLETED), _ANY
+    ),
+    ListShape(
+        "By such a status, and by outcome.",
         OrderFilter(status=_COMPLETED, outcome=Outcome.PLACED),
         _ANY,
     ),
-    ListShape("By any other status, off the index orders_troubles.", OrderFilter(status=_TROUBLE), _ANY),
-    ListShape("By any other status, and by outcome.", OrderFilter(status=_TROUBLE, outcome=Outcome.NOT_PLACED), _ANY),
+    ListShape("By the status of a failure, off the index orders_failed.", OrderFilter(status=_FAILURE), _ANY),
     ListShape(
-        "By the outcome not_placed or pending, off the index orders_troubles.",
+        "By such a status, and by outcome, off the same index.",
+        OrderFilter(status=_FAILURE, outcome=Outcome.NOT_PLACED),
+        _ANY,
+    ),
+    ListShape(
+        "By the outcome not_placed or pending, off the index orders_failed.",
         OrderFilter(outcome=Outcome.NOT_PLACED),
         _ANY,
     ),

@@ -5,13 +5,11 @@
 -- READ_HALT
 -- Sent by every process.
 -- Every second, in every process that may place: whether placing is halted.
-SELECT is_on FROM switches WHERE name = 'halt';
+SELECT action = 'halt' AS is_on FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1;
 
 -- SET_HALT
 -- Sent by the operator.
 -- `ordertrail halt` and `ordertrail resume`.
 -- $1 whether placing is halted from now on; $2 who says so; $3 why, or null.
-INSERT INTO switches (name, is_on, changed_by, reason) VALUES ('halt', $1, $2, $3)
-ON CONFLICT (name) DO UPDATE
-   SET is_on = excluded.is_on, changed_at = clock_timestamp(), changed_by = excluded.changed_by,
-       reason = excluded.reason;
+INSERT INTO operator_actions (action, operator, origin, reason)
+VALUES (CASE WHEN $1 THEN 'halt' ELSE 'resume' END, $2, 'cli', $3);

@@ -173,7 +173,7 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
  ) AS r
  ORDER BY r.id DESC, r.created_at, r.rank;
 
--- By a status of the happy path: INITIATED or COMPLETED.
+-- By a status of the happy path, or one that the exchange reported.
 WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
@@ -203,7 +203,7 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
  ) AS r
  ORDER BY r.id DESC, r.created_at, r.rank;
 
--- By a status of the happy path, and by outcome.
+-- By such a status, and by outcome.
 WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
@@ -257,7 +257,7 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
  ) AS r
  ORDER BY r.id DESC, r.created_at, r.rank;
 
--- By any other status, off the index orders_troubles.
+-- By the status of a failure, off the index orders_failed.
 WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
@@ -266,7 +266,7 @@ WITH page AS MATERIALIZED (
       FROM (SELECT id FROM orders s
              WHERE s.status = 'EXCHANGE_CREATION_FAILED'
 --             AND s.id < $2
-               AND s.status NOT IN ('INITIATED', 'COMPLETED')
+               AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')
                AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXCHANGE_CREATION_FAILED')) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      WHERE o.status = 'INITIATED'
@@ -288,7 +288,7 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
  ) AS r
  ORDER BY r.id DESC, r.created_at, r.rank;
 
--- By any other status, and by outcome.
+-- By such a status, and by outcome, off the same index.
 WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
@@ -297,7 +297,7 @@ WITH page AS MATERIALIZED (
       FROM (SELECT id FROM orders s
              WHERE s.status = 'EXCHANGE_CREATION_FAILED'
 --             AND s.id < $2
-               AND s.status NOT IN ('INITIATED', 'COMPLETED')
+               AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')
                AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXCHANGE_CREATION_FAILED')) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      CROSS JOIN LATERAL (
@@ -343,7 +343,7 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
  ) AS r
  ORDER BY r.id DESC, r.created_at, r.rank;
 
--- By the outcome not_placed or pending, off the index orders_troubles.
+-- By the outcome not_placed or pending, off the index orders_failed.
 WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
@@ -352,7 +352,7 @@ WITH page AS MATERIALIZED (
       FROM (SELECT DISTINCT id FROM orders s
              WHERE true
 --             AND s.id < $2
-               AND s.status NOT IN ('INITIATED', 'COMPLETED')) AS s
+               AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,

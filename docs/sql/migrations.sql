@@ -175,4 +175,93 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON venue_epochs F
 
 UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
 
+-- Running upgrade 0003 -> 0004
+
+ALTER TABLE orders ADD COLUMN recorded_at timestamp, ADD COLUMN trace_id varchar;
+
+CREATE INDEX orders_failed ON orders (id)
+ WHERE status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED',
+                  'NOT_PLACED');
+
+DROP INDEX orders_troubles;
+
+CREATE TABLE operator_actions (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    acted_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    action     varchar NOT NULL,
+    operator   varchar NOT NULL,
+    origin     varchar NOT NULL,
+    reason     varchar,
+    order_id   varchar COLLATE "C",
+    subject    varchar,
+    before     jsonb,
+    after      jsonb,
+    request_id varchar UNIQUE
+);
+
+CREATE INDEX operator_actions_switch ON operator_actions (id) WHERE action IN ('halt', 'resume');
+
+CREATE INDEX operator_actions_order ON operator_actions (order_id) WHERE order_id IS NOT NULL;
+
+INSERT INTO operator_actions (acted_at, action, operator, origin, reason)
+SELECT changed_at, CASE WHEN is_on THEN 'halt' ELSE 'resume' END, changed_by, 'cli', reason
+  FROM switches WHERE name = 'halt';
+
+DROP TABLE switches;
+
+CREATE VIEW switches AS
+SELECT 'halt'::varchar AS name, action = 'halt' AS is_on, acted_at AS changed_at, operator AS changed_by, reason
+  FROM operator_actions WHERE action IN ('halt', 'resume')
+ ORDER BY id DESC
+ LIMIT 1;
+
+DROP TRIGGER append_only ON orphans;
+
+CREATE TABLE parked (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    parked_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    venue       varchar NOT NULL,
+    kind        varchar NOT NULL,
+    field       varchar,
+    reason      varchar NOT NULL,
+    raw         bytea NOT NULL,
+    fingerprint bytea NOT NULL UNIQUE,
+    order_id    varchar COLLATE "C",
+    epoch       varchar,
+    seq         bigint,
+    closed_at   timestamptz
+);
+
+CREATE INDEX parked_open ON parked (id) WHERE closed_at IS NULL;
+
+ALTER TABLE orphans ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+                    ADD COLUMN instrument varchar,
+                    ADD COLUMN side varchar,
+                    ADD COLUMN quantity bigint,
+                    ADD COLUMN closed_at timestamptz;
+
+CREATE INDEX orphans_open ON orphans (id) WHERE closed_at IS NULL;
+
+CREATE FUNCTION refuse_all_but_closing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.closed_at IS NOT NULL OR NEW.closed_at IS NULL
+       OR to_jsonb(OLD) - 'closed_at' IS DISTINCT FROM to_jsonb(NEW) - 'closed_at' THEN
+        RAISE EXCEPTION '% can only be closed, and once', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON operator_actions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON parked FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER closed_once BEFORE UPDATE ON parked FOR EACH ROW EXECUTE FUNCTION refuse_all_but_closing();
+
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON orphans FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER closed_once BEFORE UPDATE ON orphans FOR EACH ROW EXECUTE FUNCTION refuse_all_but_closing();
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
 COMMIT;

@@ -149,7 +149,7 @@ class Postgres:
 
     async def clear(self) -> None:
         async with self._history_can_change():
-            for table in reversed(("switches", *COLUMNS)):
+            for table in reversed(("operator_actions", "parked", *COLUMNS)):
                 await self._connection.execute(f"DELETE FROM {table}")
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:

@@ -177,7 +177,7 @@ def test_halt_stops_resends_until_resume(site: Site) -> None:
     assert site.command("halt", "--reason", "venue asked").returncode == 0
     site.command("reconcile", "--once")
     assert site.rows(order_id) == list(NEVER_SENT)
-    assert site.query("SELECT is_on, reason FROM switches") == [(True, "venue asked")]
+    assert site.query("SELECT action, reason FROM operator_actions") == [("halt", "venue asked")]
 
     assert site.command("resume").returncode == 0
     execute(site.database_url, "UPDATE doubts SET next_at = now()")

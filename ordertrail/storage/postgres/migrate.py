@@ -7,7 +7,7 @@ import asyncpg
 
 from ordertrail.storage.postgres.installation_statements import SCHEMA_VERSION
 
-SCHEMA_HEAD = "0003"
+SCHEMA_HEAD = "0004"
 
 
 async def migrate(url: str) -> None:

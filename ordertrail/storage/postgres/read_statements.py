@@ -9,9 +9,15 @@ from collections.abc import Sequence
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.storage.postgres import fragments
 
-# What happens to nearly every order; the index orders_troubles has the rows of all other statuses and little else.
-_HAPPY_PATH = (OrderStatus.INITIATED, OrderStatus.COMPLETED)
-_IS_TROUBLE = f"s.status NOT IN {fragments.words(_HAPPY_PATH)}"
+# What an order has that is not placed, not yet, or not for certain; the index orders_failed has these rows alone.
+_FAILED = (
+    OrderStatus.EXCHANGE_CREATION_FAILED,
+    OrderStatus.DATABASE_PERSISTENCE_FAILED,
+    OrderStatus.EXCHANGE_OUTCOME_UNKNOWN,
+    OrderStatus.UNRESOLVED,
+    OrderStatus.NOT_PLACED,
+)
+_IS_FAILED = f"s.status IN {fragments.words(_FAILED)}"
 
 _EVERY_ORDER = "orders o"
 
@@ -68,7 +74,7 @@ def list_orders(
     if status is not None and not has_key:
         return _page(_with_status(status, before) + fold, wanted, by="s.id")
     if outcome in (Outcome.NOT_PLACED, Outcome.PENDING) and not has_key:
-        return _page(_with_trouble(before) + fold, wanted, by="s.id")
+        return _page(_with_failure(before) + fold, wanted, by="s.id")
     if before is not None:
         wanted.append(f"o.id < {before}")
     if outcome is Outcome.UNKNOWN and not has_key:
@@ -106,8 +112,8 @@ def _with_status(status: OrderStatus, before: str | None) -> str:
     conditions = [f"s.status = '{status.value}'"]
     if before is not None:
         conditions.append(f"s.id < {before}")
-    if status not in _HAPPY_PATH:
-        conditions.append(_IS_TROUBLE)
+    if status in _FAILED:
+        conditions.append(_IS_FAILED)
     conditions.append(f"NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > '{status.value}')")
     return f"""\
 (SELECT id FROM orders s
@@ -115,12 +121,12 @@ def _with_status(status: OrderStatus, before: str | None) -> str:
      {fragments.initiated_row_of("s.id")}"""
 
 
-def _with_trouble(before: str | None) -> str:
-    """What is not placed, or pending, is so by the reason of a row that the happy path does not write."""
+def _with_failure(before: str | None) -> str:
+    """What is not placed, or pending, is so by the reason of a row of a failure."""
     conditions = ["true"]
     if before is not None:
         conditions.append(f"s.id < {before}")
-    conditions.append(_IS_TROUBLE)
+    conditions.append(_IS_FAILED)
     return f"""\
 (SELECT DISTINCT id FROM orders s
              WHERE {_all(*conditions, indent=13)}) AS s
