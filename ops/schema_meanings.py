@@ -22,8 +22,8 @@ TABLES: Mapping[str, Meaning] = {
         "What happened to each order: one row a status, of which the last in the order of the enum is the present one.",
         {
             "id": "ours; the exchange's client_order_id",
-            "created_at": "the row's own time, in UTC, by the database's clock; of a spooled row, its step's time by the"
-            " process's clock",
+            "created_at": "the row's own time, in UTC, by the database's clock; of a spooled row, its step's time"
+            " by the process's clock",
             "type": "market or limit",
             "side": "buy or sell",
             "limit_price": "null on market orders; exact within the bounds of `domain/order.py`",
