@@ -41,7 +41,8 @@ async def test_a_halt_of_before_stands_after_the_upgrade_for_old_processes_and_n
     await new.open()
     assert await is_halted(new)
     await new.close()
-    assert await old.fetch("SELECT action, operator, reason FROM operator_actions") == [("halt", "ada", "venue asked")]
+    [action] = await old.fetch("SELECT action, operator, reason FROM operator_actions")
+    assert tuple(action) == ("halt", "ada", "venue asked")
     await old.close()
 
 
