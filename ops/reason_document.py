@@ -96,7 +96,7 @@ REASON_LINES = (
     ReasonLine(RESENT, (S.COMPLETED,), _RECONCILER),
     ReasonLine(
         by_operator("NAME", "EVIDENCE"),
-        (S.COMPLETED, S.NOT_PLACED),
+        (S.COMPLETED, S.NOT_PLACED, S.PARTIALLY_FILLED, S.EXPIRED, S.CANCELED, S.FILLED),
         "a person, by `ordertrail order resolve`",
         "Ask NAME.",
     ),

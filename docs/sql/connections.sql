@@ -19,7 +19,7 @@ SELECT set_config('synchronous_commit', 'on', false)
  WHERE current_setting('synchronous_commit') = 'off';
 
 -- BEGIN
--- Sent by placement and the spool's replay.
+-- Sent by placement, the spool's replay and the operator.
 -- Around statements of which each must see what was committed before it began. All others are transactions by
 -- themselves.
 BEGIN;
@@ -36,7 +36,7 @@ BEGIN READ ONLY;
 SELECT set_config('statement_timeout', $1, true);
 
 -- COMMIT
--- Sent by placement, the spool's replay and the API's reads.
+-- Sent by placement, the spool's replay, the API's reads and the operator.
 -- The end of both kinds of transactions; one that has failed is rolled back by it.
 COMMIT;
 

@@ -204,14 +204,18 @@ SELECT id FROM known;
 
 -- COUNTS
 -- Sent by the reconciler and the operator.
--- How many orders are in doubt, and for how long the oldest has been; for the metrics and `ordertrail doubts`.
+-- How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; for the
+-- metrics and `ordertrail doubts`.
 SELECT count(*) AS count,
-       count(*) FILTER (WHERE EXISTS (SELECT FROM orders o
-                                       WHERE o.id = order_id AND o.status = 'UNRESOLVED' OFFSET 0))
-           AS unresolved,
-       coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 AS oldest_seconds
-  FROM doubts
- WHERE settled_at IS NULL;
+       count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
+ AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
+ OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
+ OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0))))) AS unresolved,
+       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds
+  FROM doubts d
+ WHERE d.settled_at IS NULL;
 
 -- OLDEST
 -- Sent by the operator.
@@ -219,39 +223,68 @@ SELECT count(*) AS count,
 -- $1 orders at most.
 SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::float8 AS age_seconds, d.tries,
        d.last_seen AS last_observation, d.next_at,
-       (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status
+       (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status,
+       (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
+ AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
+ OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
+ OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved
   FROM doubts d
  WHERE d.settled_at IS NULL
  ORDER BY d.since
  LIMIT $1;
 
+-- LOCK_DOUBT
+-- Sent by the operator.
+-- An operator settles an order: first in its transaction, so that what is decided next is decided by rows as they are
+-- once everybody before it has let go of the order.
+-- $1 the id.
+SELECT FROM doubts WHERE order_id = $1 FOR UPDATE;
+
 -- RESOLVE
 -- Sent by the operator.
--- An operator's word settles an unresolved order, unless it is being sent just now; it raises the fence, so that a
--- reconciler that has leased the order lets go. One that is placed is reviewed once more, for its owner may want it
--- canceled.
--- $1 the id; $2 COMPLETED or NOT_PLACED; $3 the reason, with the operator's evidence.
-WITH held AS MATERIALIZED (
-    SELECT d.order_id FROM doubts d
-     WHERE d.order_id = $1
-       AND d.settled_at IS NULL
-       AND EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED')
-       AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status > 'UNRESOLVED')
-       AND NOT EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
-                        WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp())
-       FOR UPDATE OF d
+-- An operator's word settles what is counted as unresolved, unless it is being sent just now; it raises the fence, so
+-- that a reconciler that has leased the order lets go. Not placed: only where nothing shows acceptance. One that is
+-- placed is reviewed once more, for its owner may want it canceled. Returns what the order is, and whether the word was
+-- taken; nothing: it was never in doubt.
+-- $1 the id; $2 the statuses of the rows; $3 the reason, with the operator's evidence.
+WITH doubt AS MATERIALIZED (
+    SELECT d.order_id,
+           d.settled_at IS NULL AND (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
+ AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
+ OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
+ OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved,
+           (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
+ OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
+ OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)) AS was_accepted,
+           EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) AS is_placed,
+           EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                    WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp() OFFSET 0)
+               AS is_being_sent
+      FROM doubts d WHERE d.order_id = $1
+), held AS MATERIALIZED (
+    SELECT order_id FROM doubt
+     WHERE is_unresolved
+       AND NOT is_being_sent
+       AND NOT (was_accepted AND 'NOT_PLACED' = ANY($2::order_status_enum[]))
+       AND NOT (is_placed AND $2::order_status_enum[] = '{COMPLETED}')
 ), appended AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
                         status, reason, exchange_order_id)
     SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
-           $2::order_status_enum, $3,
+           x.status, $3,
            (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)
-      FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'INITIATED' AND o.id = $1
+      FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'UNRESOLVED' AND o.id = $1
+     CROSS JOIN unnest($2::order_status_enum[]) AS x(status)
     ON CONFLICT DO NOTHING
 ), settled AS (
     UPDATE doubts d
-       SET settled_at = CASE WHEN $2::order_status_enum = 'NOT_PLACED' THEN clock_timestamp() END,
+       SET settled_at = CASE WHEN $2::order_status_enum[] <> '{COMPLETED}' THEN clock_timestamp() END,
            next_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3
       FROM held WHERE d.order_id = held.order_id
 )
-SELECT order_id FROM held;
+SELECT is_unresolved, was_accepted, is_placed, is_being_sent, held.order_id IS NOT NULL AS is_taken
+  FROM doubt LEFT JOIN held USING (order_id);

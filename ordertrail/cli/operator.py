@@ -13,10 +13,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, assert_never
 
 from cyclopts import Parameter
 
+from ordertrail.domain.operator_word import FillByHand, OperatorWord
 from ordertrail.reconciliation import operator_resolution
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, NotResolvable, Resolved, read_evidence
 from ordertrail.reconciliation.pass_report import PassReport
@@ -87,39 +89,67 @@ def doubts(*, limit: int = 100, json: Json = False) -> int:
     return _with_database(show)
 
 
-def resolve(order_id: str, outcome: Literal["placed", "not-placed"], /, *, evidence: str) -> int:
-    """Settle an UNRESOLVED order by your word; refused for any other.
+def resolve(
+    order_id: str,
+    outcome: Literal["placed", "not-placed", "canceled", "expired", "filled"],
+    /,
+    *,
+    evidence: str,
+    quantity: int | None = None,
+    price: Decimal | None = None,
+) -> int:
+    """Settle an order that `ordertrail doubts` marks as unresolved by your word; refused for any other.
 
     Parameters
     ----------
     order_id
         The order's id.
     outcome
-        What is true at the exchange.
+        What is true at the exchange; not-placed only where nothing shows that the exchange accepted the order.
     evidence
         How you know; it becomes a row of the trail, with your name.
+    quantity
+        How much was filled, all trades together: all of it with filled, a part of it with canceled or expired.
+    price
+        The average price of that.
     """
     words = read_evidence(evidence)
     if words is None:
         return _say(f"--evidence must be a line of 1 to {EVIDENCE_LENGTH_MAX} characters.", USAGE_OR_CONNECTION)
+    if (quantity is None) != (price is None):
+        return _say("--quantity and --price go together.", USAGE_OR_CONNECTION)
+    fill = None
+    if quantity is not None and price is not None:
+        if quantity < 1 or not price.is_finite() or price <= 0:
+            return _say("--quantity and --price must be greater than 0.", USAGE_OR_CONNECTION)
+        fill = FillByHand(quantity, price)
 
     async def settle(rows: PostgresDoubts, _database: Database) -> int:
         resolution = await operator_resolution.resolve(
-            rows, order_id, is_placed=outcome == "placed", evidence=words, operator=_user()
+            rows, order_id, OperatorWord(outcome), words, operator=_user(), fill=fill
         )
         match resolution:
             case Resolved(status):
                 print(f"Order {order_id} is {status}.")
                 return DONE
             case NotResolvable():
-                return _say(
-                    f"Order {order_id} is not UNRESOLVED, or is being sent just now: nothing was changed. "
-                    "`ordertrail doubts` lists what is in doubt.",
-                    REFUSED,
-                )
+                return _say(f"Order {order_id} {_NOT_RESOLVABLE[resolution]} Nothing was changed.", REFUSED)
         assert_never(resolution)
 
     return _with_database(settle)
+
+
+_NOT_RESOLVABLE = {
+    NotResolvable.NOT_UNRESOLVED: "waits for nobody's word: `ordertrail doubts` marks those that do.",
+    NotResolvable.BEING_SENT: "is being sent just now: try again in a few seconds.",
+    NotResolvable.ACCEPTED: "was accepted by the exchange: say placed, canceled, expired or filled.",
+    NotResolvable.PLACED_ALREADY: "is known to be placed: say how it ended: canceled, expired or filled.",
+    NotResolvable.FILL_MISSING: "is filled: say --quantity and --price.",
+    NotResolvable.FILL_OF_NOTHING: "cannot have --quantity and --price but with filled, canceled or expired.",
+    NotResolvable.FILL_DIFFERS: (
+        "has another quantity: filled is all of it; say canceled or expired with the part that was filled."
+    ),
+}
 
 
 def halt(*, reason: str | None = None) -> int:

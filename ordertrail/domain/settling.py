@@ -108,18 +108,21 @@ Step = Settle | Append | Wait | Resend | Cancel
 
 def before_query(doubt: OrderInDoubt) -> Settle | None:
     """Settle what the rows alone settle; None: query the venue."""
-    statuses = doubt.statuses
-    if statuses & TERMINAL_AT_EXCHANGE:
+    if is_settled_by_rows(doubt):
         return Settle()
-    if statuses & PLACED_STATUSES and not doubt.is_cancel_wanted:
-        return Settle()
-    if doubt.was_accepted:
-        return None
-    if OrderStatus.NOT_PLACED in statuses:
-        return Settle()
-    if doubt.may_have_arrived:
+    if doubt.was_accepted or doubt.may_have_arrived:
         return None
     return _settle_never_arrived(doubt)
+
+
+def is_settled_by_rows(doubt: OrderInDoubt) -> bool:
+    """Whether the rows alone end it, at any time: it is over, placed and not to be canceled, or not placed."""
+    statuses = doubt.statuses
+    if statuses & TERMINAL_AT_EXCHANGE:
+        return True
+    if statuses & PLACED_STATUSES:
+        return not doubt.is_cancel_wanted
+    return OrderStatus.NOT_PLACED in statuses and not doubt.was_accepted
 
 
 def after_query(

@@ -80,11 +80,23 @@ class DoubtView:
     last_observation: str | None
     next_at: datetime
     status: str
+    is_unresolved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resolvable:
+    """What an order was when an operator's word came for it, and whether the word was taken."""
+
+    is_unresolved: bool
+    was_accepted: bool
+    is_placed: bool
+    is_being_sent: bool
+    is_taken: bool
 
 
 @dataclass(frozen=True, slots=True)
 class DoubtCounts:
-    """How many orders are in doubt, and for how long the oldest has been."""
+    """How many orders are in doubt, how many of them wait for a person, for how long the oldest has been in doubt."""
 
     count: int
     unresolved: int
@@ -135,8 +147,8 @@ class DoubtRows(Protocol):
         """Commit the wish to cancel and forbid further sends; False: there is no such order."""
         ...
 
-    async def resolve(self, order_id: str, status: OrderStatus, reason: str) -> bool:
-        """Settle an unresolved order by an operator's word; False: it is not unresolved."""
+    async def resolve(self, order_id: str, statuses: Sequence[OrderStatus], reason: str) -> Resolvable | None:
+        """Settle an unresolved order by an operator's word; returns what it was then, None: it was never in doubt."""
         ...
 
     async def note_epoch(self, venue: str, epoch: str) -> datetime | None:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from ordertrail.domain.deadlines import Deadlines
+from ordertrail.domain.operator_word import OperatorWord
+from ordertrail.domain.operator_word import statuses_of as statuses_of_word
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
@@ -354,11 +356,13 @@ def request_cancel(walk: Walk) -> Operation:
 
 def resolve(walk: Walk) -> Operation:
     order_id = walk.one().id if not walk.leases else walk.random.choice(walk.leases[-6:]).order_id
-    status = walk.random.choice([OrderStatus.NOT_PLACED, OrderStatus.COMPLETED])
+    word = walk.random.choice(list(OperatorWord))
+    statuses = statuses_of_word(word, is_partly_filled=word is OperatorWord.EXPIRED)
     reason = walk.text("operator:x")
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        return await doubts.resolve(order_id, status, reason)
+        found = await doubts.resolve(order_id, statuses, reason)
+        return [found is not None and found.is_taken, found]
 
     return run
 

@@ -49,7 +49,8 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
         (sweep_statements.KEEP_OBSERVATIONS, (IDS, IDS)),
         (doubt_statements.COUNTS, ()),
         (doubt_statements.OLDEST, (50,)),
-        (doubt_statements.RESOLVE, ("order-1", "COMPLETED", "x")),
+        (doubt_statements.LOCK_DOUBT, ("order-1",)),
+        (doubt_statements.RESOLVE, ("order-1", ["COMPLETED"], "x")),
     ],
 )
 def test_a_plan_that_is_kept_does_not_read_all_orders(

@@ -55,6 +55,9 @@ class Site:
             text=True,
         )
 
+    def execute(self, sql: str) -> None:
+        execute(self.database_url, sql)
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(record) for record in fetch(self.database_url, sql)]
 
@@ -138,17 +141,43 @@ def test_doubts_are_listed_by_age(site: Site) -> None:
     assert document["doubts"][0]["age_seconds"] >= 100
 
 
-@pytest.mark.parametrize(("word", "status"), [("placed", "COMPLETED"), ("not-placed", "NOT_PLACED")])
-def test_operator_settles_what_nobody_else_can(site: Site, word: str, status: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["placed"], "COMPLETED"),
+        (["not-placed"], "NOT_PLACED"),
+        (["canceled", "--quantity", "1", "--price", "150.25"], "CANCELED"),
+        (["expired"], "EXPIRED"),
+        (["filled", "--quantity", "10", "--price", "150.25"], "FILLED"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_operator_settles_what_nobody_else_can(site: Site, words: list[str], status: str) -> None:
     order_id = site.trail(*UNRESOLVED)
 
-    done = site.command("order", "resolve", order_id, word, "--evidence", "the desk says so")
-    again = site.command("order", "resolve", order_id, word, "--evidence", "the desk says so")
+    done = site.command("order", "resolve", order_id, *words, "--evidence", "the desk says so")
+    again = site.command("order", "resolve", order_id, *words, "--evidence", "the desk says so")
 
-    assert (done.returncode, again.returncode) == (0, 1)
+    assert (done.returncode, again.returncode) == (0, 1), done.stderr
     last_status, reason = site.rows(order_id)[-1]
     assert last_status == status
     assert reason is not None and reason.startswith("operator:") and reason.endswith(": the desk says so")
+
+
+def test_order_that_was_accepted_canceled_and_forgotten_is_no_dead_end(site: Site) -> None:
+    order_id = site.trail(*UNRESOLVED[:1], ("COMPLETED", None))
+    site.execute(f"INSERT INTO cancel_requests (order_id) VALUES ('{order_id}')")
+    site.pass_time(100)
+    site.command("reconcile", "--once")
+    assert site.rows(order_id)[1:] == [("UNRESOLVED", "accepted_and_absent"), ("COMPLETED", None)]
+
+    refused = site.command("order", "resolve", order_id, "not-placed", "--evidence", "x")
+    done = site.command("order", "resolve", order_id, "canceled", "--evidence", "the desk says so")
+    left = site.command("reconcile", "--once")
+
+    assert (refused.returncode, done.returncode) == (1, 0), done.stderr
+    assert "say how it ended" in refused.stderr
+    assert left.stdout.endswith("0 in doubt are left, 0 of them unresolved.\n")
 
 
 def test_operator_cannot_settle_what_is_not_unresolved(site: Site) -> None:
@@ -158,7 +187,7 @@ def test_operator_cannot_settle_what_is_not_unresolved(site: Site) -> None:
     for order_id in (never_sent, placed, "nobody"):
         refused = site.command("order", "resolve", order_id, "not-placed", "--evidence", "x")
         assert refused.returncode == 1
-        assert "nothing was changed" in refused.stderr
+        assert "Nothing was changed" in refused.stderr
     assert site.rows(never_sent) == list(NEVER_SENT)
     assert "NOT_PLACED" not in dict(site.rows(placed))
 
@@ -169,6 +198,9 @@ def test_evidence_is_needed(site: Site) -> None:
     assert site.command("order", "resolve", order_id, "placed").returncode == 2
     assert site.command("order", "resolve", order_id, "placed", "--evidence", " ").returncode == 2
     assert site.command("order", "resolve", order_id, "perhaps", "--evidence", "x").returncode == 2
+    fill = ("--quantity", "10", "--price", "nan")
+    assert site.command("order", "resolve", order_id, "filled", "--evidence", "x", *fill).returncode == 2
+    assert site.command("order", "resolve", order_id, "filled", "--evidence", "x", *fill[:2]).returncode == 2
 
 
 def test_halt_stops_resends_until_resume(site: Site) -> None:

@@ -588,7 +588,7 @@ def _counts(tables: Tables, now: datetime) -> list[Record]:
     return [
         {
             "count": len(open_doubts),
-            "unresolved": sum("UNRESOLVED" in tables.orders.get(order_id, {}) for order_id, _ in open_doubts),
+            "unresolved": sum(_is_unresolved(tables, order_id) for order_id, _ in open_doubts),
             "oldest_seconds": (now - oldest).total_seconds(),
         }
     ]
@@ -609,6 +609,7 @@ def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
             "last_observation": tables.doubts[order_id].last_seen,
             "next_at": tables.doubts[order_id].next_at,
             "status": statuses[_rank(tables, order_id)] if order_id in tables.orders else None,
+            "is_unresolved": _is_unresolved(tables, order_id),
         }
         for since, order_id in doubts
     ]
@@ -671,23 +672,61 @@ def _keep_orphans(
     return fresh
 
 
-def _resolve(tables: Tables, now: datetime, order_id: str, status: str, reason: str) -> list[Record]:
-    doubt = tables.doubts.get(order_id)
+def _was_accepted(tables: Tables, order_id: str) -> bool:
     rows = tables.orders.get(order_id, {})
-    is_under_way = any(
+    answers = [tables.answers.get((order_id, number), ("",))[0] for number in tables.attempts.get(order_id, ())]
+    return (
+        order_id in tables.sightings
+        or "accepted" in answers
+        or any(
+            _RANK[status] >= _PLACED or (_RANK[status] < _UNRESOLVED and row["reason"] == "accepted")
+            for status, row in rows.items()
+        )
+    )
+
+
+def _is_unresolved(tables: Tables, order_id: str) -> bool:
+    rows = tables.orders.get(order_id, {})
+    rank = _rank(tables, order_id)
+    if "UNRESOLVED" not in rows or rank >= _RANK[OrderStatus.REJECTED]:
+        return False
+    if rank >= _PLACED and order_id not in tables.cancels:
+        return False
+    return "NOT_PLACED" not in rows or _was_accepted(tables, order_id)
+
+
+def _lock_doubt(tables: Tables, _now: datetime, order_id: str) -> list[Record]:
+    return [{}] if order_id in tables.doubts else []
+
+
+def _resolve(tables: Tables, now: datetime, order_id: str, statuses: Sequence[str], reason: str) -> list[Record]:
+    doubt = tables.doubts.get(order_id)
+    if doubt is None:
+        return []
+    rows = tables.orders.get(order_id, {})
+    names = [str(status) for status in statuses]
+    is_unresolved = doubt.settled_at is None and _is_unresolved(tables, order_id)
+    was_accepted = _was_accepted(tables, order_id)
+    is_placed = _rank(tables, order_id) >= _PLACED
+    is_being_sent = any(
         (order_id, number) not in tables.answers and attempt.send_by >= now
         for number, attempt in tables.attempts.get(order_id, {}).items()
     )
-    if doubt is None or doubt.settled_at is not None or _rank(tables, order_id) != _UNRESOLVED or is_under_way:
-        return []
-    reported = [row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"] is not None]
-    _append(tables, now, order_id, status, reason, max(reported, default=None))
-    doubt.settled_at = now if str(status) == "NOT_PLACED" else None
-    doubt.next_at = now
-    doubt.fence += 1
-    doubt.leased_until = None
-    doubt.last_seen = reason
-    return [{"order_id": order_id}]
+    is_refused = (was_accepted and "NOT_PLACED" in names) or (is_placed and names == ["COMPLETED"])
+    is_taken = is_unresolved and not is_being_sent and not is_refused
+    if is_taken:
+        reported = [row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"] is not None]
+        fields = {name: rows["UNRESOLVED"][name] for name in _ORDER_COLUMNS}
+        for name in names:
+            row = {"status": name, "reason": reason, "exchange_order_id": max(reported, default=None)}
+            _insert(tables, {**fields, **row, "created_at": _plain(now)})
+        doubt.settled_at = None if names == ["COMPLETED"] else now
+        doubt.next_at = now
+        doubt.fence += 1
+        doubt.leased_until = None
+        doubt.last_seen = reason
+    facts = {"is_unresolved": is_unresolved, "was_accepted": was_accepted, "is_placed": is_placed}
+    return [{**facts, "is_being_sent": is_being_sent, "is_taken": is_taken}]
 
 
 def _is_halted(tables: Tables, _now: datetime) -> list[Record]:
@@ -730,6 +769,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     sweep_statements.STATUSES_OF: ("statuses_of", _statuses_of),
     sweep_statements.KEEP_OBSERVATIONS: ("keep_observations", _keep_observations),
     sweep_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
+    doubt_statements.LOCK_DOUBT: ("lock_doubt", _lock_doubt),
     doubt_statements.RESOLVE: ("resolve", _resolve),
     halt_statements.READ_HALT: ("is_halted", _is_halted),
 }

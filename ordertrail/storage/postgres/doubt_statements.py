@@ -203,56 +203,72 @@ WITH known AS (
 SELECT id FROM known
 """
 
-# How many orders are in doubt, and for how long the oldest has been; for the metrics and `ordertrail doubts`.
-COUNTS = """
+# How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; for the
+# metrics and `ordertrail doubts`.
+COUNTS = f"""
 SELECT count(*) AS count,
-       count(*) FILTER (WHERE EXISTS (SELECT FROM orders o
-                                       WHERE o.id = order_id AND o.status = 'UNRESOLVED' OFFSET 0))
-           AS unresolved,
-       coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 AS oldest_seconds
-  FROM doubts
- WHERE settled_at IS NULL
+       count(*) FILTER (WHERE {fragments.is_unresolved("d.order_id")}) AS unresolved,
+       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds
+  FROM doubts d
+ WHERE d.settled_at IS NULL
 """
 
 # The orders that have been in doubt for longest; for `ordertrail doubts`.
 # $1 orders at most.
-OLDEST = """
+OLDEST = f"""
 SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::float8 AS age_seconds, d.tries,
        d.last_seen AS last_observation, d.next_at,
-       (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status
+       (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status,
+       {fragments.is_unresolved("d.order_id")} AS is_unresolved
   FROM doubts d
  WHERE d.settled_at IS NULL
  ORDER BY d.since
  LIMIT $1
 """
 
-# An operator's word settles an unresolved order, unless it is being sent just now; it raises the fence, so that a
-# reconciler that has leased the order lets go. One that is placed is reviewed once more, for its owner may want it
-# canceled.
-# $1 the id; $2 COMPLETED or NOT_PLACED; $3 the reason, with the operator's evidence.
+# An operator settles an order: first in its transaction, so that what is decided next is decided by rows as they are
+# once everybody before it has let go of the order.
+# $1 the id.
+LOCK_DOUBT = """
+SELECT FROM doubts WHERE order_id = $1 FOR UPDATE
+"""
+
+# An operator's word settles what is counted as unresolved, unless it is being sent just now; it raises the fence, so
+# that a reconciler that has leased the order lets go. Not placed: only where nothing shows acceptance. One that is
+# placed is reviewed once more, for its owner may want it canceled. Returns what the order is, and whether the word was
+# taken; nothing: it was never in doubt.
+# $1 the id; $2 the statuses of the rows; $3 the reason, with the operator's evidence.
 RESOLVE = f"""
-WITH held AS MATERIALIZED (
-    SELECT d.order_id FROM doubts d
-     WHERE d.order_id = $1
-       AND d.settled_at IS NULL
-       AND EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED')
-       AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status > 'UNRESOLVED')
-       AND NOT EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
-                        WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp())
-       FOR UPDATE OF d
+WITH doubt AS MATERIALIZED (
+    SELECT d.order_id,
+           d.settled_at IS NULL AND {fragments.is_unresolved("d.order_id")} AS is_unresolved,
+           {fragments.was_accepted("d.order_id")} AS was_accepted,
+           {fragments.has_row("d.order_id", "o.status >= 'COMPLETED'")} AS is_placed,
+           EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                    WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp() OFFSET 0)
+               AS is_being_sent
+      FROM doubts d WHERE d.order_id = $1
+), held AS MATERIALIZED (
+    SELECT order_id FROM doubt
+     WHERE is_unresolved
+       AND NOT is_being_sent
+       AND NOT (was_accepted AND 'NOT_PLACED' = ANY($2::order_status_enum[]))
+       AND NOT (is_placed AND $2::order_status_enum[] = '{{COMPLETED}}')
 ), appended AS (
     INSERT INTO orders ({fragments.ORDER_COLUMNS},
                         status, reason, exchange_order_id)
     SELECT {fragments.ORDER_OF_O},
-           $2::order_status_enum, $3,
+           x.status, $3,
            (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)
-      FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'INITIATED' AND o.id = $1
+      FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'UNRESOLVED' AND o.id = $1
+     CROSS JOIN unnest($2::order_status_enum[]) AS x(status)
     ON CONFLICT DO NOTHING
 ), settled AS (
     UPDATE doubts d
-       SET settled_at = CASE WHEN $2::order_status_enum = 'NOT_PLACED' THEN clock_timestamp() END,
+       SET settled_at = CASE WHEN $2::order_status_enum[] <> '{{COMPLETED}}' THEN clock_timestamp() END,
            next_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3
       FROM held WHERE d.order_id = held.order_id
 )
-SELECT order_id FROM held
+SELECT is_unresolved, was_accepted, is_placed, is_being_sent, held.order_id IS NOT NULL AS is_taken
+  FROM doubt LEFT JOIN held USING (order_id)
 """

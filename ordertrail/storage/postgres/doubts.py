@@ -13,6 +13,7 @@ from ordertrail.storage.doubt_rows import (
     DoubtCounts,
     DoubtView,
     Lease,
+    Resolvable,
     Unreadable,
     Verdict,
     WantedSend,
@@ -106,8 +107,11 @@ class PostgresDoubts:
     async def request_cancel(self, order_id: str) -> bool:
         return bool(await self._database.fetch(statements.REQUEST_CANCEL, order_id))
 
-    async def resolve(self, order_id: str, status: OrderStatus, reason: str) -> bool:
-        return bool(await self._database.fetch(statements.RESOLVE, order_id, status, reason))
+    async def resolve(self, order_id: str, statuses: Sequence[OrderStatus], reason: str) -> Resolvable | None:
+        records = await self._database.fetch_in_order(
+            (statements.LOCK_DOUBT, [order_id]), (statements.RESOLVE, [order_id, list(statuses), reason])
+        )
+        return Resolvable(**dict(records[0])) if records else None
 
     async def counts(self) -> DoubtCounts:
         record = (await self._database.fetch(statements.COUNTS))[0]

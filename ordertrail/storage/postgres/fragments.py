@@ -70,3 +70,28 @@ EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, numb
 def is_forbidden(order_id: str) -> str:
     """A cancel forbids every further send from the moment it is committed."""
     return f"EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = {order_id})"
+
+
+def has_row(order_id: str, condition: str) -> str:
+    """The order has a row `o` of which this is true."""
+    return f"EXISTS (SELECT FROM orders o WHERE o.id = {order_id} AND {condition} OFFSET 0)"
+
+
+def was_accepted(order_id: str) -> str:
+    """What `OrderInDoubt.was_accepted` says: a row, the answer to a send, or the exchange's own lists show it."""
+    return f"""\
+({has_row(order_id, "(o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted'))")}
+ OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = {order_id} AND w.answer = 'accepted' OFFSET 0)
+ OR EXISTS (SELECT FROM sightings s WHERE s.order_id = {order_id} OFFSET 0))"""
+
+
+def is_unresolved(order_id: str) -> str:
+    """What `operator_word.is_unresolved` says of an order in doubt: it is marked so, and its rows do not settle it.
+
+    `order_id` must name its table: each table that is read here has a column of that name.
+    """
+    return f"""\
+({has_row(order_id, "o.status = 'UNRESOLVED'")}
+ AND NOT {has_row(order_id, "o.status >= 'REJECTED'")}
+ AND (NOT {has_row(order_id, "o.status >= 'COMPLETED'")} OR {is_forbidden(order_id)})
+ AND (NOT {has_row(order_id, "o.status = 'NOT_PLACED'")} OR {was_accepted(order_id)}))"""

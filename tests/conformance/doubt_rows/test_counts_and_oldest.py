@@ -27,7 +27,7 @@ async def test_nothing_in_doubt(rows: Rows, doubts: Doubts) -> None:
 
 async def test_doubts_are_counted_by_what_is_open(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     gone = await unresolved(rows, doubts)
-    await doubts.resolve(gone.order_id, NOT_PLACED, "operator:asked")
+    await doubts.resolve(gone.order_id, [NOT_PLACED], "operator:asked")
     await database.let_pass(500)
     await held(rows, doubts)
     await database.let_pass(300)
@@ -60,6 +60,7 @@ async def test_oldest_doubts_come_first(database: DatabaseSubject, rows: Rows, d
     assert [older.status, newer.status] == [UNRESOLVED, COMPLETED]
     assert [older.last_observation, newer.last_observation] == ["differs", None]
     assert [older.tries, newer.tries] == [1, 0]
+    assert [older.is_unresolved, newer.is_unresolved] == [True, False]
     assert 600 < older.age_seconds < 650
     assert 100 < newer.age_seconds < 150
     assert timedelta(seconds=600) < now - older.since < timedelta(seconds=650)

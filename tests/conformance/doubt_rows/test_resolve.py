@@ -29,29 +29,34 @@ from tests.conformance.databases import RACERS, DatabaseSubject, Doubts
 from tests.support.orders import new_id
 
 
+async def takes(doubts: Doubts, order_id: str, *statuses: OrderStatus, reason: str = "operator:asked") -> bool:
+    found = await doubts.resolve(order_id, statuses, reason)
+    return found is not None and found.is_taken
+
+
 async def test_not_placed_by_an_operators_word_is_settled(
     database: DatabaseSubject, rows: Rows, doubts: Doubts
 ) -> None:
     lease = await unresolved(rows, doubts)
 
-    assert await doubts.resolve(lease.order_id, NOT_PLACED, "operator:asked")
+    assert await takes(doubts, lease.order_id, NOT_PLACED)
 
     assert (await trail(rows, lease.order_id))[2] == (NOT_PLACED, "operator:asked", "E-1")
     row = await doubt_row(database, lease.order_id)
     assert (row["last_seen"], row["leased_until"], row["fence"]) == ("operator:asked", None, lease.fence + 1)
     await database.let_pass(10_000)
     assert await lease_due(doubts) == []
-    assert not await doubts.resolve(lease.order_id, NOT_PLACED, "operator:again")
+    assert not await takes(doubts, lease.order_id, NOT_PLACED, reason="operator:again")
 
 
 async def test_placed_by_an_operators_word_is_reviewed_once_more(rows: Rows, doubts: Doubts) -> None:
     lease = await unresolved(rows, doubts)
 
-    assert await doubts.resolve(lease.order_id, COMPLETED, "operator:asked")
+    assert await takes(doubts, lease.order_id, COMPLETED)
 
     assert (await trail(rows, lease.order_id))[2] == (COMPLETED, "operator:asked", "E-1")
     assert await lease_due(doubts) == [Lease(lease.order_id, lease.fence + 2, tries=1)]
-    assert not await doubts.resolve(lease.order_id, NOT_PLACED, "operator:again")
+    assert not await takes(doubts, lease.order_id, NOT_PLACED, reason="operator:again")
 
 
 async def test_operators_word_has_the_greatest_exchange_id_or_none(rows: Rows, doubts: Doubts) -> None:
@@ -59,7 +64,7 @@ async def test_operators_word_has_the_greatest_exchange_id_or_none(rows: Rows, d
     await doubts.apply([later(none, TrailRow(UNRESOLVED, "absent"))])
 
     for lease in (two, none):
-        assert await doubts.resolve(lease.order_id, NOT_PLACED, "operator:asked")
+        assert await takes(doubts, lease.order_id, NOT_PLACED)
 
     assert (await trail(rows, two.order_id))[-1] == (NOT_PLACED, "operator:asked", "E-2")
     assert (await trail(rows, none.order_id))[-1] == (NOT_PLACED, "operator:asked", None)
@@ -70,7 +75,7 @@ async def test_operator_takes_the_order_from_its_holder(database: DatabaseSubjec
     await database.let_pass(1001)
     [lease] = await lease_due(doubts)
 
-    assert await doubts.resolve(lease.order_id, COMPLETED, "operator:asked")
+    assert await takes(doubts, lease.order_id, COMPLETED)
     assert await doubts.apply([settled(lease)]) == [False]
     assert [each.order_id for each in await lease_due(doubts)] == [lease.order_id]
 
@@ -83,7 +88,7 @@ async def test_what_rows_have_settled_no_operator_resolves(
     await step(rows, lease.order_id, status, "verified")
     before = await database.contents()
 
-    assert not await doubts.resolve(lease.order_id, NOT_PLACED, "operator:asked")
+    assert not await takes(doubts, lease.order_id, NOT_PLACED)
     assert await database.contents() == before
 
 
@@ -94,23 +99,23 @@ async def test_what_is_not_unresolved_no_operator_resolves(rows: Rows, doubts: D
     await step(rows, no_doubt.id, UNRESOLVED, "differs")
 
     for id_ in (lease.order_id, no_doubt.id, new_id()):
-        assert not await doubts.resolve(id_, NOT_PLACED, "operator:asked")
+        assert not await takes(doubts, id_, NOT_PLACED)
 
 
 async def test_order_that_is_settled_no_operator_resolves(rows: Rows, doubts: Doubts) -> None:
     lease = await held(rows, doubts)
     await doubts.apply([settled(lease, TrailRow(UNRESOLVED, "differs"))])
 
-    assert not await doubts.resolve(lease.order_id, NOT_PLACED, "operator:asked")
+    assert not await takes(doubts, lease.order_id, NOT_PLACED)
 
 
 async def test_no_operator_resolves_what_is_being_sent(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     lease = await unresolved(rows, doubts)
     await claim(doubts, await hold(doubts, lease.order_id))
 
-    assert not await doubts.resolve(lease.order_id, NOT_PLACED, "operator:asked")
+    assert not await takes(doubts, lease.order_id, NOT_PLACED)
     await database.let_pass(SEND_SECONDS + 1)
-    assert await doubts.resolve(lease.order_id, NOT_PLACED, "operator:asked")
+    assert await takes(doubts, lease.order_id, NOT_PLACED)
 
 
 async def test_operator_resolves_what_was_sent_and_answered(rows: Rows, doubts: Doubts) -> None:
@@ -118,14 +123,14 @@ async def test_operator_resolves_what_was_sent_and_answered(rows: Rows, doubts: 
     await claim(doubts, await hold(doubts, lease.order_id))
     await doubts.record_answers([AnsweredSend(lease.order_id, 2, SendAnswer.UNKNOWN, "unknown:x", None)])
 
-    assert await doubts.resolve(lease.order_id, NOT_PLACED, "operator:asked")
+    assert await takes(doubts, lease.order_id, NOT_PLACED)
 
 
 async def test_one_of_many_words_at_once_counts(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     lease = await unresolved(rows, doubts)
 
     results = await database.together(
-        *(doubts.resolve(lease.order_id, NOT_PLACED, f"operator:{n}") for n in range(RACERS))
+        *(takes(doubts, lease.order_id, NOT_PLACED, reason=f"operator:{n}") for n in range(RACERS))
     )
 
     assert sorted(results) == [False] * (RACERS - 1) + [True]

@@ -1,50 +1,105 @@
 """What an operator's word must be, and what it does to an order."""
 
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from ordertrail.domain.operator_word import FillByHand, OperatorWord
+from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.reconciliation.operator_resolution import (
     Evidence,
     NotResolvable,
+    Resolution,
     Resolved,
     read_evidence,
     resolve,
 )
+from ordertrail.storage.doubt_rows import Resolvable
+from tests.support.clocks import NOON
+from tests.support.orders import an_order
+
+QUANTITY = 10
+TAKEN = Resolvable(is_unresolved=True, was_accepted=False, is_placed=False, is_being_sent=False, is_taken=True)
+S = OrderStatus
 
 
 class Doubts:
-    def __init__(self, *, is_unresolved: bool = True) -> None:
-        self.is_unresolved = is_unresolved
-        self.settled: list[tuple[str, OrderStatus, str]] = []
+    def __init__(self, found: Resolvable | None = TAKEN) -> None:
+        self.found = found
+        self.settled: list[tuple[str, Sequence[OrderStatus], str]] = []
 
-    async def resolve(self, order_id: str, status: OrderStatus, reason: str) -> bool:
-        if self.is_unresolved:
-            self.settled.append((order_id, status, reason))
-        return self.is_unresolved
+    async def load(self, order_ids: Sequence[str]) -> dict[str, OrderInDoubt]:
+        order = an_order(id=order_ids[0], quantity=QUANTITY)
+        return {order.id: OrderInDoubt(order, NOON, (), (), NOON)}
+
+    async def resolve(self, order_id: str, statuses: Sequence[OrderStatus], reason: str) -> Resolvable | None:
+        self.settled.append((order_id, statuses, reason))
+        return self.found
+
+
+async def resolved(doubts: Any, word: OperatorWord, fill: FillByHand | None = None) -> Resolution:
+    return await resolve(doubts, "order-1", word, Evidence("the venue's desk said so"), operator="ada", fill=fill)
 
 
 @pytest.mark.parametrize(
-    ("is_placed", "status"), [(True, OrderStatus.COMPLETED), (False, OrderStatus.NOT_PLACED)], ids=str
+    ("word", "quantity", "statuses", "status"),
+    [
+        (OperatorWord.PLACED, None, (S.COMPLETED,), S.COMPLETED),
+        (OperatorWord.NOT_PLACED, None, (S.NOT_PLACED,), S.NOT_PLACED),
+        (OperatorWord.CANCELED, None, (S.COMPLETED, S.CANCELED), S.CANCELED),
+        (OperatorWord.CANCELED, 4, (S.COMPLETED, S.CANCELED, S.PARTIALLY_FILLED), S.CANCELED),
+        (OperatorWord.EXPIRED, None, (S.COMPLETED, S.EXPIRED), S.EXPIRED),
+        (OperatorWord.EXPIRED, 9, (S.COMPLETED, S.EXPIRED, S.PARTIALLY_FILLED), S.EXPIRED),
+        (OperatorWord.FILLED, QUANTITY, (S.COMPLETED, S.FILLED), S.FILLED),
+    ],
 )
-async def test_order_is_settled_with_the_operators_name_and_words(is_placed: bool, status: OrderStatus) -> None:
-    doubts: Any = Doubts()
+async def test_order_is_settled_with_the_operators_name_and_words(
+    word: OperatorWord, quantity: int | None, statuses: tuple[OrderStatus, ...], status: OrderStatus
+) -> None:
+    doubts = Doubts()
 
-    resolution = await resolve(
-        doubts, "order-1", is_placed=is_placed, evidence=Evidence("the venue's desk said so"), operator="ada"
-    )
+    resolution = await resolved(doubts, word, None if quantity is None else FillByHand(quantity, Decimal("1.5")))
 
     assert resolution == Resolved(status)
-    assert doubts.settled == [("order-1", status, "operator:ada: the venue's desk said so")]
+    assert doubts.settled == [("order-1", statuses, "operator:ada: the venue's desk said so")]
 
 
-async def test_order_that_is_not_unresolved_stays_as_it_is() -> None:
-    doubts: Any = Doubts(is_unresolved=False)
+@pytest.mark.parametrize(
+    ("word", "quantity", "why"),
+    [
+        (OperatorWord.FILLED, None, NotResolvable.FILL_MISSING),
+        (OperatorWord.FILLED, QUANTITY - 1, NotResolvable.FILL_DIFFERS),
+        (OperatorWord.FILLED, QUANTITY + 1, NotResolvable.FILL_DIFFERS),
+        (OperatorWord.CANCELED, QUANTITY, NotResolvable.FILL_DIFFERS),
+        (OperatorWord.EXPIRED, QUANTITY + 1, NotResolvable.FILL_DIFFERS),
+        (OperatorWord.PLACED, 1, NotResolvable.FILL_OF_NOTHING),
+        (OperatorWord.NOT_PLACED, 1, NotResolvable.FILL_OF_NOTHING),
+    ],
+)
+async def test_fill_must_go_with_the_word(word: OperatorWord, quantity: int | None, why: NotResolvable) -> None:
+    doubts = Doubts()
 
-    resolution = await resolve(doubts, "order-1", is_placed=True, evidence=Evidence("so"), operator="ada")
+    resolution = await resolved(doubts, word, None if quantity is None else FillByHand(quantity, Decimal(1)))
 
-    assert resolution == NotResolvable()
+    assert resolution is why
+    assert doubts.settled == []
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (None, NotResolvable.NOT_UNRESOLVED),
+        (Resolvable(False, True, True, True, False), NotResolvable.NOT_UNRESOLVED),
+        (Resolvable(True, True, True, True, False), NotResolvable.BEING_SENT),
+        (Resolvable(True, True, True, False, False), NotResolvable.PLACED_ALREADY),
+        (Resolvable(True, True, False, False, False), NotResolvable.ACCEPTED),
+    ],
+)
+async def test_word_that_was_not_taken_says_why(found: Resolvable | None, why: NotResolvable) -> None:
+    assert await resolved(Doubts(found), OperatorWord.PLACED) is why
 
 
 @pytest.mark.parametrize(("text", "words"), [("x", "x"), (" called the desk \n", "called the desk"), ("é" * 1000,) * 2])
