@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import threading
 import uuid
 import zlib
@@ -69,6 +70,8 @@ class Spool:
         self._path: Path | None = None
         self._size = 0
         self._total = 0
+        # As of the last probe, less what we have written since: no question to the disk for each order.
+        self._disk_free = 0
         self.problem: str | None = None
 
     async def open(self) -> None:
@@ -81,8 +84,8 @@ class Spool:
 
     def has_room(self, *, orders_in_flight: int) -> bool:
         """Whether every order in flight, and one more, could be spooled now."""
-        wanted = self._total + (orders_in_flight + 1) * RECORD_BYTES_MAX
-        return self.problem is None and wanted <= self._bytes_max
+        wanted = (orders_in_flight + 1) * RECORD_BYTES_MAX
+        return self.problem is None and wanted <= min(self._bytes_max - self._total, self._disk_free)
 
     async def append(self, trails: Sequence[SpooledTrail]) -> list[None]:
         """Write the trails and sync; raises SpoolFailed where they are not certain to be there."""
@@ -109,12 +112,15 @@ class Spool:
             if self._file is None:
                 self._start_file()
             self._total = sum(path.stat().st_size for path in self._files())
+            self._disk_free = shutil.disk_usage(self._folder).free
             self.problem = None
         except OSError as error:
             self.problem = f"The spool in {self._folder} cannot be used: {error.strerror}."
             return
         if self._total + RECORD_BYTES_MAX > self._bytes_max:
             self.problem = f"The spool in {self._folder} is full ({self._total} of {self._bytes_max} bytes)."
+        elif self._disk_free < RECORD_BYTES_MAX:
+            self.problem = f"The disk of the spool in {self._folder} is full."
         metrics.SPOOL_BYTES.set(self._total)
 
     @contextlib.contextmanager
@@ -191,6 +197,7 @@ class Spool:
             raise
         self._size += len(lines)
         self._total += len(lines)
+        self._disk_free -= len(lines)
         metrics.SPOOL_BYTES.set(self._total)
 
     def _start_file(self) -> None:

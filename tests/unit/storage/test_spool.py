@@ -4,6 +4,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,6 +196,25 @@ async def test_full_spool_takes_nothing_and_says_so(folder: Path) -> None:
     spool.probe()
     assert spool.has_room(orders_in_flight=0)
     assert replayed(spool) == []
+
+
+async def test_full_disk_takes_nothing_before_anything_was_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = await opened(folder)
+    free = 3 * RECORD_BYTES_MAX
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(free, 0, free))
+
+    spool.probe()
+    assert spool.has_room(orders_in_flight=2)
+    assert not spool.has_room(orders_in_flight=3)
+    await spool.append([trail("a")])
+    assert not spool.has_room(orders_in_flight=2)
+
+    free = RECORD_BYTES_MAX - 1
+    spool.probe()
+    assert not spool.has_room(orders_in_flight=0)
+    assert spool.problem is not None and "disk" in spool.problem
 
 
 async def test_what_others_have_spooled_counts(folder: Path) -> None:
