@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from ordertrail.domain.deadlines import RETRIED_TYPES
+from ordertrail.domain.operator_action import OperatorAction
 
 # What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
 ORDER_COLUMNS = "id, created_at, type, side, instrument, limit_price, quantity"
@@ -95,3 +96,29 @@ def is_unresolved(order_id: str) -> str:
  AND NOT {has_row(order_id, "o.status >= 'REJECTED'")}
  AND (NOT {has_row(order_id, "o.status >= 'COMPLETED'")} OR {is_forbidden(order_id)})
  AND (NOT {has_row(order_id, "o.status = 'NOT_PLACED'")} OR {was_accepted(order_id)}))"""
+
+
+def acted(
+    action: OperatorAction | str,
+    source: str,
+    *,
+    operator: str,
+    origin: str,
+    reason: str,
+    order_id: str = "NULL",
+    subject: str = "NULL",
+    before: str = "NULL",
+    after: str = "NULL",
+) -> str:
+    """Keeps an operator's action for each row of `source`, in the transaction of what was done.
+
+    `action` is one of ours, or an expression that gives one; all others are expressions over `source`.
+    """
+    word = f"'{action.value}'" if isinstance(action, OperatorAction) else action
+    return f"""\
+acted AS (
+    INSERT INTO operator_actions (action, operator, origin, reason, order_id, subject, before, after)
+    SELECT {word}, {operator}, {origin}, {reason}, {order_id}, {subject}, {before}, {after}
+      FROM {source}
+    RETURNING id, acted_at
+)"""
