@@ -29,6 +29,7 @@ SUBJECTS = {
     "doubts": "doubt_statements",
     "sweep": "sweep_statements",
     "halt": "halt_statements",
+    "status": "status_statements",
     "connections": "connection_statements",
     "installation": "installation_statements",
 }

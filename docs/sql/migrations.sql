@@ -242,6 +242,8 @@ ALTER TABLE orphans ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
 
 CREATE INDEX orphans_open ON orphans (id) WHERE closed_at IS NULL;
 
+CREATE INDEX sightings_seen_at ON sightings (seen_at);
+
 CREATE FUNCTION refuse_all_but_closing() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF OLD.closed_at IS NOT NULL OR NEW.closed_at IS NULL

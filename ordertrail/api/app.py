@@ -58,7 +58,7 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
         async with open_parts() as parts:
             app.include_router(read_router(parts.reads))
             app.include_router(cancel_router(parts.canceling))
-            app.include_router(health_router(parts.readiness_problems))
+            app.include_router(health_router(parts.readiness_problems, parts.status))
             app.place_order = place_order = _place_order(parts)
             try:
                 # For a server that knows how to drain; any other just ends the lifespan.

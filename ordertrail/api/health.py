@@ -1,6 +1,6 @@
 """Health, metrics, and the pages that explain problems."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from html import escape
 from typing import Annotated, Any
 
@@ -38,8 +38,49 @@ _EXPLANATION: dict[str, Any] = {
 }
 
 
-def health_router(unready: Callable[[], list[str]]) -> APIRouter:
-    """`unready` gives the sentences that say why the process cannot take orders now; none: it can."""
+_SECTION: dict[str, Any] = {
+    "type": "object",
+    "required": ["to_do"],
+    "properties": {"to_do": {"type": ["string", "null"]}},
+}
+_SECTIONS = [
+    "ready",
+    "database",
+    "exchange",
+    "gate",
+    "halted",
+    "doubts",
+    "parked",
+    "orphans",
+    "late_arrivals",
+    "spool",
+    "log",
+    "invariants",
+]
+_STATUS: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["as_of", "worker", "figures_as_of", "to_do", *_SECTIONS],
+        "properties": {
+            "as_of": {"type": "string", "format": "date-time"},
+            "worker": {"type": "string", "description": "whose gate and memory this is"},
+            "figures_as_of": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "when the database's figures were read; null: never, and they are null too",
+            },
+            "to_do": {"type": "array", "items": {"type": "string"}},
+            **dict.fromkeys(_SECTIONS, _SECTION),
+        },
+    }
+}
+
+
+def health_router(unready: Callable[[], list[str]], status: Callable[[], Awaitable[dict[str, Any]]]) -> APIRouter:
+    """`unready` gives the sentences that say why the process cannot take orders now; none: it can.
+
+    `status` gives what `/status` answers.
+    """
     router = APIRouter()
 
     @router.get(
@@ -69,6 +110,15 @@ def health_router(unready: Callable[[], list[str]]) -> APIRouter:
             {"status": "unready" if problems else "ok", "problems": problems},
             status_code=503 if problems else 200,
         )
+
+    @router.get(
+        "/status",
+        tags=["health"],
+        summary="What is, and what a person should do about it",
+        responses={200: {"content": {"application/json": _STATUS}}},
+    )
+    async def status_document() -> JSONResponse:
+        return JSONResponse(await status())
 
     @router.get(
         "/metrics",

@@ -1,8 +1,9 @@
 """What the API serves: made elsewhere, ready to be used, and handed to the application."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.placement.admission import Admission
@@ -16,8 +17,9 @@ from ordertrail.storage.order_reads import OrderReads
 class ApiParts:
     """The parts and the bounds of one process.
 
-    `readiness_problems`: sentences that say why no orders can be taken now. `start_draining`: from now on one of them
-    says that the process stops. `seconds_after_send_by`: how long an order may still be on its way after its `send_by`.
+    `readiness_problems`: sentences that say why no orders can be taken now. `status`: what `/status` answers; it never
+    waits for a database that is away. `start_draining`: from now on one of the sentences says that the process stops.
+    `seconds_after_send_by`: how long an order may still be on its way after its `send_by`.
     """
 
     clock: Clock
@@ -26,6 +28,7 @@ class ApiParts:
     canceling: Canceling
     reads: OrderReads
     readiness_problems: Callable[[], list[str]]
+    status: Callable[[], Awaitable[dict[str, Any]]]
     start_draining: Callable[[], None]
     deadlines: Deadlines
     seconds_after_send_by: float

@@ -5,6 +5,7 @@ import asyncio
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import buffered, metrics
 from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.server.status import Status
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.postgres.database import Database
@@ -23,7 +24,15 @@ class Housekeeping:
     """One process's; `run_once` checks everything once."""
 
     def __init__(
-        self, database: Database, watch: DatabaseWatch, spool: Spool, journal: Journal, *, gate: Gate, clock: Clock
+        self,
+        database: Database,
+        watch: DatabaseWatch,
+        spool: Spool,
+        journal: Journal,
+        *,
+        gate: Gate,
+        clock: Clock,
+        status: Status,
     ) -> None:
         self._database = database
         self._watch = watch
@@ -31,6 +40,7 @@ class Housekeeping:
         self._journal = journal
         self._gate = gate
         self._clock = clock
+        self._status = status
 
     async def run(self) -> None:
         """Run for ever; cancel to end."""
@@ -53,6 +63,7 @@ class Housekeeping:
             await self._obey_the_switch()
             if self._spool.has_trails:
                 await self._journal.replay()
+            await self._status.refresh()
 
     def _publish(self) -> None:
         buffered.flush()

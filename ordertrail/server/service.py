@@ -20,6 +20,7 @@ from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.housekeeping import Housekeeping
 from ordertrail.server.readiness import Readiness
+from ordertrail.server.status import Status
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import Rows
@@ -77,7 +78,7 @@ class Service:
             timeout_seconds=settings.database_timeout_seconds,
             connections_max=settings.database_connections_max,
         )
-        self.watch = DatabaseWatch(self.database, url)
+        self.watch = DatabaseWatch(self.database, url, clock=self.clock)
         self.reads = PostgresReads(self.database, list_timeout_seconds=0.75 * settings.database_timeout_seconds)
         self.venue = venue or make_venue(
             settings.exchange_url,
@@ -113,8 +114,18 @@ class Service:
             self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max
         )
         self.readiness = Readiness(self.watch, self.spool)
+        self.status = Status(
+            self.database,
+            self.watch,
+            spool=self.spool,
+            gate=self.gate,
+            gateway=self.gateway,
+            clock=self.clock,
+            problems=self.readiness.problems,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+        )
         self.housekeeping = Housekeeping(
-            self.database, self.watch, self.spool, self.journal, gate=self.gate, clock=self.clock
+            self.database, self.watch, self.spool, self.journal, gate=self.gate, clock=self.clock, status=self.status
         )
         self._reconciling: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -173,6 +184,7 @@ class Service:
                 canceling=self.canceling,
                 reads=self.reads,
                 readiness_problems=self.readiness.problems,
+                status=self.status.document,
                 start_draining=self.readiness.start_draining,
                 deadlines=self.deadlines,
                 seconds_after_send_by=self.settings.seconds_after_send_by,

@@ -159,6 +159,21 @@ class Spool:
             kept.flush()
             os.fsync(kept.fileno())
 
+    def state(self) -> tuple[int, int, int, int]:
+        """Trails that wait, the folder's bytes, their limit, files that wait for a person; it reads the files."""
+        trails = total = 0
+        for path in self._files():
+            # Another process may have replayed and deleted it meanwhile.
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    total += len(piece)
+                    trails += piece.count(b"\n")
+        try:
+            kept = [path for path in self._folder.iterdir() if path.suffix in (".refused", ".broken")]
+        except OSError:
+            kept = []
+        return trails, total, self._bytes_max, len(kept)
+
     @property
     def has_trails(self) -> bool:
         """Whether there is something to replay, as of the last probe."""

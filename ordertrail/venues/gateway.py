@@ -32,6 +32,7 @@ from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.venues.gate.call_budget import CallBudget
 from ordertrail.venues.gate.denial import Denied
 from ordertrail.venues.gate.gate import Gate
+from ordertrail.venues.gate.venue_trouble import MAY_BE_TROUBLE, VenueTrouble
 from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
 
 _log = get_logger()
@@ -71,6 +72,7 @@ class Gateway:
         self._gate = gate
         self._clock = clock
         self._timeout_seconds = timeout_seconds
+        self.trouble = VenueTrouble()
 
     @property
     def venue_name(self) -> str:
@@ -182,6 +184,8 @@ class Gateway:
         finally:
             now = self._clock.monotonic()
             permit.leave(answer, now)
+        if type(answer) in MAY_BE_TROUBLE or self.trouble.silent_since is not None:
+            self.trouble.learn(answer, self._clock)
         if kind.seconds is not None:
             kind.seconds.observe(now - start)
         return answer

@@ -6,6 +6,7 @@
 
 import contextlib
 import os
+from dataclasses import dataclass
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -90,11 +91,46 @@ def forget_process(pid: int) -> None:
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # untyped in the library
 
 
+@dataclass(frozen=True, slots=True)
+class TroubleCounters:
+    """What is counted that must not happen, of all workers since they were started; None: it is not counted here."""
+
+    log_records_dropped: int | None
+    late_arrivals: int | None
+    invariants_broken: dict[str, int]
+
+
+def trouble_counters() -> TroubleCounters:
+    """For the status; it reads the files of all workers where they are several."""
+    buffered.flush()
+    found: dict[str, dict[str, int]] = {}
+    for family in _registry().collect():
+        for sample in family.samples:
+            if sample.name.endswith("_total") and sample.value:
+                by_name = found.setdefault(family.name, {})
+                label = sample.labels.get("name", "")
+                by_name[label] = by_name.get(label, 0) + int(sample.value)
+
+    def counted(name: str) -> int:
+        return sum(found.get(name, {}).values())
+
+    return TroubleCounters(
+        log_records_dropped=counted("ordertrail_log_records_dropped"),
+        late_arrivals=counted("ordertrail_late_arrivals"),
+        invariants_broken=found.get("ordertrail_invariants_broken", {}),
+    )
+
+
+def _registry() -> CollectorRegistry:
+    """That of this process, or of all workers where they are several."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped in the library
+    return registry
+
+
 def render() -> tuple[bytes, str]:
     """The exposition text of all workers, and its content type."""
     buffered.flush()
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # untyped in the library
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    return generate_latest(_registry()), CONTENT_TYPE_LATEST

@@ -1,7 +1,10 @@
 """Watches the database: migrates it as soon as it is there, and says so when it comes and goes."""
 
+from datetime import datetime
+
 import asyncpg
 
+from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.connection_statements import PING
@@ -14,13 +17,15 @@ _UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceE
 
 
 class DatabaseWatch:
-    """`problem` is a sentence while the database cannot be used, None while it can."""
+    """`problem` is a sentence while the database cannot be used, None while it can; `since` when that began."""
 
-    def __init__(self, database: Database, url: str) -> None:
+    def __init__(self, database: Database, url: str, *, clock: Clock | None = None) -> None:
         self._database = database
         self._url = url
+        self._clock = clock or SystemClock()
         self._is_migrated = False
         self.problem: str | None = "The database has not been reached yet."
+        self.since: datetime | None = None
 
     async def run_once(self) -> None:
         """Migrate if that has not been done, then ask for a sign of life."""
@@ -38,6 +43,8 @@ class DatabaseWatch:
             self._set(None)
 
     def _set(self, problem: str | None) -> None:
+        if self.since is None or (problem is None) is not (self.problem is None):
+            self.since = self._clock.now()
         if problem is not None and self.problem is None:
             _log.error("the database is away", problem=problem)
         elif problem is not None and problem != self.problem:

@@ -23,7 +23,7 @@ class House:
         self.pauses = 0
         self.has_checked_twice = asyncio.Event()
         parts: Any = self
-        self.housekeeping = Housekeeping(parts, parts, parts, parts, gate=parts, clock=parts)
+        self.housekeeping = Housekeeping(parts, parts, parts, parts, gate=parts, clock=parts, status=parts)
 
     async def run_once(self) -> None:
         self.log.append("database")
@@ -32,6 +32,8 @@ class House:
         if self.error is not None:
             raise self.error
         return [{"is_on": self.switch}]
+
+    async def refresh(self) -> None: ...
 
     async def replay(self) -> None:
         self.log.append("replay")

@@ -85,6 +85,9 @@ ALTER TABLE orphans ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
 
 ORPHANS_OPEN = "CREATE INDEX orphans_open ON orphans (id) WHERE closed_at IS NULL"
 
+# For late arrivals of the last day.
+SIGHTINGS_SEEN = "CREATE INDEX sightings_seen_at ON sightings (seen_at)"
+
 # An operator closes a thing once; why stands in operator_actions, in the same transaction.
 REFUSE_ALL_BUT_CLOSING = """
 CREATE FUNCTION refuse_all_but_closing() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -107,7 +110,7 @@ def upgrade() -> None:
     for statement in (ACTIONS, ACTIONS_SWITCH, ACTIONS_ORDER, HALT_STAYS, "DROP TABLE switches", SWITCHES):
         op.execute(statement)
     op.execute("DROP TRIGGER append_only ON orphans")
-    for statement in (PARKED, PARKED_OPEN, ORPHANS, ORPHANS_OPEN, REFUSE_ALL_BUT_CLOSING):
+    for statement in (PARKED, PARKED_OPEN, ORPHANS, ORPHANS_OPEN, SIGHTINGS_SEEN, REFUSE_ALL_BUT_CLOSING):
         op.execute(statement)
     op.execute(
         "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON operator_actions "

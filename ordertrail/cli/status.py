@@ -1,0 +1,198 @@
+"""`ordertrail status`: the screen for the night. It asks the API, and where none answers the database.
+
+Exit codes: 0 nothing is to be done, 1 something is, 2 neither the API nor the database could be reached.
+"""
+
+# ruff: noqa: T201 - it talks to a person
+
+import asyncio
+import json as json_text
+import sys
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, request
+from ordertrail.runtime.settings import Settings, load_settings
+from ordertrail.server.status_document import Document, figures_sections, text_of, to_do
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.status import StatusFigures, read_figures
+
+NOTHING_TO_DO, SOMETHING_TO_DO, OUT_OF_REACH = 0, 1, 2
+
+Json = Annotated[bool, Parameter(negative="")]
+
+
+def status(*, url: str | None = None, timeout_seconds: float = 5, json: Json = False) -> int:
+    """What is, and what to do; exit code 0 nothing, 1 something, 2 neither API nor database could be reached.
+
+    Parameters
+    ----------
+    url
+        The API's address; default ORDERTRAIL_API_URL.
+    timeout_seconds
+        How long to wait for the API's answer.
+    json
+        For programs: print one JSON document.
+    """
+    settings = load_settings()
+    document = _of_the_api(url or settings.api_url, timeout_seconds=timeout_seconds)
+    if document is None:
+        document = _of_the_database(settings, url or settings.api_url)
+    if document is None:
+        return OUT_OF_REACH
+    print(json_text.dumps(document) if json else "\n".join(lines_of(document)))
+    return SOMETHING_TO_DO if document["to_do"] else NOTHING_TO_DO
+
+
+def _of_the_api(url: str, *, timeout_seconds: float) -> Document | None:
+    """None once it has been said why there is none."""
+    try:
+        answer = request(url, "GET", "/status", timeout_seconds=timeout_seconds)
+    except (RequestNotSent, RequestOutcomeUnknown) as error:
+        _say(str(error))
+        return None
+    if answer.status != 200 or not isinstance(answer.document.get("to_do"), list):
+        _say(f"{url} answered with HTTP {answer.status} and no status.")
+        return None
+    return answer.document
+
+
+def _of_the_database(settings: Settings, url: str) -> Document | None:
+    """What it knows by itself, where no API answers; None: neither does it."""
+    try:
+        figures = asyncio.run(_read(settings))
+    except (StatementFailed, StatementOutcomeUnknown) as error:
+        _say(f"Nor could the database be read: {error}.")
+        return None
+    sections: Document = {
+        "api": {"url": url, "to_do": f"No API answers at {url}: start it, or look why it does not answer."},
+        "database": {"is_up": True, "since": None, "schema": figures.schema_version, "problem": None, "to_do": None},
+        **figures_sections(figures),
+    }
+    as_of = text_of(figures.read_at)
+    head = {"as_of": as_of, "worker": None, "figures_as_of": as_of}
+    return {**head, "to_do": [sections["api"]["to_do"], *to_do(sections)], **sections}
+
+
+async def _read(settings: Settings) -> StatusFigures:
+    database = Database(
+        settings.database_url.get_secret_value(),
+        timeout_seconds=settings.database_timeout_seconds,
+        connections_max=1,
+    )
+    await database.open()
+    try:
+        return await read_figures(database)
+    finally:
+        await database.close()
+
+
+def lines_of(document: Document) -> list[str]:
+    """The document for a person: a line a section, then what to do."""
+    worker = f", of worker {document['worker']}" if document.get("worker") else ""
+    lines = [
+        f"As of {document['as_of']}{worker}; the database's figures of {document['figures_as_of'] or 'never'}.",
+        "",
+    ]
+    for name, render in _RENDER.items():
+        section = document.get(name)
+        if isinstance(section, dict):
+            texts = render(section)
+            mark = "!" if section.get("to_do") else " "
+            lines += [
+                f"{mark} {name.replace('_', ' ') if not row else '':<14} {text}" for row, text in enumerate(texts)
+            ]
+    lines.append("")
+    lines += ["Nothing is to be done."] if not document["to_do"] else ["To do:", *(f"- {x}" for x in document["to_do"])]
+    return lines
+
+
+def _api(section: Document) -> list[str]:
+    return [f"no answer at {section['url']}"]
+
+
+def _ready(section: Document) -> list[str]:
+    return ["yes"] if section["is_ready"] else ["no", *section["problems"]]
+
+
+def _database(section: Document) -> list[str]:
+    since = f" since {section['since']}" if section["since"] else ""
+    return [f"{'up' if section['is_up'] else 'away'}{since}, schema {_known(section['schema'])}"]
+
+
+def _exchange(section: Document) -> list[str]:
+    silent = f"silent since {section['silent_since']}" if section["silent_since"] else "no silence"
+    trouble = f"{section['last_trouble']} at {section['last_trouble_at']}" if section["last_trouble"] else "none"
+    return [f"{section['venue']}: {silent}; last trouble: {trouble}"]
+
+
+def _gate(section: Document) -> list[str]:
+    return [
+        f"{name}: {budget['breaker']}"
+        + (f" until {budget['until']}, for {budget['why']}" if budget["until"] else "")
+        + f"; {budget['in_flight']} in flight, {budget['waiting']} wait"
+        for name, budget in section["budgets"].items()
+    ]
+
+
+def _halted(section: Document) -> list[str]:
+    if not section["is_halted"]:
+        return ["no" if section["is_halted"] is not None else _known(None)]
+    return [f"yes, by {_known(section['by'])} at {_known(section['at'])}: {section['why'] or 'no reason given'}"]
+
+
+def _doubts(section: Document) -> list[str]:
+    if section["count"] is None:
+        return [_known(None)]
+    oldest = f", the oldest for {section['oldest_seconds']:.0f} s" if section["count"] else ""
+    return [f"{section['count']} in doubt{oldest}; {section['unresolved']} unresolved"]
+
+
+def _open(section: Document) -> list[str]:
+    return [f"{_known(section['open'])} open"]
+
+
+def _late_arrivals(section: Document) -> list[str]:
+    return [f"{_known(section['count'])}, by {section['from']}; {len(section['live'])} of them live"]
+
+
+def _spool(section: Document) -> list[str]:
+    kept = section["files_for_a_person"]
+    more = f", {kept} files for a person" if kept else ""
+    return [f"{section['trails']} trails, {section['bytes']} of {section['bytes_max']} bytes{more}"]
+
+
+def _log(section: Document) -> list[str]:
+    return [f"{_known(section['records_dropped'])} records dropped"]
+
+
+def _invariants(section: Document) -> list[str]:
+    broken = section["broken"] or {}
+    return [", ".join(f"{name} {count}" for name, count in broken.items()) or "none broken"]
+
+
+def _known(value: Any) -> str:
+    return "not known" if value is None else str(value)
+
+
+_RENDER = {
+    "api": _api,
+    "ready": _ready,
+    "database": _database,
+    "exchange": _exchange,
+    "gate": _gate,
+    "halted": _halted,
+    "doubts": _doubts,
+    "parked": _open,
+    "orphans": _open,
+    "late_arrivals": _late_arrivals,
+    "spool": _spool,
+    "log": _log,
+    "invariants": _invariants,
+}
+
+
+def _say(sentence: str) -> None:
+    print(f"ordertrail: {sentence}", file=sys.stderr, flush=True)

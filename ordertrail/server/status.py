@@ -1,0 +1,95 @@
+"""The status of a process and its installation: for `GET /status`, from memory where the database is away.
+
+It reads the database once at a time, bounded, and never for an order: what it costs is one statement in ten seconds,
+and one a second at the most however often it is asked.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from ordertrail.runtime.clock import Clock
+from ordertrail.runtime.telemetry import metrics
+from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.server.status_document import Document, ProcessState, SpoolState, status_document
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.status import StatusFigures, read_figures
+from ordertrail.storage.postgres.watch import DatabaseWatch
+from ordertrail.storage.spool import Spool
+from ordertrail.venues.gate.gate import Gate
+from ordertrail.venues.gateway import Gateway
+
+_log = get_logger()
+
+READ_SECONDS_MAX = 1.0
+KEPT_SECONDS = 10.0
+FRESH_SECONDS = 1.0
+
+
+class Status:
+    """One process's."""
+
+    def __init__(
+        self,
+        database: Database,
+        watch: DatabaseWatch,
+        *,
+        spool: Spool,
+        gate: Gate,
+        gateway: Gateway,
+        clock: Clock,
+        problems: Callable[[], list[str]],
+        worker: str,
+    ) -> None:
+        self._database = database
+        self._watch = watch
+        self._spool = spool
+        self._gate = gate
+        self._gateway = gateway
+        self._clock = clock
+        self._problems = problems
+        self._worker = worker
+        self._figures: StatusFigures | None = None
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def document(self) -> Document:
+        """What is, and what to do; answers within little more than a second whatever fails."""
+        if self._watch.problem is None:
+            await self.refresh(older_than_seconds=FRESH_SECONDS)
+        spool, counters = await asyncio.to_thread(lambda: (self._spool.state(), metrics.trouble_counters()))
+        return status_document(self._process(SpoolState(*spool, self._spool.problem), counters), self._figures)
+
+    async def refresh(self, *, older_than_seconds: float = KEPT_SECONDS) -> None:
+        """Read the database's figures if those at hand are older; one read at a time, and the others do not wait."""
+        if self._reading.locked() or self._clock.monotonic() - self._read_at < older_than_seconds:
+            return
+        async with self._reading:
+            # Before it is known how it ends: a database that hangs is asked no more often than one that answers.
+            self._read_at = self._clock.monotonic()
+            try:
+                async with asyncio.timeout(READ_SECONDS_MAX):
+                    self._figures = await read_figures(self._database)
+            except (StatementFailed, StatementOutcomeUnknown, TimeoutError) as error:
+                _log.warning("the status could not be read", error=str(error) or type(error).__name__)
+
+    def _process(self, spool: SpoolState, counters: metrics.TroubleCounters) -> ProcessState:
+        trouble = self._gateway.trouble
+        gate = self._gate.state()
+        return ProcessState(
+            now=self._clock.now(),
+            worker=self._worker,
+            problems=self._problems(),
+            database_problem=self._watch.problem,
+            database_since=self._watch.since,
+            venue=self._gateway.venue_name,
+            silent_since=trouble.silent_since,
+            last_trouble=trouble.cause,
+            last_trouble_at=trouble.at,
+            is_halted=gate.is_halted,
+            budgets=gate.budgets,
+            spool=spool,
+            log_records_dropped=counters.log_records_dropped,
+            late_arrivals_counted=counters.late_arrivals,
+            invariants_broken=counters.invariants_broken,
+        )

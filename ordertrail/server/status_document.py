@@ -1,0 +1,250 @@
+"""The status of an installation as one document: what is, and what a person should do about it.
+
+Pure: values in, a document out; `/status` answers with it, and `ordertrail status` shows it. A section whose figures
+have not been read says null, never 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ordertrail.storage.postgres.status import StatusFigures
+from ordertrail.venues.gate.breaker import State
+from ordertrail.venues.gate.denial import CallBudgetState
+
+SECTIONS = (
+    "ready",
+    "database",
+    "exchange",
+    "gate",
+    "halted",
+    "doubts",
+    "parked",
+    "orphans",
+    "late_arrivals",
+    "spool",
+    "log",
+    "invariants",
+)
+Document = dict[str, Any]
+
+_WHY_STOPPED = {
+    State.CLOSED: None,
+    State.HALF_OPEN: "it was stopped, and lets one call through at a time to learn whether the exchange is back",
+    State.THROTTLED: "the exchange wants fewer calls",
+    State.OPEN: "the exchange has failed too often of late",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """The spool's folder: trails that wait, bytes of the limit, and files that nothing reads again."""
+
+    trails: int
+    bytes: int
+    bytes_max: int
+    files_for_a_person: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """What one process knows by itself, at one moment.
+
+    `silent_since`: since when the exchange has answered nothing at all. `counters` are summed over all workers of the
+    process group since they were started; None: they could not be read.
+    """
+
+    now: datetime
+    worker: str
+    problems: Sequence[str]
+    database_problem: str | None
+    database_since: datetime | None
+    venue: str
+    silent_since: datetime | None
+    last_trouble: str | None
+    last_trouble_at: datetime | None
+    is_halted: bool
+    budgets: Sequence[CallBudgetState]
+    spool: SpoolState
+    log_records_dropped: int | None
+    late_arrivals_counted: int | None
+    invariants_broken: Mapping[str, int] | None
+
+
+def status_document(process: ProcessState, figures: StatusFigures | None) -> Document:
+    """What `/status` answers; `figures` are the newest that were read, None: none were."""
+    sections: Document = {
+        "ready": _ready(process),
+        "database": _database(process, figures),
+        "exchange": _exchange(process),
+        "gate": _gate(process),
+        **figures_sections(figures, is_halted=process.is_halted, late_arrivals_counted=process.late_arrivals_counted),
+        "spool": _spool(process.spool),
+        "log": _log(process),
+        "invariants": _invariants(process),
+    }
+    head = {
+        "as_of": text_of(process.now),
+        "worker": process.worker,
+        "figures_as_of": figures and text_of(figures.read_at),
+    }
+    return {**head, "to_do": to_do(sections), **sections}
+
+
+def figures_sections(
+    figures: StatusFigures | None, *, is_halted: bool | None = None, late_arrivals_counted: int | None = None
+) -> Document:
+    """The sections that the database tells; `is_halted` is what the process obeys where the database is away."""
+    return {
+        "halted": _halted(figures, is_halted),
+        "doubts": _doubts(figures),
+        "parked": _open(
+            None if figures is None else figures.parked,
+            "Read what could not be understood: `ordertrail parked list`; close each with what you found.",
+        ),
+        "orphans": _open(
+            None if figures is None else figures.orphans,
+            "The exchange has orders that were never recorded here: `ordertrail orphans` lists them; find out whose "
+            "they are, then close each with what you found.",
+        ),
+        "late_arrivals": _late_arrivals(figures, late_arrivals_counted),
+    }
+
+
+def to_do(sections: Document) -> list[str]:
+    """Every sentence that says what to do, in the order of the sections."""
+    return [sections[name]["to_do"] for name in SECTIONS if name in sections and sections[name]["to_do"]]
+
+
+def text_of(moment: datetime) -> str:
+    """RFC 3339, in UTC."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ready(process: ProcessState) -> Document:
+    problems = list(process.problems)
+    return {"is_ready": not problems, "problems": problems, "to_do": " ".join(problems) or None}
+
+
+def _database(process: ProcessState, figures: StatusFigures | None) -> Document:
+    is_up = process.database_problem is None
+    return {
+        "is_up": is_up,
+        "since": _text(process.database_since),
+        "schema": figures and figures.schema_version,
+        "problem": process.database_problem,
+        "to_do": None
+        if is_up
+        else "Bring the database back: no order can be placed without it; this process goes on by itself then.",
+    }
+
+
+def _exchange(process: ProcessState) -> Document:
+    return {
+        "venue": process.venue,
+        "silent_since": _text(process.silent_since),
+        "last_trouble": process.last_trouble,
+        "last_trouble_at": _text(process.last_trouble_at),
+        "to_do": None
+        if process.silent_since is None
+        else "Look at the exchange and the way to it: it answers nothing. Orders in doubt wait for it.",
+    }
+
+
+def _gate(process: ProcessState) -> Document:
+    budgets: Document = {budget.budget.value: _budget(process.now, budget) for budget in process.budgets}
+    stopped = [name for name, budget in budgets.items() if budget["until"] is not None]
+    sentence = f"The gate stops calls of the kind {', '.join(stopped)}: look at the exchange; it opens by itself."
+    return {"worker": process.worker, "budgets": budgets, "to_do": sentence if stopped else None}
+
+
+def _budget(now: datetime, budget: CallBudgetState) -> Document:
+    is_stopped = budget.denied_seconds > 0
+    return {
+        "breaker": budget.breaker.value,
+        "why": _WHY_STOPPED[budget.breaker],
+        "until": text_of(now + timedelta(seconds=budget.denied_seconds)) if is_stopped else None,
+        "calls": budget.calls,
+        "troubles": budget.troubles,
+        "in_flight": budget.in_flight,
+        "waiting": budget.waiting,
+    }
+
+
+def _halted(figures: StatusFigures | None, is_halted: bool | None) -> Document:
+    halted = is_halted if figures is None else figures.is_halted
+    by_whom = figures is not None and figures.is_halted
+    return {
+        "is_halted": halted,
+        "by": figures.halt_operator if figures is not None and by_whom else None,
+        "at": _text(figures.halt_acted_at) if figures is not None and by_whom else None,
+        "why": figures.halt_reason if figures is not None and by_whom else None,
+        "to_do": "Placing is halted: `ordertrail resume`, once it may go on." if halted else None,
+    }
+
+
+def _doubts(figures: StatusFigures | None) -> Document:
+    if figures is None:
+        return {"count": None, "unresolved": None, "oldest_seconds": None, "to_do": None}
+    return {
+        "count": figures.doubts,
+        "unresolved": figures.unresolved,
+        "oldest_seconds": round(figures.oldest_seconds, 1),
+        "to_do": "Orders wait for your word: `ordertrail doubts` marks them; `ordertrail order resolve` ends them."
+        if figures.unresolved
+        else None,
+    }
+
+
+def _open(count: int | None, sentence: str) -> Document:
+    return {"open": count, "to_do": sentence if count else None}
+
+
+def _late_arrivals(figures: StatusFigures | None, counted: int | None) -> Document:
+    """From the rows where they were read, else from the counter of this process group."""
+    if figures is None:
+        return {"count": counted, "from": "counter", "live": [], "to_do": None}
+    live = figures.live_late_arrivals
+    sentence = f"Live at the exchange after they were settled as not placed: {', '.join(live)}; cancel, or tell whose."
+    return {
+        "count": figures.late_arrivals,
+        "from": "rows of 24 hours",
+        "live": live,
+        "to_do": sentence if live else None,
+    }
+
+
+def _spool(spool: SpoolState) -> Document:
+    sentence = None
+    if spool.problem is not None:
+        sentence = f"{spool.problem} Make room: until then no order is taken."
+    elif spool.files_for_a_person:
+        sentence = "Files `*.refused` or `*.broken` lie in the spool: look into them, then delete them."
+    return {
+        "trails": spool.trails,
+        "bytes": spool.bytes,
+        "bytes_max": spool.bytes_max,
+        "files_for_a_person": spool.files_for_a_person,
+        "to_do": sentence,
+    }
+
+
+def _log(process: ProcessState) -> Document:
+    dropped = process.log_records_dropped
+    sentence = "Log records were lost: look at the disk, or at what reads the log."
+    return {"records_dropped": dropped, "to_do": sentence if dropped else None}
+
+
+def _invariants(process: ProcessState) -> Document:
+    broken = process.invariants_broken
+    sentence = "Things happened that never must: read the log for them, and report them; each is a bug."
+    return {
+        "broken": None if broken is None else dict(broken),
+        "to_do": sentence if broken and any(broken.values()) else None,
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else text_of(moment)

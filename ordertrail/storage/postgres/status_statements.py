@@ -1,0 +1,33 @@
+"""The statement of the status: what the database knows of what waits for a person."""
+
+from ordertrail.storage.postgres import fragments
+from ordertrail.storage.postgres.doubt_statements import COUNTS
+
+# Every ten seconds in every process of the API, and for `ordertrail status` where no API answers: the schema, orders in
+# doubt, what is parked and orphaned, late arrivals of a day among the newest 1,000 orders that the exchange showed
+# unasked, and the operator's switch. What a hostile exchange can make many is counted up to 10,000.
+STATUS_FIGURES = f"""
+WITH doubt AS ({COUNTS}), late AS MATERIALIZED (
+    SELECT s.order_id, {fragments.has_row("s.order_id", "o.status >= 'REJECTED'")} AS is_over
+      FROM (SELECT order_id FROM sightings
+             WHERE seen_at > clock_timestamp() - interval '24 hours'
+             ORDER BY seen_at DESC
+             LIMIT 1000) AS s
+     WHERE {fragments.has_row("s.order_id", "o.status = 'NOT_PLACED'")}
+), switch AS (
+    SELECT action = 'halt' AS is_halted, operator, acted_at, reason
+      FROM operator_actions WHERE action IN ('halt', 'resume')
+     ORDER BY id DESC
+     LIMIT 1
+)
+SELECT clock_timestamp() AS read_at,
+       (SELECT version_num FROM alembic_version) AS schema_version,
+       doubt.count AS doubts, doubt.unresolved, doubt.oldest_seconds,
+       (SELECT count(*) FROM (SELECT FROM parked WHERE closed_at IS NULL LIMIT 10000) AS open) AS parked,
+       (SELECT count(*) FROM (SELECT FROM orphans WHERE closed_at IS NULL LIMIT 10000) AS open) AS orphans,
+       (SELECT count(*) FROM late) AS late_arrivals,
+       ARRAY(SELECT order_id FROM late WHERE NOT is_over LIMIT 5) AS live_late_arrivals,
+       coalesce(switch.is_halted, false) AS is_halted,
+       switch.operator AS halt_operator, switch.acted_at AS halt_acted_at, switch.reason AS halt_reason
+  FROM doubt LEFT JOIN switch ON true
+"""
