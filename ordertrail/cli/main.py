@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 from ordertrail import __version__
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, load_settings, variable_of
+from ordertrail.runtime.telemetry import streams
 
 USAGE_ERROR = 2
 
@@ -31,6 +32,7 @@ def up(*, postgres_port: int = 0, exchange_port: int = 0, host: str | None = Non
     """Run everything here: PostgreSQL, the simulated exchange and the API; Ctrl-C stops all of it in order."""
     from ordertrail.up.up import up as run
 
+    streams.protect()
     settings = load_settings()
     if port is not None:
         settings = settings.model_copy(update={"port": port})
@@ -42,6 +44,7 @@ def api(*, host: str | None = None, port: int | None = None, workers: int | None
     """Serve the HTTP API."""
     from ordertrail.server.serve import serve
 
+    streams.protect()
     settings = load_settings()
     return serve(
         settings,
@@ -107,6 +110,7 @@ def _shown(value: Any) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; its result is the exit code: 2 for a usage error or a process that cannot start."""
+    streams.hold_open()
     try:
         result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:

@@ -25,6 +25,7 @@ from ordertrail.reconciliation.pass_report import PassReport
 from ordertrail.reconciliation.sweep import Swept
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.settings import load_settings
+from ordertrail.runtime.telemetry import streams
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.server.service import Service
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
@@ -47,6 +48,8 @@ def reconcile(*, once: bool = False, json: Json = False) -> int:
     json
         For programs: print one JSON document.
     """
+    if not once:
+        streams.protect()
     settings = load_settings()
     failpoints.arm_from(settings.failpoints)
     configure_logs(level="error" if once else settings.log_level, log_format=settings.log_format)

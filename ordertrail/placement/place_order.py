@@ -18,7 +18,7 @@ from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refus
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
-from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.runtime.telemetry.logs import get_logger, last_record
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import KeyTaken, NewTrailRow, SentLater
@@ -203,7 +203,7 @@ class Placing:
             failpoints.reach("after_spool")
             return
         metrics.UNRECORDED.inc()
-        _log.critical(
+        last_record(
             "the trail could not be written",
             order_id=order.id,
             rows=[(row.status, row.reason, row.exchange_order_id) for row in rows],

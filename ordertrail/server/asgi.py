@@ -4,9 +4,11 @@ import gc
 import os
 
 from ordertrail.runtime.settings import load_settings
+from ordertrail.runtime.telemetry import streams
 from ordertrail.runtime.telemetry.processes import is_worker, share_metrics
 
 if is_worker():
+    streams.protect()
     # Before anything imports the metrics: the library decides on import how their values are kept.
     share_metrics(load_settings().data_dir, parent=os.getppid())
 
@@ -22,6 +24,7 @@ GC_THRESHOLDS = (20_000, 50, 100)
 
 def make_service(venue: Venue | None = None) -> Service:
     """The service, with the settings as they are when the server starts; `venue`: instead of the one they name."""
+    streams.protect()
     settings = load_settings()
     failpoints.arm_from(settings.failpoints)
     configure_logs(level=settings.log_level, log_format=settings.log_format)

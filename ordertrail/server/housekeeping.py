@@ -3,7 +3,7 @@
 import asyncio
 
 from ordertrail.runtime.clock import Clock
-from ordertrail.runtime.telemetry import buffered, metrics
+from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.server.status import Status
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
@@ -66,7 +66,7 @@ class Housekeeping:
             await self._status.refresh()
 
     def _publish(self) -> None:
-        buffered.flush()
+        metrics.flush()
         publish(self._gate.state())
         self._journal.publish()
 

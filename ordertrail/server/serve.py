@@ -10,7 +10,7 @@ from functools import partial
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
-from ordertrail.runtime.telemetry import metrics
+from ordertrail.runtime.telemetry import metrics, streams
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.runtime.telemetry.processes import share_metrics
 from ordertrail.server.server import Server
@@ -26,6 +26,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, application
             "Several workers need one exchange that all of them can reach: start it with `ordertrail exchange` and "
             "set ORDERTRAIL_EXCHANGE_URL, or use one worker."
         )
+    streams.protect()
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     _raise_open_files_limit()
     listening = _bind(host, port)
@@ -47,6 +48,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, application
 
 def serve_as_worker(settings: Settings, application: str, sockets: Sequence[socket.socket], parent: Parent) -> None:
     """One worker's life."""
+    streams.protect()
     with _sentences_for_failures():
         server = Server(settings, on_ready=parent.say_ready, application=application)
         parent.when_gone(server.stop)

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from types import FrameType
 from typing import Any
@@ -22,7 +21,7 @@ from uvicorn.lifespan.on import LifespanOn, LifespanSendMessage
 from ordertrail.api.draining import drainable_of
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
-from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.runtime.telemetry.logs import flush, get_logger
 from ordertrail.server.connections import ConnectionLimits, Connections, LimitedHttpProtocol
 
 _log = get_logger()
@@ -142,8 +141,7 @@ class Server(uvicorn.Server):
             connections=len(self.server_state.connections),
             is_hurried=self._is_hurried,
         )
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         os._exit(1)
 
 

@@ -6,6 +6,7 @@
 
 import contextlib
 import os
+import threading
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -19,8 +20,10 @@ from prometheus_client import (
     multiprocess,
 )
 
-from ordertrail.runtime.telemetry import buffered
+from ordertrail.runtime.telemetry import buffered, streams
 
+_dropped_log_records = 0
+_flush_lock = threading.Lock()
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 REQUESTS = Counter("ordertrail_requests", "Answers to POST /orders, by HTTP status.", ["status"])
@@ -82,6 +85,19 @@ GATE_IN_FLIGHT = Gauge(
 )
 GATE_WAITING = Gauge("ordertrail_gate_waiting", "Calls that wait at the gate.", ["budget"], multiprocess_mode="livesum")
 GATE_HALTED = Gauge("ordertrail_gate_halted", "1 while the operator's halt stands.", multiprocess_mode="livemax")
+LOG_RECORDS_DROPPED = Counter(
+    "ordertrail_log_records_dropped", "Log lines that were dropped, because the log's sink did not take them."
+)
+
+
+def flush() -> None:
+    """Hand over to the metrics library what has gathered elsewhere in this process."""
+    global _dropped_log_records  # noqa: PLW0603 - the one counter of the process
+    buffered.flush()
+    with _flush_lock:
+        dropped = streams.dropped_records()
+        LOG_RECORDS_DROPPED.inc(dropped - _dropped_log_records)
+        _dropped_log_records = dropped
 
 
 def forget_process(pid: int) -> None:
@@ -102,7 +118,7 @@ class TroubleCounters:
 
 def trouble_counters() -> TroubleCounters:
     """For the status; it reads the files of all workers where they are several."""
-    buffered.flush()
+    flush()
     found: dict[str, dict[str, int]] = {}
     for family in _registry().collect():
         for sample in family.samples:
@@ -132,5 +148,5 @@ def _registry() -> CollectorRegistry:
 
 def render() -> tuple[bytes, str]:
     """The exposition text of all workers, and its content type."""
-    buffered.flush()
+    flush()
     return generate_latest(_registry()), CONTENT_TYPE_LATEST
