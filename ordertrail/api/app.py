@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from ordertrail import __version__
@@ -21,6 +21,7 @@ from ordertrail.api.parts import ApiParts, OpenParts
 from ordertrail.api.place import PlaceOrder, Respond
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_orders import read_router
+from ordertrail.runtime.errors import CannotStart
 
 
 class Ordertrail(FastAPI):
@@ -35,8 +36,29 @@ class Ordertrail(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.place_order is not None and scope["type"] == "http" and _is_order(scope):
             await self.place_order(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As the framework does, but that a server which logs why a start failed logs our sentence, not a traceback."""
+        failed: list[Message] = []
+
+        async def send_later_why(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                failed.append(message)
+            else:
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_later_why)
+        except CannotStart as error:
+            failed = [{**message, "message": f"ordertrail: {error}"} for message in failed]
+            raise
+        finally:
+            for message in failed:
+                await send(message)
 
     def take_whole(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         """For a server that has a whole request at hand: whether it is taken without a task of its own."""
@@ -56,9 +78,9 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
     @asynccontextmanager
     async def lifespan(app: Ordertrail) -> AsyncIterator[Mapping[str, Any]]:
         async with open_parts() as parts:
-            app.include_router(read_router(parts.reads))
+            app.include_router(read_router(parts.reads, venue=parts.venue))
             app.include_router(cancel_router(parts.canceling))
-            app.include_router(health_router(parts.readiness_problems, parts.status))
+            app.include_router(health_router(parts.readiness_problems, parts.status, venue=parts.venue))
             app.place_order = place_order = _place_order(parts)
             try:
                 # For a server that knows how to drain; any other just ends the lifespan.

@@ -17,9 +17,10 @@ _LIVE: dict[str, Any] = {
 _READY: dict[str, Any] = {
     "schema": {
         "type": "object",
-        "required": ["status", "problems"],
+        "required": ["status", "venue", "problems"],
         "properties": {
             "status": {"type": "string", "enum": ["ok", "unready"]},
+            "venue": {"type": "string", "description": "where orders go; SIMULATED: no real order is placed"},
             "problems": {"type": "array", "items": {"type": "string"}},
         },
     }
@@ -76,10 +77,12 @@ _STATUS: dict[str, Any] = {
 }
 
 
-def health_router(unready: Callable[[], list[str]], status: Callable[[], Awaitable[dict[str, Any]]]) -> APIRouter:
+def health_router(
+    unready: Callable[[], list[str]], status: Callable[[], Awaitable[dict[str, Any]]], *, venue: str
+) -> APIRouter:
     """`unready` gives the sentences that say why the process cannot take orders now; none: it can.
 
-    `status` gives what `/status` answers.
+    `status` gives what `/status` answers; `venue` is the exchange as a person knows it.
     """
     router = APIRouter()
 
@@ -107,7 +110,7 @@ def health_router(unready: Callable[[], list[str]], status: Callable[[], Awaitab
     async def readyz() -> JSONResponse:
         problems = unready()
         return JSONResponse(
-            {"status": "unready" if problems else "ok", "problems": problems},
+            {"status": "unready" if problems else "ok", "venue": venue, "problems": problems},
             status_code=503 if problems else 200,
         )
 

@@ -21,6 +21,7 @@ _EXAMPLE_TRAIL = [
     {"status": "COMPLETED", "created_at": "2026-11-22T09:30:00.131072Z", "reason": None, "exchange_order_id": "X-1"},
 ]
 _EXAMPLE = EXAMPLE_ORDER | {"client_order_id": None}
+_EXAMPLE_SINGLE = {**_EXAMPLE, "venue": "http://exchange:9000", "trail": _EXAMPLE_TRAIL, "executions": []}
 
 TRAIL = {
     "type": "array",
@@ -42,8 +43,12 @@ _SINGLE_ORDER = {
         ORDER,
         {
             "type": "object",
-            "required": ["trail", "executions"],
-            "properties": {"trail": TRAIL, "executions": {"type": "array", "items": {"type": "object"}}},
+            "required": ["venue", "trail", "executions"],
+            "properties": {
+                "venue": {"type": "string", "description": "The exchange that this process places and queries it at."},
+                "trail": TRAIL,
+                "executions": {"type": "array", "items": {"type": "object"}},
+            },
         },
     ]
 }
@@ -106,7 +111,7 @@ READ_ORDER: dict[str, Any] = {
     "operation_id": "read_order",
     "response_model": None,
     "responses": {
-        200: _answer("The order.", _SINGLE_ORDER, {**_EXAMPLE, "trail": _EXAMPLE_TRAIL, "executions": []}),
+        200: _answer("The order.", _SINGLE_ORDER, _EXAMPLE_SINGLE),
         404: _NOT_FOUND,
         422: _INVALID,
         503: _UNAVAILABLE,

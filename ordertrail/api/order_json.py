@@ -28,9 +28,9 @@ def order_json(stored: StoredOrder) -> dict[str, Any]:
     }
 
 
-def single_order_json(stored: StoredOrder) -> dict[str, Any]:
-    """The order with its trail and its executions."""
-    return {**order_json(stored), "trail": trail_json(stored), "executions": []}
+def single_order_json(stored: StoredOrder, *, venue: str) -> dict[str, Any]:
+    """The order with its venue, its trail and its executions."""
+    return {**order_json(stored), "venue": venue, "trail": trail_json(stored), "executions": []}
 
 
 def trail_json(stored: StoredOrder) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ class ApiParts:
 
     `readiness_problems`: sentences that say why no orders can be taken now. `status`: what `/status` answers; it never
     waits for a database that is away. `start_draining`: from now on one of the sentences says that the process stops.
-    `seconds_after_send_by`: how long an order may still be on its way after its `send_by`.
+    `venue`: the exchange as a person knows it. `seconds_after_send_by`: how long an order may still be on its way after
+    its `send_by`.
     """
 
     clock: Clock
@@ -30,6 +31,7 @@ class ApiParts:
     readiness_problems: Callable[[], list[str]]
     status: Callable[[], Awaitable[dict[str, Any]]]
     start_draining: Callable[[], None]
+    venue: str
     deadlines: Deadlines
     seconds_after_send_by: float
     body_bytes_max: int

@@ -19,8 +19,8 @@ from ordertrail.storage.order_reads import OrderReads
 _encode = msgspec.json.Encoder().encode
 
 
-def read_router(reads: OrderReads) -> APIRouter:
-    """The routes that read orders."""
+def read_router(reads: OrderReads, *, venue: str) -> APIRouter:
+    """The routes that read orders; `venue` is the exchange that this process places and queries them at."""
     router = APIRouter()
 
     @router.get("/orders", **LIST_ORDERS)
@@ -40,7 +40,7 @@ def read_router(reads: OrderReads) -> APIRouter:
 
     @router.get("/orders/{order_id}", **READ_ORDER)
     async def read_order(order_id: str, request: Request) -> Response:
-        return _json(single_order_json(await _one(reads, order_id, request)))
+        return _json(single_order_json(await _one(reads, order_id, request), venue=venue))
 
     @router.get("/orders/{order_id}/trail", **READ_TRAIL)
     async def read_trail(order_id: str, request: Request) -> Response:

@@ -5,11 +5,18 @@ import sys
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from ordertrail import __version__
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.runtime.settings import Settings, load_settings, variable_of
+from ordertrail.runtime.settings import (
+    Settings,
+    later_settings,
+    load_settings,
+    read_known_settings,
+    unknown_sentence,
+    variable_of,
+)
 from ordertrail.runtime.telemetry import streams
 
 USAGE_ERROR = 2
@@ -59,6 +66,7 @@ def exchange(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -
     """Run the simulated exchange; `ordertrail exchange --help` lists its options."""
     from simulated_exchange.__main__ import main as run
 
+    load_settings()  # it has none of ours, but what is misspelled is misspelled here too
     return run(list(arguments))
 
 
@@ -77,7 +85,7 @@ def settings(*, json: bool = False) -> int:
     """List every setting with its meaning, default and present value; secrets are masked."""
     import msgspec
 
-    present = load_settings()
+    present = read_known_settings()
     rows = [
         {
             "name": variable_of(name),
@@ -87,13 +95,21 @@ def settings(*, json: bool = False) -> int:
         }
         for name, field in Settings.model_fields.items()
     ]
+    rows += [
+        {"name": name, "value": "***" if is_given else None, "default": None, "meaning": f"{meaning}; not used yet"}
+        for name, meaning, is_given in later_settings()
+    ]
+    unknown = unknown_sentence()
+    if unknown is not None:
+        print(f"ordertrail: {unknown}", file=sys.stderr)
+    code = 0 if unknown is None else USAGE_ERROR
     if json:
         print(msgspec.json.encode(rows).decode())
-        return 0
+        return code
     for row in rows:
         print(f"{row['name']}={row['value'] if row['value'] is not None else ''}")
         print(f"    {row['meaning']}; default {row['default'] if row['default'] is not None else 'unset'}")
-    return 0
+    return code
 
 
 def _shown(value: Any) -> Any:
@@ -118,11 +134,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(USAGE_ERROR)
     except CannotStart as error:
         print(f"ordertrail: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except ValidationError as error:
-        for item in error.errors():
-            name = variable_of("_".join(str(part) for part in item["loc"]))
-            print(f"ordertrail: {name}: {item['msg']}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
     except OSError as error:
         print(f"ordertrail: {error}", file=sys.stderr)

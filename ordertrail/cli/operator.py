@@ -28,6 +28,7 @@ from ordertrail.runtime.settings import load_settings
 from ordertrail.runtime.telemetry import streams
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.server.service import Service
+from ordertrail.server.start_line import say_start, want_exchange_url
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
@@ -51,11 +52,13 @@ def reconcile(*, once: bool = False, json: Json = False) -> int:
     if not once:
         streams.protect()
     settings = load_settings()
+    want_exchange_url(settings)
     failpoints.arm_from(settings.failpoints)
     configure_logs(level="error" if once else settings.log_level, log_format=settings.log_format)
     service = Service(settings.model_copy(update={"reconcile_in_api": False}))
     if once:
         return _run(_reconcile_once(service, as_json=json))
+    say_start("reconcile", settings)
     return _run(_reconcile_until_stopped(service))
 
 

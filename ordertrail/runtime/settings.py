@@ -1,13 +1,19 @@
 """Settings, the only reader of the environment: variables with the prefix `ORDERTRAIL_`, and `.env`."""
 
+import difflib
 import os
-import sys
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from ordertrail.runtime import notices
+from ordertrail.runtime.errors import CannotStart
 
 PREFIX = "ORDERTRAIL_"
 ENV_FILE = ".env"
@@ -17,6 +23,46 @@ RENAMED = {
     "ASK_PER_SECOND": "QUERY_PER_SECOND",
     "ASK_IN_FLIGHT_MAX": "QUERY_IN_FLIGHT_MAX",
 }
+
+# What later versions take, and what for. A deployer may set it before: it is accepted, and said to be unused.
+LATER = {
+    "QUEUE_URL": "the queue for execution reports",
+    "QUEUE_WINDOW_SECONDS": "how long a queued order may wait for its first send",
+    "QUEUE_ORDERS_MAX": "how many orders may be queued",
+    "PLACE_BY_MAX_SECONDS": "how far off a place_by may be",
+    "ALLOWED_HOSTS": "the names under which clients may call the API",
+    "OWNER_DATABASE_URL": "the database as the role that migrates it",
+    "ALERT_URL": "where alerts are posted",
+    "ALERT_FORMAT": "how alerts are written",
+    "ALERT_SECRET": "what alerts are signed with",
+    "OTLP_URL": "where traces go",
+}
+
+# In the environment of every program that `ordertrail up` starts: the proof, after a kill -9, whose it is.
+STARTED_BY_UP = PREFIX + "STARTED_BY_UP_IN"
+# Ours as well and no settings: that mark, what compose.yaml reads, and what tests read. Tests' own start with TEST_.
+_MARKS = {
+    STARTED_BY_UP.removeprefix(PREFIX),
+    "DATABASE_PORT",
+    "FUZZ_EXAMPLES",
+    "KILLS",
+    "MATRIX_PROFILES",
+    "PAIRS_SHARE",
+    "SEEDS",
+    "SEEDS_TWICE",
+    "SOAK_ORDERS",
+}
+_OF_TESTS = "TEST_"
+
+# What a container platform sets for a service that is named `ordertrail`, or `ordertrail-api`: Kubernetes for every
+# service of a namespace (kubernetes.io/docs/tutorials/services/connect-applications-service), Docker for a link.
+_OF_A_PLATFORM = re.compile(
+    r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?)"
+)
+_PLATFORM_PORT = re.compile(r"(?:\w+_)?PORT")
+_PLATFORM_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://", re.IGNORECASE)
+_LINK_NAME = re.compile(r"(?:\w+_)?NAME")
+_LINKED_NAME = re.compile(r"/[^/]+/[^/]+")
 
 COMPOSE_DATABASE = "postgresql://ordertrail:ordertrail@127.0.0.1:5432/ordertrail"
 
@@ -36,10 +82,8 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(default=SecretStr(COMPOSE_DATABASE), description="PostgreSQL, as a URL")
     exchange_url: str | None = Field(
-        default=None, description="the exchange, http://…; unset: a simulated exchange inside the process"
-    )
-    queue_url: str | None = Field(
-        default=None, description="the queue for execution reports, nats://… or sqs://…; later"
+        default=None,
+        description="the exchange, http://…, or `simulated:` for one inside the process, where no real order is placed",
     )
     exchange_timeout_seconds: PositiveFloat = Field(
         default=5, description="how long one answer of the exchange may take"
@@ -123,6 +167,25 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = Field(default="json", description="JSON for programs, text for people")
 
+    @override
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The usual ones, without what a container platform has set: its `ORDERTRAIL_PORT` is no port to listen on."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        env_settings.env_vars = {
+            name: value
+            for name, value in env_settings.env_vars.items()
+            if not _is_of_a_platform(name.upper().removeprefix(PREFIX), value)
+        }
+        return init_settings, env_settings, dotenv_settings
+
     @property
     def review_seconds(self) -> float:
         """When an order's first placing has certainly ended, after its INITIATED row."""
@@ -139,14 +202,54 @@ class Settings(BaseSettings):
         return self.review_seconds + 5 if self.drain_seconds is None else self.drain_seconds
 
 
-def load_settings() -> Settings:
-    """Read the environment and `.env`; raises pydantic's ValidationError, which names the variable."""
-    for old, new in RENAMED.items():
-        if PREFIX + old in _given_names():
-            sys.stderr.write(
-                f"ordertrail: {PREFIX}{old} is now {PREFIX}{new}; the next release takes the new name only.\n"
-            )
-    return Settings()
+def load_settings(*, quietly: bool = False) -> Settings:
+    """Read the environment and `.env`; CannotStart with a sentence for what is unknown or cannot be read.
+
+    What was given and is not used is said on standard error, unless the process that started this one has said it.
+    """
+    given = _given()
+    settings = read_known_settings()
+    if sentence := unknown_sentence(given):
+        raise CannotStart(sentence)
+    if not quietly:
+        for notice in _notices(given):
+            notices.say(notice)
+    return settings
+
+
+def read_known_settings() -> Settings:
+    """The settings, whatever else is given; CannotStart with a sentence for values that cannot be read."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Only the message: the rest of the error has the value in it, which may be a secret.
+        problems = [f"{variable_of('_'.join(map(str, item['loc'])))}: {item['msg']}" for item in error.errors()]
+        raise CannotStart("; ".join(problems) + ".") from None
+
+
+def unknown_sentence(given: dict[str, str] | None = None) -> str | None:
+    """One sentence about the variables with our prefix that mean nothing; None: there is none."""
+    given = _given() if given is None else given
+    unknown = sorted(name for name, value in given.items() if not _is_known(name, value))
+    if not unknown:
+        return None
+    names = _settable()
+    told = []
+    for name in unknown:
+        [*near] = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+        told.append(f"{PREFIX}{name} is no setting" + (f": did you mean {PREFIX}{near[0]}?" if near else "."))
+    return " ".join([*told, "`ordertrail settings` lists all."])
+
+
+def is_started_by_up() -> bool:
+    """Whether `ordertrail up` has started this process, beside an exchange that is a simulated one."""
+    return STARTED_BY_UP in os.environ
+
+
+def later_settings() -> list[tuple[str, str, bool]]:
+    """Variable and meaning of what only later versions use, and whether it is given."""
+    given = _given()
+    return [(PREFIX + name, meaning, name in given) for name, meaning in LATER.items()]
 
 
 def variable_of(location: str) -> str:
@@ -154,6 +257,51 @@ def variable_of(location: str) -> str:
     return location.upper() if location.upper().startswith(PREFIX) else PREFIX + location.upper()
 
 
-def _given_names() -> set[str]:
-    """The variables that are set, here or in `.env`."""
-    return {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
+def _notices(given: dict[str, str]) -> Iterable[str]:
+    for old, new in RENAMED.items():
+        if old in given:
+            yield f"{PREFIX}{old} is now {PREFIX}{new}; the next release takes the new name only."
+    if later := [PREFIX + name for name in LATER if name in given]:
+        yield f"{', '.join(later)}: known, but not used by this version."
+    if injected := sorted(PREFIX + name for name, value in given.items() if _is_of_a_platform(name, value)):
+        shown = ", ".join(injected[:2]) + (f" and {len(injected) - 2} more" if len(injected) > 2 else "")
+        yield (
+            f"{shown}: set by the container platform for a service of that name, and ignored "
+            "(Kubernetes sets none with enableServiceLinks: false)."
+        )
+
+
+def _settable() -> list[str]:
+    return [*(name.upper() for name in Settings.model_fields), *LATER]
+
+
+def _is_known(name: str, value: str) -> bool:
+    return (
+        name in _settable()
+        or name in RENAMED
+        or name in _MARKS
+        or name.startswith(_OF_TESTS)
+        or _is_of_a_platform(name, value)
+    )
+
+
+def _is_of_a_platform(name: str, value: str | None) -> bool:
+    value = value or ""
+    if _OF_A_PLATFORM.fullmatch(name):
+        return True
+    if _PLATFORM_PORT.fullmatch(name):
+        return _PLATFORM_ADDRESS.match(value) is not None
+    return _LINK_NAME.fullmatch(name) is not None and _LINKED_NAME.fullmatch(value) is not None
+
+
+def _given() -> dict[str, str]:
+    """The variables with our prefix that are set, here or in `.env`, by their names without it."""
+    try:
+        in_file = dotenv_values(ENV_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotStart(f"The file {ENV_FILE} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    return {
+        name.upper().removeprefix(PREFIX): value or ""
+        for name, value in (*in_file.items(), *os.environ.items())
+        if name.upper().startswith(PREFIX)
+    }

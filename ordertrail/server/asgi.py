@@ -1,8 +1,10 @@
 """The web process: the application with real parts, from the environment's settings."""
 
+import contextlib
 import gc
 import os
 
+from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import load_settings
 from ordertrail.runtime.telemetry import streams
 from ordertrail.runtime.telemetry.processes import is_worker, share_metrics
@@ -10,22 +12,30 @@ from ordertrail.runtime.telemetry.processes import is_worker, share_metrics
 if is_worker():
     streams.protect()
     # Before anything imports the metrics: the library decides on import how their values are kept.
-    share_metrics(load_settings().data_dir, parent=os.getppid())
+    # What cannot be read is said when the service is made.
+    with contextlib.suppress(CannotStart):
+        share_metrics(load_settings(quietly=True).data_dir, parent=os.getppid())
 
 from ordertrail.api.app import create_app
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.server.service import Service
+from ordertrail.server.start_line import say_start
 from ordertrail.venues.venue import Venue
 
 # An order's objects are freed by their reference counts; the collector would walk them in vain, every 700 objects.
 GC_THRESHOLDS = (20_000, 50, 100)
 
 
-def make_service(venue: Venue | None = None) -> Service:
-    """The service, with the settings as they are when the server starts; `venue`: instead of the one they name."""
+def make_service(venue: Venue | None = None, *, is_bare: bool = False) -> Service:
+    """The service, with the settings as they are when the server starts; `venue`: instead of the one they name.
+
+    `is_bare`: no process of ours has started this one, and said what it works with.
+    """
     streams.protect()
-    settings = load_settings()
+    settings = load_settings(quietly=not is_bare)
+    if is_bare:
+        say_start("uvicorn", settings)
     failpoints.arm_from(settings.failpoints)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     gc.collect()
@@ -34,4 +44,6 @@ def make_service(venue: Venue | None = None) -> Service:
     return Service(settings, venue=venue)
 
 
-app = create_app(lambda: make_service().open_for_api())
+# For any server of ASGI applications, and for that of `ordertrail api`.
+app = create_app(lambda: make_service(is_bare=True).open_for_api())
+served_app = create_app(lambda: make_service().open_for_api())

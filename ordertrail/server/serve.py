@@ -14,19 +14,17 @@ from ordertrail.runtime.telemetry import metrics, streams
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.runtime.telemetry.processes import share_metrics
 from ordertrail.server.server import Server
+from ordertrail.server.start_line import say_start, want_exchange_url
 from ordertrail.server.workers import Parent, Workers
 
-APPLICATION = "ordertrail.server.asgi:app"
+APPLICATION = "ordertrail.server.asgi:served_app"
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, application: str = APPLICATION) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is in flight. `port` 0: the kernel chooses."""
-    if workers > 1 and settings.exchange_url is None:
-        raise CannotStart(
-            "Several workers need one exchange that all of them can reach: start it with `ordertrail exchange` and "
-            "set ORDERTRAIL_EXCHANGE_URL, or use one worker."
-        )
+    want_exchange_url(settings, workers=workers)
     streams.protect()
+    say_start("api", settings, workers=workers)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     _raise_open_files_limit()
     listening = _bind(host, port)

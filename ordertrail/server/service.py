@@ -20,6 +20,7 @@ from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.housekeeping import Housekeeping
 from ordertrail.server.readiness import Readiness
+from ordertrail.server.start_line import title_of
 from ordertrail.server.status import Status
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
@@ -86,6 +87,7 @@ class Service:
             clock=self.clock,
             connections_max=settings.exchange_connections_max,
         )
+        self.venue_title = title_of(settings) if venue is None else venue.name
         self.spool = Spool(settings.data_dir / "spool", bytes_max=settings.spool_bytes_max)
         self.rows = rows or PostgresRows(self.database, self.deadlines)
         self.journal = Journal(
@@ -186,6 +188,7 @@ class Service:
                 readiness_problems=self.readiness.problems,
                 status=self.status.document,
                 start_draining=self.readiness.start_draining,
+                venue=self.venue_title,
                 deadlines=self.deadlines,
                 seconds_after_send_by=self.settings.seconds_after_send_by,
                 body_bytes_max=self.settings.body_bytes_max,

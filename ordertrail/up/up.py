@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.settings import STARTED_BY_UP, Settings
 from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, open_log, spawn
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from ordertrail.up.health_probe import answers_ok
@@ -21,9 +21,6 @@ from ordertrail.up.supervisor import SupervisedService, Supervisor
 from ordertrail.up.tcp_ports import free_port, is_free
 
 HOST = "127.0.0.1"
-
-# In the environment of every program we start: the proof, after a kill -9 of us, that a process is ours to end.
-MARK = "ORDERTRAIL_STARTED_BY_UP_IN"
 
 EXIT_CANNOT_START = 2
 _STALE_STOP_SEQUENCE: StopSequence = ((signal.SIGTERM, 20.0),)
@@ -166,7 +163,7 @@ def _end_stale_processes(data_dir: Path) -> None:
     above_us = {process.pid for process in psutil.Process().parents()}
 
     def is_marked(process: psutil.Process) -> bool:
-        return process.environ().get(MARK) == mark and process.pid not in above_us
+        return process.environ().get(STARTED_BY_UP) == mark and process.pid not in above_us
 
     stale_processes = find_stale_processes(is_marked)
     if stale_processes:
@@ -211,7 +208,7 @@ def _python(module: str, *arguments: object) -> list[str]:
 
 
 def _environment(data_dir: Path) -> dict[str, str]:
-    return {**os.environ, MARK: os.path.realpath(data_dir), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, STARTED_BY_UP: os.path.realpath(data_dir), "PYTHONUNBUFFERED": "1"}
 
 
 def _taken(port: int) -> str:

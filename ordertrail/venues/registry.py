@@ -1,6 +1,7 @@
 """Which adapter serves a URL."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.errors import CannotStart
@@ -15,6 +16,23 @@ _log = get_logger()
 SIMULATED = "simulated:"
 IN_MEMORY = "in_memory:"
 IN_MEMORY_UNTIL_0_1 = "forgetful:"  # taken for one release, with a warning
+
+
+def venue_title(url: str | None, *, is_simulated: bool = False) -> str:
+    """How a person knows the venue at a URL, without any secret that the URL may have: SIMULATED, or where it is.
+
+    `is_simulated`: the one at that address is known to be a simulated exchange.
+    """
+    if url is None or url == SIMULATED:
+        return "SIMULATED"
+    if url.startswith((IN_MEMORY, IN_MEMORY_UNTIL_0_1)):
+        return "SIMULATED in memory"
+    try:
+        scheme, host, port = (place := urlsplit(url)).scheme, place.hostname or "", place.port
+    except ValueError:
+        return "unreadable"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"
+    return f"SIMULATED at {address}" if is_simulated else address
 
 
 def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max: int) -> Venue:

@@ -43,7 +43,7 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 def app_on(database: Database, **settings: float) -> FastAPI:
     app = FastAPI()
-    app.include_router(read_router(PostgresReads(database, **settings)))
+    app.include_router(read_router(PostgresReads(database, **settings), venue="scripted"))
     app.add_exception_handler(ProblemError, _problem)
     return app
 
@@ -100,6 +100,7 @@ async def test_an_order_comes_with_its_trail_and_its_executions(database: Databa
 
     assert answer.status == 200
     assert answer.document["status"] == "COMPLETED" and answer.document["outcome"] == "placed"
+    assert answer.document["venue"] == "scripted"
     assert answer.document["limit_price"] == 150.25 and answer.document["executions"] == []
     assert [row["status"] for row in answer.document["trail"]] == ["INITIATED", "COMPLETED"]
     assert (await get("/orders/order001/trail")).document == {"trail": answer.document["trail"]}

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ordertrail.up.up import MARK, _end_stale_processes
+from ordertrail.runtime.settings import STARTED_BY_UP as MARK
+from ordertrail.up.up import _end_stale_processes
 from tests.support.http_calls import call
 from tests.support.orders import SEED_ORDER
 from tests.support.postgres import open_folder

@@ -106,7 +106,7 @@ def _environment(
     return {
         "ORDERTRAIL_DATABASE_URL": database_url,
         "ORDERTRAIL_DATA_DIR": str(data_dir),
-        **({} if exchange_url is None else {"ORDERTRAIL_EXCHANGE_URL": exchange_url}),
+        "ORDERTRAIL_EXCHANGE_URL": exchange_url or "simulated:",
         **{f"ORDERTRAIL_{name.upper()}": str(value) for name, value in settings.items()},
     }
 

@@ -33,8 +33,11 @@ def test_a_market_order_has_no_price() -> None:
 
 
 def test_the_single_order_adds_trail_and_executions() -> None:
-    single = single_order_json(stored(Decimal(150), TrailRow(OrderStatus.COMPLETED, None, "X-1", LATER)))
+    single = single_order_json(
+        stored(Decimal(150), TrailRow(OrderStatus.COMPLETED, None, "X-1", LATER)), venue="http://exchange:9000"
+    )
 
+    assert single["venue"] == "http://exchange:9000"
     assert single["executions"] == []
     assert single["trail"] == [
         {

@@ -1,0 +1,56 @@
+"""The one line with which a process says what it is about to work with: where orders go, above all."""
+
+from ordertrail import __version__
+from ordertrail.runtime import notices
+from ordertrail.runtime.errors import CannotStart
+from ordertrail.runtime.settings import Settings, is_started_by_up
+from ordertrail.venues.registry import SIMULATED, venue_title
+
+NO_REAL_ORDER = "no real order is placed"
+
+NOT_SET = (
+    "ORDERTRAIL_EXCHANGE_URL is not set: set it to the exchange's address (http://…), or to `simulated:` if you mean "
+    f"the simulated exchange inside the process, where {NO_REAL_ORDER}."
+)
+
+
+def say_start(role: str, settings: Settings, *, workers: int = 1) -> None:
+    """Say version, exchange, database, workers and data folder; no secret among them."""
+    notices.say(start_line(role, settings, workers=workers))
+
+
+def start_line(role: str, settings: Settings, *, workers: int = 1) -> str:
+    """That line."""
+    return (
+        f"version {__version__}, {role}: exchange {shown_exchange(settings)}; "
+        f"database {shown_database(settings)}; {workers} worker{'' if workers == 1 else 's'}; "
+        f"data folder {settings.data_dir.absolute()}"
+    )
+
+
+def title_of(settings: Settings) -> str:
+    """The exchange as a person knows it; SIMULATED where it is."""
+    return venue_title(settings.exchange_url, is_simulated=is_started_by_up())
+
+
+def shown_exchange(settings: Settings) -> str:
+    """The exchange, and what is to be known of a simulated one."""
+    title = title_of(settings)
+    return f"{title}, {NO_REAL_ORDER}" if title.startswith("SIMULATED") else title
+
+
+def shown_database(settings: Settings) -> str:
+    """Host, port and name of the database."""
+    place = settings.database_url.get_secret_value().rpartition("@")[2].partition("?")[0]
+    return place.rpartition("://")[2]
+
+
+def want_exchange_url(settings: Settings, *, workers: int = 1) -> None:
+    """CannotStart where nothing says to which exchange orders go, or where so many workers cannot share it."""
+    if settings.exchange_url is None:
+        raise CannotStart(NOT_SET)
+    if workers > 1 and settings.exchange_url == SIMULATED:
+        raise CannotStart(
+            "Several workers need one exchange that all of them can reach: start it with `ordertrail exchange` and "
+            "set ORDERTRAIL_EXCHANGE_URL to its address, or use one worker."
+        )

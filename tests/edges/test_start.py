@@ -1,0 +1,177 @@
+"""How a process starts: it says where orders go, or it does not start."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ordertrail import __version__
+from tests.support.http_calls import call, place
+from tests.support.programs import WAIT_SECONDS, Program, api_program, exchange_program, program, reconcile_program
+from tests.support.until import until
+
+ROOT = Path(__file__).parents[2]
+NO_DATABASE = "postgresql://ordertrail:s3cr3t@127.0.0.1:1/ordertrail"
+SIMULATED = "SIMULATED, no real order is placed"
+EVERY_COMMAND = [
+    ["api"],
+    ["api", "--workers", "2"],
+    ["reconcile"],
+    ["reconcile", "--once"],
+    ["up"],
+    ["migrate"],
+    ["exchange"],
+    ["settings"],
+    ["doubts"],
+    ["halt"],
+    ["resume"],
+    ["order", "list"],
+    ["order", "show", "X"],
+]
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder of its own, with no settings but these."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ORDERTRAIL_")}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
+def test_misspelled_setting_refuses_every_command(tmp_path: Path, command: list[str]) -> None:
+    result = run(tmp_path, "ordertrail", *command, ORDERTRAIL_EXCHANGE_URI="http://real:9000")
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        "ordertrail: ORDERTRAIL_EXCHANGE_URI is no setting: did you mean ORDERTRAIL_EXCHANGE_URL? "
+        "`ordertrail settings` lists all.\n"
+    )
+    assert (result.stdout != "") == (command == ["settings"])
+
+
+def test_misspelled_setting_in_the_file_refuses_bare_uvicorn_with_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ORDERTRAIL_EXCHANGE_URI=http://real:9000\n")
+
+    result = run(tmp_path, "uvicorn", "app.api:app", "--port", "0")
+
+    assert result.returncode != 0
+    assert result.stderr.count("did you mean ORDERTRAIL_EXCHANGE_URL?") == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [["api"], ["api", "--workers", "2"], ["reconcile"], ["reconcile", "--once"]])
+def test_role_that_would_place_wants_to_be_told_where(tmp_path: Path, command: list[str]) -> None:
+    result = run(tmp_path, "ordertrail", *command, ORDERTRAIL_DATABASE_URL=NO_DATABASE)
+
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "ORDERTRAIL_EXCHANGE_URL is not set" in result.stderr
+    assert "http://" in result.stderr and "`simulated:`" in result.stderr
+
+
+def test_several_workers_are_not_given_an_exchange_that_one_process_has(tmp_path: Path) -> None:
+    result = run(tmp_path, "ordertrail", "api", "--workers", "2", ORDERTRAIL_EXCHANGE_URL="simulated:")
+
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "`ordertrail exchange`" in result.stderr
+
+
+def test_simulated_exchange_is_said_in_capitals_wherever_one_looks(database_url: str, tmp_path: Path) -> None:
+    with api_program(database_url, tmp_path, log_level="error") as api:
+        _, ready = call("GET", f"{api.url}/readyz")
+        _, order = place(api)
+        _, shown = call("GET", f"{api.url}/orders/{order['id']}")
+        api.send_signal(signal.SIGTERM)
+        api.wait()
+
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    (line,) = [line for line in api.log if "version" in line]
+    assert f"version {__version__}, api: exchange {SIMULATED}; database " in line
+    assert f"/{name}; 1 worker; data folder {tmp_path}" in line
+    assert ready["venue"] == shown["venue"] == "SIMULATED"
+
+
+def test_several_workers_are_one_line(database_url: str, tmp_path: Path) -> None:
+    with (
+        exchange_program(tmp_path / "exchange") as exchange,
+        api_program(database_url, tmp_path, "--workers", "2", exchange_url=exchange.url) as api,
+    ):
+        _, ready = call("GET", f"{api.url}/readyz")
+        api.send_signal(signal.SIGTERM)
+        api.wait()
+
+    (line,) = [line for line in api.log if "version" in line]
+    assert f"exchange {exchange.url}; " in line and "; 2 workers; " in line
+    assert ready["venue"] == exchange.url
+
+
+def test_reconciler_says_it_too_and_no_secret(tmp_path: Path) -> None:
+    with reconcile_program(NO_DATABASE, tmp_path, exchange_url="http://127.0.0.1:9/base/") as reconciler:
+        reconciler.send_signal(signal.SIGTERM)
+        reconciler.wait()
+
+    (line,) = [line for line in reconciler.log if "version" in line]
+    assert "reconcile: exchange http://127.0.0.1:9; database 127.0.0.1:1/ordertrail; 1 worker" in line
+    assert "s3cr3t" not in reconciler.stderr
+
+
+@contextmanager
+def bare_uvicorn(folder: Path, database_url: str) -> Iterator[Program]:
+    """The seed's command in a folder of its own, with nothing set but the database."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "app.api:app", "--port", str(port)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ORDERTRAIL_DATABASE_URL": database_url},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log: list[str] = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        log.append(line)
+        if "running on" in line:
+            break
+    try:
+        yield Program(process, f"http://127.0.0.1:{port}", log, None)  # type: ignore[arg-type] # it has ended
+    finally:
+        process.kill()
+        process.wait(WAIT_SECONDS)
+        process.stderr.close()
+
+
+def test_bare_uvicorn_keeps_the_simulated_exchange_and_warns(database_url: str, tmp_path: Path) -> None:
+    with bare_uvicorn(tmp_path, database_url) as api:
+        status, _ = place(api)
+
+    (line,) = [line for line in api.log if "version" in line]
+    assert f"uvicorn: exchange {SIMULATED}; " in line and str(tmp_path) in line
+    assert status == 201
+
+
+def test_port_that_a_platform_set_does_not_keep_it_from_starting(database_url: str, tmp_path: Path) -> None:
+    environment = {
+        "ORDERTRAIL_PORT": "tcp://10.0.0.11:8000",
+        "ORDERTRAIL_SERVICE_HOST": "10.0.0.11",
+        "ORDERTRAIL_EXCHANGE_URL": "simulated:",
+        "ORDERTRAIL_DATABASE_URL": database_url,
+        "ORDERTRAIL_DATA_DIR": str(tmp_path),
+    }
+    with program("ordertrail", "api", "--port", "0", environment=environment) as api:
+        assert call("GET", f"{api.url}/readyz")[0] == 200
+        until(lambda: any("set by the container platform" in line for line in api.log))
