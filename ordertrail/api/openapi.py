@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ordertrail.api.problems import ORDER_FAILED, PROBLEMS, ProblemType
+from ordertrail.api.advice import MEANINGS, Advice, advice_of
+from ordertrail.api.problems import ORDER_FAILED, PROBLEMS
+from ordertrail.domain.trail import Certainty, Outcome
 
 DESCRIPTION = """
 Ordertrail takes orders, records every step of each as a row that is never changed, and places them at an exchange.
 
 Give every order a key (`Idempotency-Key` or `client_order_id`). Then, after a timeout, a dropped connection, a 409 or
 a 5xx, send the same request again with the same key, after `Retry-After`: that can never make a second order, and the
-answer turns to 201 when the truth turns out so.
+answer turns to 201 when the truth turns out so. Each problem of `POST /orders` says in `advice` what may be done next.
 """
 
 _EXAMPLE = {
@@ -47,6 +49,7 @@ STATUSES = [
     "FILLED",
 ]
 OUTCOMES = ["placed", "not_placed", "pending", "unknown"]
+CERTAINTIES = ["proved", "presumed"]
 _NULLABLE_STRING = {"type": ["string", "null"]}
 # RFC 3339 as we read it: its years begin with 1, no minute has 61 seconds, and nothing is finer than nanoseconds.
 # Patterns name their digits, for in some languages \d is any script's.
@@ -58,6 +61,11 @@ _PRICE_PATTERN = (
     r"^(?=.*[1-9])(?=[0-9]{1,32}(\.[0-9]{1,32})?$)"
     r"0*([0-9]{1,15}(\.0+)?|[0-9]{1,14}\.[0-9]0*|[0-9]{1,13}\.[0-9]{2}0*)$"
 )
+_CERTAINTY = {
+    "description": "Only with the outcome not_placed: whether it is proved that the exchange has not got the order.",
+    "type": "string",
+    "enum": CERTAINTIES,
+}
 _TIME = {"type": "string", "format": "date-time"}
 _NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
 
@@ -113,6 +121,7 @@ ORDER: dict[str, Any] = {
         "quantity": {"type": "integer"},
         "status": {"type": "string", "enum": STATUSES},
         "outcome": {"type": "string", "enum": OUTCOMES},
+        "certainty": _CERTAINTY,
         "client_order_id": _NULLABLE_STRING,
         "exchange_order_id": _NULLABLE_STRING,
         "place_by": _NULLABLE_TIME,
@@ -139,9 +148,20 @@ PROBLEM = {
     },
 }
 
+_ADVICE = {
+    "description": "What may be done next; it never makes two orders.\n\n"
+    + "\n".join(f"- `{advice}`: {meaning}" for advice, meaning in MEANINGS.items()),
+    "type": "string",
+    "enum": [advice.value for advice in Advice],
+}
+
+_PLACING_PROBLEM = {
+    "allOf": [PROBLEM, {"type": "object", "required": ["advice"], "properties": {"advice": _ADVICE}}],
+}
+
 _FAILED_ORDER = {
     "allOf": [
-        PROBLEM,
+        _PLACING_PROBLEM,
         {
             "type": "object",
             "required": ["message", "order_id", "order_status", "outcome", "retryable", "place_by"],
@@ -150,12 +170,16 @@ _FAILED_ORDER = {
                 "order_id": {"type": "string"},
                 "order_status": {"type": "string", "enum": STATUSES},
                 "outcome": {"type": "string", "enum": OUTCOMES},
+                "certainty": _CERTAINTY,
                 "retryable": {"type": "boolean"},
                 "place_by": _NULLABLE_TIME,
                 "client_order_id": _NULLABLE_STRING,
                 "exchange_order_id": _NULLABLE_STRING,
                 "trace_id": {"type": "string"},
             },
+            "if": {"properties": {"outcome": {"const": "not_placed"}}},
+            "then": {"required": ["certainty"]},
+            "else": {"properties": {"certainty": False}},
         },
     ]
 }
@@ -171,26 +195,40 @@ _FAILED_TYPES = (
     "circuit-open",
     "outcome-unknown",
     "not-recorded",
+    "not-placed",
     "internal-error",
 )
 
 
 def problem_response(*names: str, **more: Any) -> dict[str, Any]:
     """The OpenAPI response for one HTTP status, with an example for each of its problem types."""
-    kinds = {name: PROBLEMS[name] for name in names}
+    return _response_of({name: _example(name) for name in names}, {"schema": PROBLEM, **more})
+
+
+def _placing_problem_response(*names: str, **more: Any) -> dict[str, Any]:
+    """The same for `POST /orders`, where every problem says what may be done next; the examples' orders have keys."""
+    examples = {name: {**_example(name), **_failed_order(name)} for name in names}
+    for name, example in examples.items():
+        example.setdefault("advice", advice_of(name, has_key=True))
+    return _response_of(examples, {"schema": _PLACING_PROBLEM, **more})
+
+
+def _response_of(examples: dict[str, dict[str, Any]], more: dict[str, Any]) -> dict[str, Any]:
+    schema = more.pop("schema")
     return {
-        "description": " / ".join(kind.title for kind in kinds.values()),
+        "description": " / ".join(example["title"] for example in examples.values()),
         "content": {
             "application/problem+json": {
-                "schema": more.pop("schema", PROBLEM),
-                "examples": {name: {"value": _example(name, kind)} for name, kind in kinds.items()},
+                "schema": schema,
+                "examples": {name: {"value": example} for name, example in examples.items()},
             }
         },
         **more,
     }
 
 
-def _example(name: str, kind: ProblemType) -> dict[str, Any]:
+def _example(name: str) -> dict[str, Any]:
+    kind = PROBLEMS[name]
     example: dict[str, Any] = {
         "type": f"/problems/{name}",
         "title": kind.title,
@@ -199,17 +237,38 @@ def _example(name: str, kind: ProblemType) -> dict[str, Any]:
     }
     if name == "invalid-request":
         example["errors"] = [{"pointer": "/quantity", "detail": "must be greater than 0 and at most 2147483647"}]
-    if name in _FAILED_TYPES:
-        refused = name == "exchange-refused"
-        example |= {
-            "message": ORDER_FAILED,
-            "order_id": _ID,
-            "order_status": "EXCHANGE_OUTCOME_UNKNOWN" if name == "outcome-unknown" else "EXCHANGE_CREATION_FAILED",
-            "outcome": "not_placed" if refused else "unknown" if name == "outcome-unknown" else "pending",
-            "retryable": not refused,
-            "place_by": EXAMPLE_ORDER["place_by"],
-        }
     return example
+
+
+_EXAMPLE_OUTCOMES = {
+    "exchange-refused": Outcome.NOT_PLACED,
+    "not-placed": Outcome.NOT_PLACED,
+    "outcome-unknown": Outcome.UNKNOWN,
+    "internal-error": Outcome.UNKNOWN,
+}
+_EXAMPLE_STATUSES = {
+    "outcome-unknown": "EXCHANGE_OUTCOME_UNKNOWN",
+    "not-recorded": "DATABASE_PERSISTENCE_FAILED",
+    "not-placed": "NOT_PLACED",
+    "internal-error": "INITIATED",
+}
+
+
+def _failed_order(name: str) -> dict[str, Any]:
+    if name not in _FAILED_TYPES:
+        return {}
+    outcome = _EXAMPLE_OUTCOMES.get(name, Outcome.PENDING)
+    certainty = Certainty.PROVED if outcome is Outcome.NOT_PLACED else None
+    return {
+        "message": ORDER_FAILED,
+        "order_id": _ID,
+        "order_status": _EXAMPLE_STATUSES.get(name, "EXCHANGE_CREATION_FAILED"),
+        "outcome": outcome,
+        **({} if certainty is None else {"certainty": certainty}),
+        "retryable": certainty is None,
+        "advice": advice_of(name, has_key=True, outcome=outcome, certainty=certainty),
+        "place_by": EXAMPLE_ORDER["place_by"],
+    }
 
 
 def _links(order_id: str) -> dict[str, Any]:
@@ -242,16 +301,20 @@ PLACE_ORDER: dict[str, Any] = {
             "content": {"application/json": {"schema": ORDER, "example": EXAMPLE_ORDER}},
             "links": _links("$response.body#/id"),
         },
-        409: problem_response("request-in-progress", headers=_LOCATION | RETRY_AFTER),
-        415: problem_response("unsupported-media-type"),
-        422: problem_response("invalid-request", "key-reused"),
-        500: problem_response(
+        400: _placing_problem_response("malformed-request"),
+        408: _placing_problem_response("request-timeout"),
+        409: _placing_problem_response("request-in-progress", headers=_LOCATION | RETRY_AFTER),
+        413: _placing_problem_response("payload-too-large"),
+        415: _placing_problem_response("unsupported-media-type"),
+        422: _placing_problem_response("invalid-request", "key-reused"),
+        431: _placing_problem_response("headers-too-large"),
+        500: _placing_problem_response(
             *_FAILED_TYPES,
             schema=_FAILED_ORDER,
             headers=_LOCATION | _MAYBE_RETRY_AFTER,
             links=_links("$response.body#/order_id"),
         ),
-        503: problem_response("overloaded", "spool-full", "halted", "shutting-down", headers=RETRY_AFTER),
+        503: _placing_problem_response("overloaded", "spool-full", "halted", "shutting-down", headers=RETRY_AFTER),
     },
     "openapi_extra": {
         "parameters": [

@@ -11,6 +11,7 @@ from ordertrail.domain.trail import TrailRow
 def order_json(stored: StoredOrder) -> dict[str, Any]:
     """The order and its folds, without its trail."""
     order = stored.order
+    certainty = stored.certainty
     return {
         "id": order.id,
         "created_at": rfc_3339(stored.created_at),
@@ -22,6 +23,7 @@ def order_json(stored: StoredOrder) -> dict[str, Any]:
         "quantity": order.quantity,
         "status": stored.status.value,
         "outcome": stored.outcome.value,
+        **({} if certainty is None else {"certainty": certainty.value}),
         "client_order_id": order.client_order_id,
         "exchange_order_id": stored.exchange_order_id,
         "place_by": None if order.place_by is None else rfc_3339(order.place_by),

@@ -32,6 +32,8 @@ Respond = Callable[[WholeResponse | None], None]
 
 _log = get_logger()
 
+_RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
 
 class _Head(NamedTuple):
     """What the headers say that matters here."""
@@ -101,7 +103,7 @@ class PlaceOrder:
             head = self._read_head(scope["headers"])
             body = await self._body(receive)
         except ProblemError as problem:
-            self._respond(response_to_problem(problem), respond)
+            self._respond(response_to_problem(problem, has_key=False), respond)
         except _ClientGone:
             return
         else:
@@ -115,7 +117,7 @@ class PlaceOrder:
         try:
             head = self._read_head(headers)
         except ProblemError as problem:
-            self._respond(response_to_problem(problem), respond)
+            self._respond(response_to_problem(problem, has_key=False), respond)
         else:
             self._take(head, body, respond)
 
@@ -140,12 +142,18 @@ class PlaceOrder:
         try:
             order = self._read_order(head, body)
         except ProblemError as problem:
-            self._respond(response_to_problem(problem), respond)
+            self._respond(response_to_problem(problem, has_key=head.key is not None), respond)
             return
         except Exception:  # noqa: BLE001 - a mistake of ours before there was an order; the client gets an answer
             metrics.INVARIANTS_BROKEN.labels("request_raised").inc()
             _log.exception("a request raised")
-            self._respond(response_to_problem(ProblemError("internal-error")), respond)
+            bug = ProblemError("internal-error", headers=_RETRY_AFTER)
+            self._respond(response_to_problem(bug, has_key=head.key is not None), respond)
+            return
+        shed = self._shed(len(self._in_flight))
+        if shed is not None:
+            turned_away = ProblemError(_problem_type_of(shed), headers=_RETRY_AFTER)
+            self._respond(response_to_problem(turned_away, has_key=order.client_order_id is not None), respond)
             return
         start = self._clock.monotonic()
         task = asyncio.get_running_loop().create_task(self._placing.place(order))
@@ -161,17 +169,13 @@ class PlaceOrder:
                 errors=[{"pointer": "/headers/Idempotency-Key", "detail": "stands in the request twice"}],
             )
         try:
-            order = parse_order(body, order_id=self._new_id(), key=head.key, clock=self._clock)
+            return parse_order(body, order_id=self._new_id(), key=head.key, clock=self._clock)
         except InvalidOrder as error:
             raise ProblemError(
                 "invalid-request",
                 detail="The order is not valid: " + str(error),
                 errors=[{"pointer": p.pointer, "detail": p.detail} for p in error.problems],
             ) from None
-        shed = self._shed(len(self._in_flight))
-        if shed is not None:
-            raise ProblemError(_problem_type_of(shed), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-        return order
 
     def _placed(self, task: "asyncio.Task[Placement]") -> None:
         taken = self._in_flight.pop(task)
@@ -184,7 +188,7 @@ class PlaceOrder:
             self._observe(order, placement, trace_id, self._clock.monotonic() - taken.start)
             answer = self._responses.to(order, placement, trace_id)
         except ProblemError as problem:
-            answer = response_to_problem(problem)
+            answer = response_to_problem(problem, has_key=order.client_order_id is not None)
         except Exception:  # noqa: BLE001 - whatever it was, the client gets an answer
             metrics.INVARIANTS_BROKEN.labels("placing_raised").inc()
             _log.exception("placing raised", order_id=order.id, trace_id=trace_id)

@@ -1,25 +1,19 @@
 """The response of `POST /orders` to each end that placing can have."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, assert_never
 
 import msgspec
 
+from ordertrail.api.advice import advice_of
+from ordertrail.api.failed_order import FailedOrder, answer_of, failed_order
 from ordertrail.api.order_json import order_json, rfc_3339
-from ordertrail.api.problems import (
-    CONTENT_TYPE,
-    ORDER_FAILED,
-    PROBLEMS,
-    TYPE_OF,
-    ProblemError,
-    problem_body,
-)
+from ordertrail.api.problems import CONTENT_TYPE, ORDER_FAILED, PROBLEMS, ProblemError, problem_body
 from ordertrail.domain.order import Order
-from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, Outcome, TrailRow, fold, fold_exchange_order_id
+from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, Outcome, fold_exchange_order_id
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
 
 RETRY_AFTER_SECONDS = 1
@@ -71,13 +65,17 @@ class PlaceResponses:
             case Placed():
                 return self._created(placement)
             case Failed():
+                failed = failed_order(
+                    placement.rows,
+                    placement.outcome,
+                    has_key=order.client_order_id is not None,
+                    may_be_recorded=placement.may_be_recorded,
+                )
                 return self._failed(
-                    _problem_type_of(placement.rows),
+                    failed,
                     order,
                     placement.status,
-                    placement.outcome,
                     place_by=placement.place_by,
-                    detail=placement.rows[-1].reason,
                     trace_id=trace_id,
                     exchange_order_id=fold_exchange_order_id(placement.rows),
                     retry_after_seconds=placement.retry_after_seconds,
@@ -88,13 +86,13 @@ class PlaceResponses:
 
     def to_bug(self, order: Order, trace_id: str) -> WholeResponse:
         """The answer where placing raised: nothing is known of the order."""
+        problem = "internal-error"
+        has_key = order.client_order_id is not None
         return self._failed(
-            "internal-error",
+            answer_of(problem, PROBLEMS[problem].title + ".", Outcome.UNKNOWN, has_key=has_key),
             order,
             OrderStatus.INITIATED,
-            Outcome.UNKNOWN,
             place_by=order.place_by,
-            detail=None,
             trace_id=trace_id,
         )
 
@@ -124,14 +122,15 @@ class PlaceResponses:
         stored = repeated.stored
         if stored is None:
             # The key is taken and its order cannot be read: nothing can be said of it, and nothing was sent.
-            owner = replace(order, id=repeated.order_id)
+            detail = (
+                "Nothing was sent for this request; the order that has its key cannot be read just now, and may be "
+                "placed."
+            )
             return self._failed(
-                "not-recorded",
-                owner,
+                answer_of("not-recorded", f"{PROBLEMS['not-recorded'].title}. {detail}", Outcome.UNKNOWN, has_key=True),
+                replace(order, id=repeated.order_id),
                 OrderStatus.INITIATED,
-                Outcome.UNKNOWN,
                 place_by=None,
-                detail="The order that has this key cannot be read just now.",
                 trace_id=trace_id,
             )
         if not stored.order.is_same_request(order):
@@ -151,58 +150,60 @@ class PlaceResponses:
                     "Retry-After": str(RETRY_AFTER_SECONDS),
                 },
             )
+        failed = failed_order(
+            stored.rows,
+            stored.outcome,
+            has_key=stored.order.client_order_id is not None,
+            has_open_claim=stored.has_open_claim,
+            is_forbidden=stored.is_forbidden,
+        )
         return self._failed(
-            _problem_type_of(stored.rows),
+            failed,
             stored.order,
             stored.status,
-            stored.outcome,
             place_by=stored.order.place_by,
-            detail=_last_reason(stored),
             trace_id=trace_id,
             exchange_order_id=stored.exchange_order_id,
         )
 
     def _failed(
         self,
-        type: str,
+        failed: FailedOrder,
         order: Order,
         status: OrderStatus,
-        outcome: Outcome,
         *,
         place_by: datetime | None,
-        detail: str | None,
         trace_id: str,
         exchange_order_id: str | None = None,
         retry_after_seconds: float | None = None,
     ) -> WholeResponse:
-        retryable = outcome is not Outcome.NOT_PLACED
-        sentence = PROBLEMS[type].title + (f" ({detail})." if detail else ".")
-        if retryable and order.client_order_id is None:
-            sentence += " It has no key, so a repeat would be another order: read Location instead."
+        certainty = {} if failed.certainty is None else {"certainty": failed.certainty}
         body = problem_body(
-            type,
-            detail=sentence,
+            failed.problem,
+            detail=failed.detail,
             message=ORDER_FAILED,
             instance=f"/orders/{order.id}",
             order_id=order.id,
             order_status=status,
-            outcome=outcome,
-            retryable=retryable,
+            outcome=failed.outcome,
+            **certainty,
+            retryable=failed.is_retryable,
+            advice=failed.advice,
             place_by=None if place_by is None else rfc_3339(place_by),
             client_order_id=order.client_order_id,
             exchange_order_id=exchange_order_id,
             trace_id=trace_id,
         )
         headers = _headers_of_order(body, _PROBLEM_JSON, order.id)
-        if retryable:
+        if failed.is_retryable:
             seconds = max(RETRY_AFTER_SECONDS, math.ceil(retry_after_seconds or 0))
             headers.append((b"retry-after", str(seconds).encode()))
         return WholeResponse(500, headers, body)
 
 
-def response_to_problem(problem: ProblemError) -> WholeResponse:
-    """The answer to a request that ends as a problem without an order."""
-    body = problem.body()
+def response_to_problem(problem: ProblemError, *, has_key: bool) -> WholeResponse:
+    """The answer to a request that ends as a problem without an order of its own."""
+    body = problem.body(advice=advice_of(problem.type, has_key=has_key))
     named = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     return WholeResponse(problem.status, _headers(body, _PROBLEM_JSON) + named, body)
 
@@ -219,14 +220,3 @@ def _headers_of_order(body: bytes, content_type: bytes, order_id: str) -> Header
         (b"content-length", b"%d" % len(body)),
         (b"location", b"/orders/" + order_id.encode()),
     ]
-
-
-def _problem_type_of(rows: Iterable[TrailRow]) -> str:
-    why = fold(rows).why
-    assert why is not None, "where a row says that it is placed, the answer is 201"
-    return TYPE_OF[why]
-
-
-def _last_reason(stored: StoredOrder) -> str | None:
-    failing: list[TrailRow] = [row for row in stored.rows if row.reason]
-    return failing[-1].reason if failing else None

@@ -57,6 +57,14 @@ PROBLEMS: dict[str, ProblemType] = {
         "A step of the order could not be recorded",
         "The database did not take a row. `outcome` says whether the exchange has the order.",
     ),
+    "not-placed": ProblemType(
+        500,
+        "The order was not placed, and will not be",
+        "It is settled: the exchange has not got the order, and we shall not send it any more. `detail` says what "
+        "settled it. `certainty` is `proved` where the exchange cannot have it: it has shown so, or the order was "
+        "never sent, or canceled before it was sent. It is `presumed` where the exchange does not know the order and "
+        "cannot prove more, or where a person has settled it; then it may yet turn up there.",
+    ),
     "internal-error": ProblemType(
         500,
         "Something went wrong inside the service",
@@ -146,12 +154,13 @@ PROBLEMS: dict[str, ProblemType] = {
 TYPE_OF: Mapping[WhyNotPlaced, str] = {
     WhyNotPlaced.REFUSED: "exchange-refused",
     WhyNotPlaced.NOT_SENT: "exchange-unavailable",
+    WhyNotPlaced.SETTLED: "not-placed",
     WhyNotPlaced.THROTTLED: "exchange-throttled",
     WhyNotPlaced.CIRCUIT_OPEN: "circuit-open",
     WhyNotPlaced.IN_DOUBT: "outcome-unknown",
     WhyNotPlaced.NOT_RECORDED: "not-recorded",
 }
-"""The type of problem that an order which is not placed amounts to."""
+"""The type of problem that an order which is not placed amounts to, by its rows alone."""
 
 
 class ProblemError(Exception):
@@ -172,9 +181,9 @@ class ProblemError(Exception):
         self.headers = headers or {}
         self.members = members
 
-    def body(self) -> bytes:
-        """The problem document."""
-        return problem_body(self.type, detail=self.detail, **self.members)
+    def body(self, **members: object) -> bytes:
+        """The problem document, with more members than its own."""
+        return problem_body(self.type, detail=self.detail, **self.members, **members)
 
 
 def problem_body(type: str, *, detail: str | None = None, **members: object) -> bytes:

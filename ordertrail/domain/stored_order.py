@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import (
+    Certainty,
     OrderStatus,
     Outcome,
     TrailRow,
+    fold,
     fold_exchange_order_id,
     fold_outcome,
     fold_status,
@@ -39,6 +41,11 @@ class StoredOrder:
             may_send_again=self.order.place_by is not None and not self.is_forbidden,
             has_open_claim=self.has_open_claim,
         )
+
+    @property
+    def certainty(self) -> Certainty | None:
+        """How well it is known that it is not placed; None: it may be."""
+        return fold(self.rows).certainty if self.outcome is Outcome.NOT_PLACED else None
 
     @property
     def exchange_order_id(self) -> str | None:

@@ -44,6 +44,13 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Certainty(StrEnum):
+    """How well it is known that an order is not placed."""
+
+    PROVED = "proved"
+    PRESUMED = "presumed"
+
+
 class Proof(Enum):
     """What the rows of an order prove of its placement."""
 
@@ -71,7 +78,9 @@ class WhyNotPlaced(Enum):
     CIRCUIT_OPEN = auto()
     """It was not sent, because the exchange has failed too often of late."""
     NOT_SENT = auto()
-    """It was not sent for another reason, or is settled as not there."""
+    """It was not sent for another reason."""
+    SETTLED = auto()
+    """It is settled as not there, and not by a refusal."""
     NOT_RECORDED = auto()
     """A row could not be written, and no other row says what became of it."""
     IN_DOUBT = auto()
@@ -80,10 +89,21 @@ class WhyNotPlaced(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an order stands by its rows. `why`: why no row of the exchange's says that it is placed; None: one does."""
+    """Where an order stands by its rows. `why`: why no row of the exchange's says that it is placed; None: one does.
+
+    `reason`: what the row says that settles it, else the one of the doubt there is, else the one of the failed send.
+    """
 
     proof: Proof
     why: WhyNotPlaced | None
+    reason: Reason | None = None
+
+    @property
+    def certainty(self) -> Certainty:
+        """How well it is known, where the outcome is not_placed; a person's word is no proof."""
+        is_settled = self.proof is Proof.SETTLED
+        is_proved = not is_settled or (self.reason is not None and self.reason.kind is ReasonKind.PROVED)
+        return Certainty.PROVED if is_proved else Certainty.PRESUMED
 
     def outcome(self, *, may_send_again: bool, has_open_claim: bool) -> Outcome:
         """What can be said of its placement.
@@ -112,7 +132,12 @@ _NO_REASON = parse("")
 _Reasons = Sequence[tuple[OrderStatus, Reason]]
 _PLACED = Standing(Proof.PLACED, None)
 _IN_DOUBT = frozenset({OrderStatus.UNRESOLVED, OrderStatus.EXCHANGE_OUTCOME_UNKNOWN})
-_RECORDED_AND_NOT_PERSISTED = {OrderStatus.INITIATED, OrderStatus.DATABASE_PERSISTENCE_FAILED}
+_SAYING_MOST = (
+    OrderStatus.UNRESOLVED,
+    OrderStatus.EXCHANGE_OUTCOME_UNKNOWN,
+    OrderStatus.EXCHANGE_CREATION_FAILED,
+    OrderStatus.DATABASE_PERSISTENCE_FAILED,
+)
 _WHY_NOT_SENT = {
     not_sent(Cause.THROTTLED): WhyNotPlaced.THROTTLED,
     not_sent(Cause.CIRCUIT_OPEN): WhyNotPlaced.CIRCUIT_OPEN,
@@ -121,7 +146,7 @@ _WHY_NOT_SENT = {
 
 @dataclass(frozen=True, slots=True)
 class TrailRow:
-    """One row of `orders`: a status that was reached, when (database clock, UTC), and on what evidence."""
+    """One row of `orders`: a status that was reached, when (UTC), and on what evidence."""
 
     status: OrderStatus
     reason: str | None = None
@@ -146,7 +171,8 @@ def fold(rows: Iterable[TrailRow]) -> Standing:
     if statuses & PLACED_STATUSES:
         return _PLACED
     reasons = [(row.status, row.parsed_reason) for row in rows]
-    return Standing(_proof(statuses, reasons), _why_not_placed(statuses, reasons))
+    why = _why_not_placed(statuses, reasons)
+    return Standing(_proof(statuses, reasons), why, _decisive_reason(reasons))
 
 
 def fold_outcome(rows: Iterable[TrailRow], *, may_send_again: bool, has_open_claim: bool = False) -> Outcome:
@@ -176,7 +202,7 @@ def _proof(statuses: set[OrderStatus], reasons: _Reasons) -> Proof:
 
 def _why_not_placed(statuses: set[OrderStatus], reasons: _Reasons) -> WhyNotPlaced:
     """By the row that settles it, else by the doubt there is, else by the failed send."""
-    if statuses == _RECORDED_AND_NOT_PERSISTED:
+    if statuses - {OrderStatus.INITIATED} == {OrderStatus.DATABASE_PERSISTENCE_FAILED}:
         return WhyNotPlaced.NOT_RECORDED
     if OrderStatus.NOT_PLACED in statuses:
         decisive = OrderStatus.NOT_PLACED
@@ -187,4 +213,14 @@ def _why_not_placed(statuses: set[OrderStatus], reasons: _Reasons) -> WhyNotPlac
     reason = next(reason.innermost for status, reason in reasons if status is decisive)
     if reason.kind is ReasonKind.REFUSED:
         return WhyNotPlaced.REFUSED
+    if decisive is OrderStatus.NOT_PLACED:
+        return WhyNotPlaced.SETTLED
     return _WHY_NOT_SENT.get(reason, WhyNotPlaced.NOT_SENT)
+
+
+def _decisive_reason(reasons: _Reasons) -> Reason | None:
+    """What the row says that says most; what settles an order speaks for itself alone, even where it says nothing."""
+    by_status = {status: None if reason is _NO_REASON else reason for status, reason in reasons}
+    if OrderStatus.NOT_PLACED in by_status:
+        return by_status[OrderStatus.NOT_PLACED]
+    return next((reason for status in _SAYING_MOST if (reason := by_status.get(status)) is not None), None)

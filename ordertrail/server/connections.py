@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ordertrail.api.advice import advice_of
 from ordertrail.api.place_responses import WholeResponse
 from ordertrail.api.problems import CONTENT_TYPE, PROBLEMS, problem_body
 from ordertrail.runtime.settings import Settings
@@ -392,7 +393,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _end(self, problem: str, *, limit: str | None) -> None:
         _count(limit)
-        body = problem_body(problem)
+        body = problem_body(problem, **self._advice(problem))
         status = PROBLEMS[problem].status
         lines = [STATUS_LINE[status]]
         lines += [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
@@ -402,6 +403,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         lines.append(b"connection: close\r\n\r\n")
         self._socket.write(b"".join(lines) + body)
         self._linger()
+
+    def _advice(self, problem: str) -> dict[str, Any]:
+        """What a client may do whose request is an order, or has not said yet what it is."""
+        begun: Any = self.scope  # None before the first request
+        scope = begun or {"headers": ()}
+        if (scope.get("method", "POST"), scope.get("path", "/orders")) != ("POST", "/orders"):
+            return {}
+        has_key = any(name == b"idempotency-key" for name, _ in scope["headers"])
+        return {"advice": advice_of(problem, has_key=has_key)}
 
     def _close(self) -> None:
         """Close for a request's cycle, gently where its client is still sending."""

@@ -171,6 +171,9 @@ def test_idle_and_half_sent_connections_do_not_hold_the_drain_up(database_url: s
             refused = answer(connection)
             assert refused is not None
             assert (refused[0], refused[2]["type"]) == (503, "/problems/shutting-down")
+            # The one that has said its key.
+            is_keyed = connection is body
+            assert refused[2]["advice"] == ("wait_then_repeat_same_key" if is_keyed else "repeat_request")
     assert rows(database_url) == {}
 
 

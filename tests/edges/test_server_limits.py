@@ -103,6 +103,7 @@ def assert_problem(received: bytes, status: int, name: str) -> None:
     assert (answered, problem["type"], problem["status"]) == (status, f"/problems/{name}", status)
     assert headers["content-type"] == "application/problem+json"
     assert headers["connection"] == "close"
+    assert problem["advice"] == ("repeat_request" if status in (408, 503) else "correct_and_repeat")
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,46 @@ async def test_repeat_of_an_unknown_order_is_500_until_reconciled_then_201(
     assert len(venue.sent) == 1
 
 
+async def test_after_a_short_outage_a_client_that_follows_the_advice_has_its_order_placed(
+    service: Running, venue: ScriptedVenue
+) -> None:
+    """It is never left to find out by itself that its key has been used up."""
+    service.take_database_away()
+
+    away = await repeat(service)
+    service.bring_database_back()
+    await service.service.housekeeping.run_once()
+    await service.service.housekeeping.run_once()
+    back = await repeat(service)
+    under_a_new_key = await repeat(service, "another")
+
+    assert (away.status, away.body["outcome"], away.body["advice"]) == (500, "unknown", "wait_then_repeat_same_key")
+    assert "retry-after" in away.headers
+    assert (back.status, back.body["outcome"], back.body["certainty"]) == (500, "not_placed", "proved")
+    assert back.body["advice"] == "new_key_is_safe"
+    assert under_a_new_key.status == 201
+    assert len(venue.sent) == 1
+
+
+async def test_after_a_person_s_word_the_client_learns_that_and_not_who(service: Running, venue: ScriptedVenue) -> None:
+    venue.answer = Unknown("timeout")
+    order_id = (await repeat(service)).body["order_id"]
+    await service.fetch(
+        "INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason)"
+        " SELECT id, created_at, type, side, instrument, limit_price, quantity, 'NOT_PLACED', 'operator:joe: asked'"
+        " FROM orders WHERE id = $1 AND status = 'INITIATED'",
+        order_id,
+    )
+
+    again = await repeat(service)
+    read = await service.call("GET", f"/orders/{order_id}")
+
+    assert (again.status, again.body["type"], again.body["outcome"]) == (500, "/problems/not-placed", "not_placed")
+    assert (again.body["certainty"], again.body["advice"]) == ("presumed", "never_repeat")
+    assert b"joe" not in again.text and b"asked" not in again.text
+    assert (read.body["outcome"], read.body["certainty"]) == ("not_placed", "presumed")
+
+
 async def test_repeat_while_the_first_is_being_placed_is_409(service: Running, venue: ScriptedVenue) -> None:
     venue.may_answer.clear()
     first = asyncio.create_task(repeat(service))

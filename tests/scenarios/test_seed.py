@@ -66,7 +66,9 @@ async def test_failing_case_1_the_exchange_fails(service: Running, venue: Script
         "order_id": order_id,
         "order_status": "EXCHANGE_CREATION_FAILED",
         "outcome": "not_placed",
+        "certainty": "proved",
         "retryable": False,
+        "advice": "new_key_is_safe",
         "place_by": reply.body["place_by"],
         "client_order_id": None,
         "exchange_order_id": None,
@@ -93,6 +95,7 @@ async def test_failing_case_2_the_completed_row_fails(service: Running, venue: S
     assert reply.body["order_status"] == "DATABASE_PERSISTENCE_FAILED"
     assert reply.body["outcome"] == "placed"
     assert reply.body["retryable"] is True
+    assert reply.body["advice"] == "never_repeat"
     assert reply.body["exchange_order_id"] == "X-1"
     assert len(venue.sent) == 1
 
@@ -117,6 +120,7 @@ async def test_failing_case_3_the_initiated_row_fails(service: Running, venue: S
     assert reply.body["order_status"] == "DATABASE_PERSISTENCE_FAILED"
     assert reply.body["outcome"] == "not_placed"
     assert reply.body["retryable"] is False
+    assert (reply.body["certainty"], reply.body["advice"]) == ("proved", "new_key_is_safe")
     assert reply.body["exchange_order_id"] is None
 
 

@@ -451,7 +451,7 @@ class _SettledCase(_Case):
 
 def _not_placed(body: Mapping[str, Any]) -> bool:
     # An order that we merely gave up is told of as such; only a proof can be wrong.
-    return body.get("outcome") == "not_placed" and "presumed" not in str(body.get("detail"))
+    return body.get("outcome") == "not_placed" and body.get("certainty") != "presumed"
 
 
 def _says_never_there(row: Row) -> bool:

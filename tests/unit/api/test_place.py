@@ -269,16 +269,70 @@ async def test_order_that_is_shed_is_to_come_back(door: Door, shed: Shed, proble
     assert not door.placing.began.is_set()
 
 
+@pytest.mark.parametrize("shed", list(Shed))
+@pytest.mark.parametrize(("key", "advice"), [("mine", "wait_then_repeat_same_key"), (None, "repeat_request")])
+async def test_order_that_is_shed_is_advised_to_come_back(door: Door, shed: Shed, key: str | None, advice: str) -> None:
+    door.turned_away = shed
+
+    in_header, in_body = await door.post(key), await door.post(client_order_id=key)
+
+    assert in_header["advice"] == in_body["advice"] == advice
+    assert in_header.headers["retry-after"] == in_body.headers["retry-after"] == "1"
+
+
 async def test_bug_before_there_is_an_order_is_answered(door: Door) -> None:
     def raises() -> str:
         raise KeyError("no id")
 
     door.endpoint._new_id = raises
 
-    answer = await door.post("mine")
+    answer, keyless = await door.post("mine"), await door.post()
 
     assert (answer.status, answer["type"]) == (500, "/problems/internal-error")
     assert "order_id" not in answer.body
+    assert (answer["advice"], keyless["advice"]) == ("wait_then_repeat_same_key", "repeat_request")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_requests_that_are_no_order_are_advised_to_be_corrected(door: Door) -> None:
+    invalid, too_large = await door.post("mine", quantity=0), await door.post("mine", instrument="A" * 1000)
+
+    assert (invalid["advice"], too_large["advice"]) == ("correct_and_repeat", "correct_and_repeat")
+
+
+async def test_what_is_settled_as_not_placed_says_how_certain_that_is(door: Door) -> None:
+    proved = await door.repeated(UNKNOWN, TrailRow(S.NOT_PLACED, "proved:absent"))
+    presumed = await door.repeated(UNKNOWN, TrailRow(S.NOT_PLACED, "presumed:absent"))
+    by_person = await door.repeated(UNKNOWN, TrailRow(S.NOT_PLACED, "operator:joe: asked the desk"))
+
+    for answer in (proved, presumed, by_person):
+        assert (answer.status, answer["type"], answer["outcome"]) == (500, "/problems/not-placed", "not_placed")
+        assert "retry-after" not in answer.headers
+    assert (proved["certainty"], proved["advice"]) == ("proved", "new_key_is_safe")
+    assert (presumed["certainty"], presumed["advice"]) == ("presumed", "never_repeat")
+    assert (by_person["certainty"], by_person["advice"]) == ("presumed", "never_repeat")
+    assert "joe" not in str(by_person.body) and "desk" not in str(by_person.body)
+
+
+async def test_only_what_is_not_placed_has_a_certainty(door: Door) -> None:
+    in_doubt, pending = await door.failed(UNKNOWN), await door.failed(NOT_SENT, place_by=NOW)
+
+    assert "certainty" not in in_doubt.body and "certainty" not in pending.body
+    assert in_doubt["advice"] == pending["advice"] == "wait_then_repeat_same_key"
+
+
+async def test_outage_at_the_first_row_is_reported_with_one_voice(door: Door) -> None:
+    """Nothing was sent, and whether the key has an order is not known: to be learned by repeating, not by guessing."""
+    row = TrailRow(S.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded")
+
+    unread, keyless = [await door.failed(row, key=key, may_be_recorded=True) for key in ("mine", None)]
+    written = await door.failed(row)
+
+    assert (unread["outcome"], unread["retryable"], unread["advice"]) == ("unknown", True, "wait_then_repeat_same_key")
+    assert "Nothing was sent for this request" in unread["detail"] and "cannot be read" in unread["detail"]
+    assert unread.headers["retry-after"] == "1"
+    assert keyless["advice"] == "never_repeat"
+    assert (written["outcome"], written["certainty"], written["advice"]) == ("not_placed", "proved", "new_key_is_safe")
 
 
 async def test_time_of_a_placement_is_measured(door: Door) -> None:
@@ -350,7 +404,10 @@ async def test_repeat_of_an_order_placed_by_the_exchange_s_word_alone_is_not_201
 
     assert (answer.status, answer["type"]) == (500, "/problems/not-recorded")
     assert (answer["outcome"], answer["exchange_order_id"]) == ("placed", "X-7")
-    assert answer["detail"] == "A step of the order could not be recorded (accepted)."
+    assert answer["detail"].startswith(
+        "A step of the order could not be recorded (accepted). The exchange has accepted"
+    )
+    assert answer["advice"] == "wait_then_repeat_same_key"
 
 
 @pytest.mark.parametrize("changes", [{"quantity": 11}, {"limit_price": Decimal(151)}])

@@ -36,7 +36,7 @@ def trails(statuses: Sequence[OrderStatus]) -> Iterator[list[TrailRow]]:
 
 
 def type_by_prefixes(rows: Sequence[TrailRow]) -> str:
-    """What the types were before there was a fold for them, searched for in the text of reasons."""
+    """The types, searched for in the text of reasons: the same by another way."""
     by_status = {row.status: row.reason or "" for row in rows}
     if S.DATABASE_PERSISTENCE_FAILED in by_status and len(by_status) == 2:
         return "not-recorded"
@@ -47,13 +47,15 @@ def type_by_prefixes(rows: Sequence[TrailRow]) -> str:
             reason = by_status[status]
             if "refused:" in reason:
                 return "exchange-refused"
+            if status is S.NOT_PLACED:
+                return "not-placed"
             if "not_sent:throttled" in reason:
                 return "exchange-throttled"
             return "circuit-open" if "not_sent:circuit_open" in reason else "exchange-unavailable"
     return "outcome-unknown"
 
 
-def test_type_is_what_it_was_for_every_trail_of_an_order_that_is_not_placed() -> None:
+def test_type_is_the_same_by_another_way_for_every_trail_of_an_order_that_is_not_placed() -> None:
     types: list[str] = []
 
     for rows in trails([*REASONS]):
@@ -74,13 +76,14 @@ def test_order_that_is_placed_amounts_to_no_problem(status: OrderStatus) -> None
 def test_evidence_of_a_person_is_not_searched_for_reasons() -> None:
     note = TrailRow(S.NOT_PLACED, "operator:joe: the desk says refused: no money")
 
-    assert fold([INITIATED, note]).why is WhyNotPlaced.NOT_SENT
+    assert fold([INITIATED, note]).why is WhyNotPlaced.SETTLED
 
 
 def test_every_why_has_a_type_of_its_own_that_is_documented() -> None:
     assert TYPE_OF == {
         WhyNotPlaced.REFUSED: "exchange-refused",
         WhyNotPlaced.NOT_SENT: "exchange-unavailable",
+        WhyNotPlaced.SETTLED: "not-placed",
         WhyNotPlaced.THROTTLED: "exchange-throttled",
         WhyNotPlaced.CIRCUIT_OPEN: "circuit-open",
         WhyNotPlaced.IN_DOUBT: "outcome-unknown",

@@ -292,7 +292,7 @@ def test_giving_up_may_turn_out_wrong_and_is_then_adopted() -> None:
         row("i", "COMPLETED", 9, reason="verified", exchange_order_id="x-9"),
     )
     reported = ClientAnswer(
-        None, REQUEST, 500, {"order_id": "i", "outcome": "not_placed", "detail": "(presumed:absent)."}, at(4)
+        None, REQUEST, 500, {"order_id": "i", "outcome": "not_placed", "certainty": "presumed"}, at(4)
     )
 
     report = check_settled(
