@@ -22,6 +22,7 @@ from simulated_exchange.results import (
     Closed,
     ConnectionReset,
     Duplicate,
+    NotExecutedScope,
     PlaceResult,
     Rejected,
     ServerError,
@@ -218,9 +219,9 @@ def _place_reply(result: PlaceResult) -> Reply | HangUp:  # one for each result
             return Reply(422, body)
         case Throttled():
             headers = ((b"retry-after", str(result.retry_after_seconds).encode()),)
-            return Reply(429, {"error": "throttled", "executed": "no"}, headers)
+            return Reply(429, _not_executed("throttled", result.scope), headers)
         case Closed():
-            return Reply(503, {"error": "closed", "executed": "no"})
+            return Reply(503, _not_executed("closed", result.scope))
         case ServerError():
             return Reply(500, {"error": "internal_error"})
         case Unreadable():
@@ -280,3 +281,8 @@ async def _first_of(*waits: Awaitable[object], seconds: float) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _not_executed(error: str, scope: NotExecutedScope | None) -> dict[str, str]:
+    body = {"error": error, "executed": "no"}
+    return body if scope is None else body | {"scope": scope}

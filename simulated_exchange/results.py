@@ -1,11 +1,13 @@
 """What may come of a call, as values; both doors, HTTP and the one in the same process, map them all."""
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from simulated_exchange.orders import OrdStatus
 from simulated_exchange.wire import OrderView, ReportView
+
+NotExecutedScope: TypeAlias = Literal["instrument", "all"]
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -31,13 +33,16 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Throttled(msgspec.Struct, frozen=True):
-    """Proof that nothing was executed: too many requests."""
+    """Proof that nothing was executed: too many requests. `scope`: of what it speaks, where it says so."""
 
     retry_after_seconds: int
+    scope: NotExecutedScope | None = None
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """Proof that nothing was executed: the exchange takes no orders now."""
+    """Proof that nothing was executed: the exchange takes no orders now. `scope`: as above."""
+
+    scope: NotExecutedScope | None = None
 
 
 class ServerError(msgspec.Struct, frozen=True):

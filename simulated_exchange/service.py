@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
-from simulated_exchange.faults import Faults, PlaceFault
+from simulated_exchange.faults import INSTRUMENTS, Faults, PlaceFault
 from simulated_exchange.latency import Latency
 from simulated_exchange.log import DurableLog, InMemoryLog, Log, LogError
 from simulated_exchange.orders import NewOrder, Refusal
@@ -55,6 +55,11 @@ _BEFORE: dict[PlaceFault, PlaceResult] = {
     PlaceFault.THROTTLE: Throttled(RETRY_AFTER_SECONDS),
     PlaceFault.CLOSED: Closed(),
     PlaceFault.ERROR_BEFORE: ServerError(),
+}
+# An instrument that fails on purpose speaks of itself; weights are the whole exchange's.
+_BEFORE_IN_INSTRUMENT: dict[PlaceFault, PlaceResult] = {
+    PlaceFault.THROTTLE: Throttled(RETRY_AFTER_SECONDS, "instrument"),
+    PlaceFault.CLOSED: Closed("instrument"),
 }
 _AFTER: dict[PlaceFault, PlaceResult] = {
     PlaceFault.LOST: Silence(),
@@ -127,7 +132,8 @@ class ExchangeService:
 
     async def _place_with(self, fault: PlaceFault, order: NewOrder, refusal: Refusal | None) -> PlaceResult:
         if fault in _BEFORE:
-            return _BEFORE[fault]
+            is_on_purpose = order.instrument in INSTRUMENTS
+            return _BEFORE_IN_INSTRUMENT[fault] if is_on_purpose else _BEFORE[fault]
         if fault is PlaceFault.REFUSE:
             return self.exchange.place(order, refusal or ON_PURPOSE)
         if fault is PlaceFault.LATE:

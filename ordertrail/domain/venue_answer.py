@@ -6,6 +6,7 @@ An answer proves only its own attempt.
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import assert_never
 
 from ordertrail.domain.order import Order, OrderType, Side
@@ -27,12 +28,22 @@ class Refused:
     text: str = ""
 
 
+class Scope(StrEnum):
+    """Of what the exchange's word speaks beyond this order."""
+
+    ALL = "all"
+    """Of all orders; so does a word that does not say."""
+    INSTRUMENT = "instrument"
+    """Of those in this instrument."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotSent:
     """No byte of the order left, or the exchange's word that it did nothing with it."""
 
     cause: str
     retry_after_seconds: float | None = None
+    scope: Scope = Scope.ALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,8 +164,8 @@ async def test_faults_that_answer(start: Start) -> None:
         garbage = await response.read()
 
     assert answers["FAULTREFUSE0"][:2] == (422, payload("rejected"))
-    assert answers["FAULTTHROTTL"] == (429, payload("throttled"), "1")
-    assert answers["FAULTCLOSED0"] == (503, payload("closed"), None)
+    assert answers["FAULTTHROTTL"] == (429, payload("instrument_throttled"), "1")
+    assert answers["FAULTCLOSED0"] == (503, payload("instrument_closed"), None)
     assert answers["FAULTERROR00"][:2] == (500, payload("internal_error"))
     with pytest.raises(ValueError):  # noqa: PT011  # which of the ways not to be JSON it is does not matter
         json.loads(garbage)

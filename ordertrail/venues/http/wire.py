@@ -26,6 +26,7 @@ from ordertrail.domain.venue_answer import (
     NotSent,
     PlaceAnswer,
     Refused,
+    Scope,
     Unknown,
     VenueOrder,
     Verification,
@@ -100,6 +101,8 @@ class _Rejected(msgspec.Struct):
 
 class _NotExecuted(msgspec.Struct):
     executed: Literal["no"]
+    # A word that we do not know narrows nothing, and takes nothing from the proof.
+    scope: object = None
 
 
 class _UnknownOrder(msgspec.Struct):
@@ -170,8 +173,8 @@ def read_placed(reply: Reply, order: Order, *, now: datetime) -> PlaceAnswer:
                 rejected = _rejected.decode(reply.body)
                 return Refused(_code(rejected.reject_reason), _sentence(rejected.text))
             case 429 | 503:
-                _not_executed.decode(reply.body)
-                return NotSent(_BEFORE_THE_BOOK[reply.status], _retry_after_seconds(reply.retry_after, now))
+                scope = Scope.INSTRUMENT if _not_executed.decode(reply.body).scope == "instrument" else Scope.ALL
+                return NotSent(_BEFORE_THE_BOOK[reply.status], _retry_after_seconds(reply.retry_after, now), scope)
             case _:
                 return Unknown(_cause(reply.status))
     except _CANNOT_READ:

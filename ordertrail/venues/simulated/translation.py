@@ -7,7 +7,16 @@ from typing import assert_never
 from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.reason import Cause, http_cause
-from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refused, Unknown, VenueOrder, judge_found
+from ordertrail.domain.venue_answer import (
+    Accepted,
+    NotSent,
+    PlaceAnswer,
+    Refused,
+    Scope,
+    Unknown,
+    VenueOrder,
+    judge_found,
+)
 from simulated_exchange import results
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.orders import NewOrder
@@ -38,9 +47,9 @@ def answer_of(result: results.PlaceResult, order: Order) -> PlaceAnswer:
         case results.Rejected():
             return Refused(result.reject_reason, result.text)
         case results.Throttled():
-            return NotSent(Cause.THROTTLED, float(result.retry_after_seconds))
+            return NotSent(Cause.THROTTLED, float(result.retry_after_seconds), Scope(result.scope or Scope.ALL))
         case results.Closed():
-            return NotSent(Cause.CLOSED)
+            return NotSent(Cause.CLOSED, scope=Scope(result.scope or Scope.ALL))
         case results.ServerError():
             return Unknown(http_cause(500))
         case results.Unreadable():

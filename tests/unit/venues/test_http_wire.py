@@ -21,6 +21,7 @@ from ordertrail.domain.venue_answer import (
     NoAnswer,
     NotSent,
     Refused,
+    Scope,
     Unknown,
 )
 from ordertrail.venues.http import wire
@@ -180,6 +181,20 @@ def test_not_executed_is_not_sent_with_when_to_come_back(
     answer = wire.read_placed(reply(status, payload(cause), header), ORDER, now=NOW)
 
     assert answer == NotSent(cause, seconds)
+
+
+@pytest.mark.parametrize(("status", "cause"), [(429, "throttled"), (503, "closed")])
+def test_not_executed_may_be_for_the_instrument_alone(status: int, cause: str) -> None:
+    answer = wire.read_placed(reply(status, payload(f"instrument_{cause}")), ORDER, now=NOW)
+
+    assert answer == NotSent(cause, None, Scope.INSTRUMENT)
+
+
+@pytest.mark.parametrize("scope", ["all", "market", "INSTRUMENT", "", None, 7, ["instrument"], {"instrument": True}])
+def test_scope_that_is_not_the_instrument_is_all_and_takes_nothing_from_the_proof(scope: object) -> None:
+    answer = wire.read_placed(reply(503, payload("closed") | {"scope": scope}), ORDER, now=NOW)
+
+    assert answer == NotSent("closed", None, Scope.ALL)
 
 
 @given(st.integers(100, 599), st.binary(max_size=40) | st.builds(lambda v: json.dumps(v).encode(), st.text()))
