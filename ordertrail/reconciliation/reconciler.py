@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ordertrail.domain.order import Order
 from ordertrail.domain.settling import (
     VerificationLimits,
 )
@@ -156,8 +157,8 @@ class Reconciler:
         if reviewed.verdict is not None:
             _publish(reviewed.verdict)
 
-    async def _query(self, report: PassReport, order_id: str) -> Verification:
-        verification = await self._gateway.query(order_id)
+    async def _query(self, report: PassReport, order: Order) -> Verification:
+        verification = await self._gateway.query(order.id, instrument=order.instrument)
         report.add_query(verification)
         if self._was_silent and not isinstance(verification, NoAnswer):
             self._was_silent = False

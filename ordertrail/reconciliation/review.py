@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer, send_answer_of
 from ordertrail.domain.reason import HIDDEN_FROM_CANCEL, RESENT
 from ordertrail.domain.settling import (
@@ -82,7 +83,7 @@ class ReviewContext:
 
     terms: VenueTerms
     verification_limits: VerificationLimits
-    query: Callable[[str], Awaitable[Verification]]
+    query: Callable[[Order], Awaitable[Verification]]
     pause_seconds: Callable[[int], float]
     gateway: Gateway
     journal: Journal
@@ -146,7 +147,7 @@ class Review:
             return self._later(f"error: {error}".replace("\x00", ""))
 
     async def _query(self, doubt: OrderInDoubt) -> tuple[Verification, Step]:
-        verification = await self._context.query(doubt.order.id)
+        verification = await self._context.query(doubt.order)
         terms = self._context.terms
         step = after_query(
             doubt,
@@ -175,7 +176,7 @@ class Review:
 
     async def _resend(self, doubt: OrderInDoubt, send_by_max: datetime | None) -> Verdict:
         context, order = self._context, doubt.order
-        denied = context.gateway.denial_cause()
+        denied = context.gateway.denial_cause(order)
         if denied is not None:
             return self._later(f"not resent: {denied}")
         start = context.clock.monotonic()
@@ -189,6 +190,7 @@ class Review:
             send_by=start + claim.seconds_left,
             accept_by=claim.accept_by,
             is_only_send=not doubt.may_have_arrived,
+            is_resend=True,
         )
         failpoints.reach("after_resend")
         kind, reason = _recorded(answer)
@@ -207,7 +209,7 @@ class Review:
         return self._later(f"resent: {reason}", at_least=at_least or 0)
 
     async def _cancel(self, doubt: OrderInDoubt, rows: tuple[TrailRow, ...]) -> Verdict:
-        answer = await self._context.gateway.cancel(doubt.order.id)
+        answer = await self._context.gateway.cancel(doubt.order.id, instrument=doubt.order.instrument)
         if not isinstance(answer, CancelAccepted | CancelTooLate):
             return self._later(f"cancel: {type(answer).__name__}", rows)
         self._events.append(ReviewEvent.CANCELED)

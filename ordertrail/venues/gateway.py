@@ -80,16 +80,31 @@ class Gateway:
         return self._venue.name
 
     async def send_and_query(
-        self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
+        self,
+        order: Order,
+        *,
+        send_by: float,
+        accept_by: datetime | None,
+        is_only_send: bool = True,
+        is_resend: bool = False,
     ) -> PlaceAnswer:
         """Send once, not after `send_by` (monotonic); after an unknown answer query once.
 
         Found counts; absent, so soon, proves nothing. Not `is_only_send`: another one may have arrived as well, and an
-        order that is found rejected may be that one's.
+        order that is found rejected may be that one's. A resend leaves the gate's probes to fresh orders.
         """
         # Every order goes this way, so `_through` is called with what it needs, and not with a function made for it.
         answer: PlaceAnswer | Denied = await self._through(
-            _PLACE, self._gate.placing, send_by, order.id, self._place, order, send_by, accept_by
+            _PLACE,
+            self._gate.placing,
+            send_by,
+            self._place,
+            order,
+            send_by,
+            accept_by,
+            order_id=order.id,
+            instrument=order.instrument,
+            is_resend=is_resend,
         )
         if isinstance(answer, Denied):
             answer = NotSent(answer.cause, answer.retry_after_seconds)
@@ -100,27 +115,27 @@ class Gateway:
 
     async def _query_after(self, answer: Unknown, order: Order, is_only_send: bool) -> PlaceAnswer:
         failpoints.reach("before_query")
-        verification = await self.query(order.id)
+        verification = await self.query(order.id, instrument=order.instrument)
         failpoints.reach("after_query")
         if not isinstance(verification, Found):
             return answer
         judged = judge_found(verification.order, order)
         return judged if is_only_send or not isinstance(judged, Refused) else answer
 
-    async def query(self, order_id: str) -> Verification:
-        """Query the venue for one order."""
+    async def query(self, order_id: str, *, instrument: str | None = None) -> Verification:
+        """Query the venue for one order; with its instrument, where that is known, an error is not held against all."""
         verification = await self._within_timeout(
-            _QUERY, self._gate.querying, order_id, partial(self._venue.query, order_id)
+            _QUERY, self._gate.querying, order_id, instrument, partial(self._venue.query, order_id)
         )
         if isinstance(verification, Denied):
             return NoAnswer(verification.cause)
         metrics.VERIFICATIONS.labels(type(verification).__name__.lower()).inc()
         return verification
 
-    async def cancel(self, order_id: str) -> CancelAnswer:
-        """Have the venue cancel one order; harmless if repeated."""
+    async def cancel(self, order_id: str, *, instrument: str | None = None) -> CancelAnswer:
+        """Have the venue cancel one order; harmless if repeated. The instrument is as for a query."""
         call = partial(self._venue.cancel, order_id)
-        answer = await self._within_timeout(_CANCEL, self._gate.cancelling, order_id, call)
+        answer = await self._within_timeout(_CANCEL, self._gate.cancelling, order_id, instrument, call)
         return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
 
     async def capabilities(self) -> Capabilities | NoAnswer:
@@ -137,7 +152,7 @@ class Gateway:
 
     async def _learn(self, call: Callable[..., Awaitable[_Answered]]) -> _Answered | NoAnswer:
         """A query about no order in particular, through the gate's budget for queries."""
-        answer = await self._within_timeout(_LEARN, self._gate.querying, None, call)
+        answer = await self._within_timeout(_LEARN, self._gate.querying, None, None, call)
         return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
 
     def _place(self, order: Order, send_by: float, accept_by: datetime | None) -> Awaitable[PlaceAnswer]:
@@ -149,6 +164,7 @@ class Gateway:
         kind: _Kind[NoAnswer],
         budget: CallBudget,
         order_id: str | None,
+        instrument: str | None,
         call: Callable[..., Awaitable[_Answered]],
     ) -> _Answered | NoAnswer | Denied:
         """Make a call that has what its wait at the gate leaves of the timeout."""
@@ -158,20 +174,24 @@ class Gateway:
         def in_time() -> Awaitable[_Answered]:
             return call(timeout_seconds=deadline - clock.monotonic())
 
-        return await self._through(kind, budget, deadline, order_id, in_time)
+        return await self._through(kind, budget, deadline, in_time, order_id=order_id, instrument=instrument)
 
     async def _through(
         self,
         kind: _Kind[_Raised],
         budget: CallBudget,
         deadline: float,
-        order_id: str | None,
         call: Callable[[*_Arguments], Awaitable[_Answered]],
         *arguments: *_Arguments,
+        order_id: str | None,
+        instrument: str | None,
+        is_resend: bool = False,
     ) -> _Answered | _Raised | Denied:
         """Make a call once the gate lets it pass, and leave the gate again whatever the venue does."""
         start = self._clock.monotonic()
-        permit = budget.try_enter(start) or await budget.enter(deadline=deadline)
+        permit = budget.try_enter(start, instrument, is_resend=is_resend)
+        if permit is None:
+            permit = await budget.enter(deadline=deadline, instrument=instrument, is_resend=is_resend)
         if isinstance(permit, Denied):
             return permit
         answer: _Answered | _Raised | None = None
@@ -183,14 +203,14 @@ class Gateway:
             answer = kind.raised
         finally:
             now = self._clock.monotonic()
-            permit.leave(answer, now)
+            permit.leave(answer, now, order_id)
         if type(answer) in MAY_BE_TROUBLE or self.trouble.silent_since is not None:
             self.trouble.learn(answer, self._clock)
         if kind.seconds is not None:
             kind.seconds.observe(now - start)
         return answer
 
-    def denial_cause(self) -> str | None:
-        """Why placing would be answered at once without a send; None: it would be sent."""
-        denied = self._gate.placing.denial(self._clock.monotonic())
+    def denial_cause(self, order: Order) -> str | None:
+        """Why a resend of the order would be answered at once without a send; None: it would be sent."""
+        denied = self._gate.placing.denial(self._clock.monotonic(), order.instrument, is_resend=True)
         return None if denied is None else denied.cause

@@ -70,6 +70,8 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/venues/gate/call_budget.py": (GATE, None),
     "ordertrail/venues/gate/rate.py": (GATE, None),
     "ordertrail/venues/gate/health_signals.py": (GATE, None),
+    "ordertrail/venues/gate/instruments.py": (GATE, None),
+    "ordertrail/venues/gate/repeats.py": (GATE, None),
     "ordertrail/venues/gate/window.py": (GATE, None),
     "ordertrail/venues/gate/concurrency.py": (GATE, None),
     "ordertrail/storage/group_commit.py": (("tests/unit/storage/test_group_commit.py",), None),

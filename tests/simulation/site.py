@@ -385,6 +385,8 @@ class _Unreported:
 
     def changed(self, budget: BudgetName, state: State) -> None: ...
 
+    def instrument_changed(self, budget: BudgetName, instrument: str, state: State) -> None: ...
+
 
 class _Files:
     """`os` as the spool sees it: files belong to the process that opened them, and no disk is waited for."""

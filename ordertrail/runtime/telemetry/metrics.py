@@ -79,6 +79,17 @@ GATE_BREAKER = Gauge(
 GATE_STOPS = Counter(
     "ordertrail_gate_stops", "Times a breaker opened, or backed off a throttling exchange.", ["budget", "state"]
 )
+GATE_INSTRUMENTS_OPEN = Gauge(
+    "ordertrail_gate_instruments_open",
+    "Instruments that are stopped while the others go on, in the process that has the most.",
+    ["budget"],
+    multiprocess_mode="livemax",
+)
+GATE_INSTRUMENT_STOPS = Counter(
+    "ordertrail_gate_instrument_stops",
+    "Times one instrument was stopped, or backed off, by itself.",
+    ["budget", "state"],
+)
 GATE_REFUSED = Counter("ordertrail_gate_refused", "Calls that the gate did not let through.", ["budget", "cause"])
 GATE_IN_FLIGHT = Gauge(
     "ordertrail_gate_in_flight", "Calls under way to the exchange.", ["budget"], multiprocess_mode="livesum"

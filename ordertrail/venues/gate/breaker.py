@@ -6,13 +6,14 @@ before the breaker opened neither ends a probe nor opens it again once it has re
 """
 
 from collections.abc import Callable
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 from ordertrail.venues.gate.health_signals import HealthSignal
 from ordertrail.venues.gate.rules import BreakerRules
 from ordertrail.venues.gate.window import Window
 
 _HEALTHY = HealthSignal.HEALTHY
+_OF_INSTRUMENT = (HealthSignal.INSTRUMENT_TROUBLE, HealthSignal.INSTRUMENT_THROTTLED)
 _GROWTH_MAX = 16
 
 
@@ -27,6 +28,17 @@ class State(StrEnum):
     """Lets none through: the exchange said when it wants the next."""
     OPEN = "open"
     """Lets none through: the exchange is in trouble."""
+
+
+class Reach(Enum):
+    """Of what the troubles of instruments speak, if a breaker is the venue's."""
+
+    INSTRUMENT = auto()
+    """Of these instruments, and not of the venue."""
+    ALL_IN_USE = auto()
+    """Of the venue, until an order in another instrument comes: all that are used have their troubles."""
+    VENUE = auto()
+    """Of the venue."""
 
 
 class Breaker:
@@ -49,6 +61,7 @@ class Breaker:
         "_window",
         "is_closed",
         "is_throttled",
+        "rests_on_all_in_use",
         "state",
     )
 
@@ -61,6 +74,7 @@ class Breaker:
         self.state = State.CLOSED
         self.is_closed = True
         self.is_throttled = False
+        self.rests_on_all_in_use = False
         self._turn = 0
         self._closed_at = float("-inf")
         self._silences = 0
@@ -82,6 +96,17 @@ class Breaker:
             return self._rules.pause_seconds if is_out else 0
         return max(self._until - now, 0)
 
+    def resend_wait_seconds(self, now: float, fresh_at: float) -> float:
+        """The same for a resend, where the last fresh order came at `fresh_at`.
+
+        While fresh orders come the probes are theirs; where none of them has closed or opened the breaker for so long
+        after the pause, resends are let through as well.
+        """
+        if self.is_closed:
+            return 0
+        left_to_fresh = min(fresh_at, self._until) + self._rules.fresh_seconds - now
+        return max(self.wait_seconds(now), left_to_fresh)
+
     def enter(self, now: float) -> int:
         """Let a call through, for which `wait_seconds` must be 0; gives the number to `leave` with."""
         if not self.is_closed:
@@ -90,21 +115,32 @@ class Breaker:
             self._become(State.HALF_OPEN)
         return self._turn
 
-    def leave(self, turn: int, signal: HealthSignal, *, now: float, took_seconds: float) -> None:
-        """Learn from the call that was let through as `turn`; what was throttled is for `back_off`."""
+    def leave(
+        self,
+        turn: int,
+        signal: HealthSignal,
+        *,
+        now: float,
+        took_seconds: float,
+        reach: Reach = Reach.INSTRUMENT,
+    ) -> None:
+        """Learn from the call that was let through as `turn`; what was throttled is for `back_off`.
+
+        `reach` says of what troubles of instruments speak; an instrument's own breaker is given none.
+        """
         if turn != self._turn:
             return
         slow_seconds = self._rules.slow_seconds
         if signal is _HEALTHY and slow_seconds is not None and took_seconds >= slow_seconds:
             signal = HealthSignal.TROUBLE
         if not self.is_closed:
-            self._learn_from_probe(signal, now)
+            self._learn_from_probe(signal, now, reach)
         elif signal is _HEALTHY:
             self._silences = 0
             self._throttles = 0
             self._window.add(now, is_trouble=False)
         elif signal is not HealthSignal.NOTHING:
-            self._count_trouble(signal, now)
+            self._count_trouble(signal, now, reach)
 
     def back_off(self, now: float, retry_after_seconds: float | None) -> None:
         """No call until the exchange wants one; then one must be answered before all may pass.
@@ -131,34 +167,49 @@ class Breaker:
         self._back_offs += 1
         self._until = until
         self.is_throttled = True
+        self.rests_on_all_in_use = False
         self._stop(State.THROTTLED)
+
+    def withdraw(self, now: float) -> None:
+        """Close, for another instrument is used now: what it was opened for does not hold any more."""
+        self._close(now)
 
     def counts(self, now: float) -> tuple[int, int]:
         """Calls in the window, and how many of them were troubles."""
         self._window.move_to(now)
         return self._window.calls, self._window.troubles
 
-    def _learn_from_probe(self, signal: HealthSignal, now: float) -> None:
+    def _learn_from_probe(self, signal: HealthSignal, now: float, reach: Reach) -> None:
         self._probe_lost_at = None
         if signal is _HEALTHY:
             self._successes += 1
             if self._successes >= self._successes_needed:
                 self._close(now)
+        elif signal in _OF_INSTRUMENT:
+            if reach is not Reach.INSTRUMENT:
+                self._open(now, rests_on_all_in_use=reach is Reach.ALL_IN_USE)
         elif signal is not HealthSignal.NOTHING:
             self._open(now)
 
-    def _count_trouble(self, signal: HealthSignal, now: float) -> None:
-        self._window.add(now, is_trouble=True)
+    def _count_trouble(self, signal: HealthSignal, now: float, reach: Reach) -> None:
+        if signal in _OF_INSTRUMENT:
+            self._window.add_instrument_trouble(now)
+        else:
+            self._window.add(now, is_trouble=True)
         self._silences = self._silences + 1 if signal is HealthSignal.SILENCE else 0
         calls, troubles, rules = self._window.calls, self._window.troubles, self._rules
         # At high rates a run of silences is only chance: there the share decides.
         if calls >= rules.calls_min:
             if troubles >= rules.trouble_share * calls:
                 self._open(now)
+                return
+            troubles += self._window.instrument_troubles
+            if reach is not Reach.INSTRUMENT and troubles >= rules.trouble_share * calls:
+                self._open(now, rests_on_all_in_use=reach is Reach.ALL_IN_USE)
         elif self._silences >= rules.silences_in_a_row:
             self._open(now)
 
-    def _open(self, now: float) -> None:
+    def _open(self, now: float, *, rests_on_all_in_use: bool = False) -> None:
         """Open, each time for longer, until it has stayed closed for as long as the longest pause."""
         rules = self._rules
         self._forgive(now)
@@ -167,6 +218,7 @@ class Breaker:
         self._until = now + pause * (1 - rules.jitter * self._chance())
         self._successes_needed = rules.successes_to_close
         self.is_throttled = False
+        self.rests_on_all_in_use = rests_on_all_in_use
         self._stop(State.OPEN)
 
     def _forgive(self, now: float) -> None:
@@ -188,6 +240,7 @@ class Breaker:
             self._window.clear()
         self.is_closed = True
         self.is_throttled = False
+        self.rests_on_all_in_use = False
         self._become(State.CLOSED)
 
     def _become(self, state: State) -> None:

@@ -35,6 +35,16 @@ class Denied:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedInstrument:
+    """One instrument that is open at one moment, in this process."""
+
+    instrument: str
+    breaker: State
+    denied_seconds: float
+    """Until the next call may be tried; 0: it would be the probe."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallBudgetState:
     """One budget at one moment, in this process."""
 
@@ -47,6 +57,9 @@ class CallBudgetState:
     troubles: int
     in_flight: int
     waiting: int
+    instruments_open: int = 0
+    open_instruments: tuple[StoppedInstrument, ...] = ()
+    """The first of them, for people."""
 
 
 @dataclass(frozen=True, slots=True)

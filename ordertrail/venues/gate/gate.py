@@ -7,8 +7,10 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.venues.gate.breaker import Breaker
 from ordertrail.venues.gate.call_budget import CallBudget, GateMetrics, Later, later_in_loop
 from ordertrail.venues.gate.denial import BudgetName, GateState
+from ordertrail.venues.gate.instruments import Instruments
 from ordertrail.venues.gate.limits import CallBudgetLimits, GateLimits
-from ordertrail.venues.gate.rules import BreakerRules, GateRules
+from ordertrail.venues.gate.repeats import Repeats
+from ordertrail.venues.gate.rules import BreakerRules, GateRules, rules_of_instruments
 
 
 class Gate:
@@ -32,7 +34,15 @@ class Gate:
 
         def budget(budget: BudgetName, budget_limits: CallBudgetLimits, breaker_rules: BreakerRules) -> CallBudget:
             breaker = Breaker(breaker_rules, chance=chance, on_change=partial(metrics.changed, budget))
-            return CallBudget(budget, budget_limits, breaker, clock=clock, metrics=metrics, later=later)
+            instruments = Instruments(
+                rules_of_instruments(breaker_rules),
+                chance=chance,
+                on_change=partial(metrics.instrument_changed, budget),
+            )
+            repeats = Repeats(breaker_rules.window_seconds)
+            return CallBudget(
+                budget, budget_limits, breaker, instruments, repeats, clock=clock, metrics=metrics, later=later
+            )
 
         self.placing = budget(BudgetName.PLACE, limits.placing, rules.placing)
         self.cancelling = budget(BudgetName.CANCEL, limits.cancelling, rules.cancelling)

@@ -38,6 +38,18 @@ class GateReport:
         else:
             _log.info("the gate lets calls through", venue=self._venue, budget=budget, breaker=state)
 
+    def instrument_changed(self, budget: BudgetName, instrument: str, state: State) -> None:
+        """The breaker of an instrument is now in `state`; the instrument is for the log alone."""
+        if state in {State.OPEN, State.THROTTLED}:
+            metrics.GATE_INSTRUMENT_STOPS.labels(budget, state).inc()
+            _log.warning(
+                "the gate stops calls in one instrument",
+                venue=self._venue,
+                budget=budget,
+                breaker=state,
+                instrument=instrument,
+            )
+
 
 def publish(state: GateState) -> None:
     """Set the gauges; to be called about once a second, for the calls themselves do not touch them."""
@@ -45,3 +57,4 @@ def publish(state: GateState) -> None:
     for budget in state.budgets:
         metrics.GATE_IN_FLIGHT.labels(budget.budget).set(budget.in_flight)
         metrics.GATE_WAITING.labels(budget.budget).set(budget.waiting)
+        metrics.GATE_INSTRUMENTS_OPEN.labels(budget.budget).set(budget.instruments_open)

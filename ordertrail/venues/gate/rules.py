@@ -1,6 +1,8 @@
 """When the breakers open, for how long, and when they close."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+INSTRUMENT_CALLS_MIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class BreakerRules:
     """How long to back off where the exchange throttles and does not say for how long; doubled each time."""
     throttle_seconds_max: float = 60
     """The longest back-off; an exchange that wanted a longer one is tried with one call each time."""
+    fresh_seconds: float = 5
+    """After a fresh order the next probe is left to the one that follows for so long; then a resend may be it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +42,8 @@ class GateRules:
     placing: BreakerRules = BreakerRules()
     cancelling: BreakerRules = BreakerRules(pause_seconds_max=5, successes_to_close=2)
     querying: BreakerRules = BreakerRules(pause_seconds_max=2, successes_to_close=1)
+
+
+def rules_of_instruments(rules: BreakerRules) -> BreakerRules:
+    """Those of each instrument in a budget with these rules: few orders are in one, and one that is well proves it."""
+    return replace(rules, calls_min=INSTRUMENT_CALLS_MIN, slow_seconds=None, successes_to_close=1)

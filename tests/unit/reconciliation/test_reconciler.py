@@ -161,7 +161,7 @@ class Exchange:
     async def capabilities(self) -> Capabilities | NoAnswer:
         return self.promises
 
-    async def query(self, order_id: str) -> Verification:
+    async def query(self, order_id: str, *, instrument: str | None = None) -> Verification:
         self.log.append("query")
         self.querying += 1
         self.querying_max = max(self.querying, self.querying_max)
@@ -180,19 +180,26 @@ class Exchange:
             raise self.raises
         return self.verifications.pop(0) if len(self.verifications) > 1 else self.verifications[0]
 
-    async def cancel(self, order_id: str) -> CancelAnswer:
+    async def cancel(self, order_id: str, *, instrument: str | None = None) -> CancelAnswer:
         self.log.append("cancel")
         return self.cancel_answer
 
     async def send_and_query(
-        self, order: Order, *, send_by: float, accept_by: datetime | None, is_only_send: bool = True
+        self,
+        order: Order,
+        *,
+        send_by: float,
+        accept_by: datetime | None,
+        is_only_send: bool = True,
+        is_resend: bool = False,
     ) -> PlaceAnswer:
+        assert is_resend
         self.log.append("send")
         self.sends.append((order.id, send_by, accept_by))
         self.only_sends.append(is_only_send)
         return self.answer
 
-    def denial_cause(self) -> str | None:
+    def denial_cause(self, order: Order) -> str | None:
         return self.why_denied
 
 

@@ -156,10 +156,10 @@ async def test_call_whose_turn_does_not_come_in_time_is_not_made(house: House, c
 
 async def test_halt_closes_placing_alone(house: House) -> None:
     before = metric("exchange_answers_total", answer="not_sent")
-    assert house.gateway.denial_cause() is None
+    assert house.gateway.denial_cause(ORDER) is None
     house.gate.halt()
 
-    assert house.gateway.denial_cause() == "halted"
+    assert house.gateway.denial_cause(ORDER) == "halted"
     assert await house.call("place") == NotSent("halted")
     assert house.venue.called == []
     assert metric("exchange_answers_total", answer="not_sent") == before + 1

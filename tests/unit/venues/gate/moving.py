@@ -29,12 +29,16 @@ class Reported:
 
     refusals: list[tuple[BudgetName, Cause]] = field(default_factory=list)
     changes: list[tuple[BudgetName, State]] = field(default_factory=list)
+    instruments: list[tuple[BudgetName, str, State]] = field(default_factory=list)
 
     def refused(self, budget: BudgetName, cause: Cause) -> None:
         self.refusals.append((budget, cause))
 
     def changed(self, budget: BudgetName, state: State) -> None:
         self.changes.append((budget, state))
+
+    def instrument_changed(self, budget: BudgetName, instrument: str, state: State) -> None:
+        self.instruments.append((budget, instrument, state))
 
 
 def gate_with(

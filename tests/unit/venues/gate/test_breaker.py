@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordertrail.domain.venue_answer import Absent, NoAnswer, NotSent, Unknown
+from ordertrail.domain.venue_answer import Absent, NoAnswer, NotSent, Scope, Unknown
 from ordertrail.venues.gate.breaker import Breaker, State
 from ordertrail.venues.gate.health_signals import HealthSignal, health_signal_of, retry_after_of
 from ordertrail.venues.gate.rules import BreakerRules
@@ -40,7 +40,7 @@ def test_answers_without_use_are_troubles_and_a_no_is_not() -> None:
     assert signals == [
         HealthSignal.HEALTHY,
         HealthSignal.HEALTHY,
-        HealthSignal.TROUBLE,
+        HealthSignal.INSTRUMENT_TROUBLE,
         HealthSignal.SILENCE,
         HealthSignal.SILENCE,
         HealthSignal.THROTTLED,
@@ -58,6 +58,12 @@ def test_answers_without_use_are_troubles_and_a_no_is_not() -> None:
         (NotSent("connect_timeout"), HealthSignal.SILENCE),
         (Unknown("connection_lost"), HealthSignal.SILENCE),
         (NotSent("closed"), HealthSignal.TROUBLE),
+        (NotSent("closed", scope=Scope.INSTRUMENT), HealthSignal.INSTRUMENT_TROUBLE),
+        (NotSent("throttled", 3, Scope.INSTRUMENT), HealthSignal.INSTRUMENT_THROTTLED),
+        (NotSent("an_adapter_s_own", scope=Scope.INSTRUMENT), HealthSignal.INSTRUMENT_TROUBLE),
+        (Unknown("exchange_broken"), HealthSignal.TROUBLE),
+        (Unknown("unreadable"), HealthSignal.INSTRUMENT_TROUBLE),
+        (NoAnswer("http_500"), HealthSignal.INSTRUMENT_TROUBLE),
         (NotSent("send_window_passed"), HealthSignal.NOTHING),
         (Absent(), HealthSignal.HEALTHY),
     ],

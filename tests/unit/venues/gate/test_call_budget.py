@@ -369,7 +369,7 @@ async def _whatever(in_flight_max: int, per_second: float, steps: list[tuple[str
             entries.remove(entry)
             if not entry.cancelled() and isinstance(got := entry.result(), Permit):
                 permits.append(got)
-                began.append(got._entered_at)
+                began.append(got.entered_at)
 
     for step, value in steps:
         if step == "enter":
