@@ -124,7 +124,7 @@ def _parse_plain(body: bytes, order_id: str, key: str | None) -> Order | None:
         return None
     try:
         plain = _decode_plain(body)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     price: Decimal | None = None
     raw = bytes(plain.limit_price)
