@@ -140,8 +140,8 @@ def after_query(
     before, it may have forgotten.
     """
     match verification:
-        case NoAnswer(cause=cause):
-            return Wait(f"no answer: {cause}")
+        case NoAnswer():
+            return Wait(f"no answer: {verification.text}")
         case Found():
             return _found(doubt, verification, capabilities)
         case Absent():
@@ -155,25 +155,42 @@ def _found(doubt: OrderInDoubt, found: Found, capabilities: Capabilities | None)
     if not at_exchange.equals(doubt.order):
         return _unresolved(doubt, DIFFERS_AT_EXCHANGE, at_exchange.exchange_order_id)
     exchange_order_id = at_exchange.exchange_order_id
-    completed = TrailRow(OrderStatus.COMPLETED, VERIFIED.text, exchange_order_id)
     if at_exchange.ord_status == "rejected":
         reason = refused(at_exchange.reject_reason or UNSPECIFIED)
-        if doubt.was_accepted and doubt.exchange_order_id not in (None, exchange_order_id):
+        if doubt.was_accepted and not _is_the_accepted(doubt, exchange_order_id, capabilities):
             return _known_accepted(doubt, is_hidden=True)
         if _may_hide_another(doubt, capabilities):
             return Wait(_CAPABILITIES_UNKNOWN) if capabilities is None else _unresolved(doubt, REFUSED_ONE_OF_SEVERAL)
         if doubt.was_accepted:
-            return Settle((completed, TrailRow(OrderStatus.REJECTED, verified(reason).text, exchange_order_id)))
+            accepted_id = exchange_order_id or doubt.exchange_order_id
+            return Settle(
+                (
+                    TrailRow(OrderStatus.COMPLETED, VERIFIED.text, accepted_id),
+                    TrailRow(OrderStatus.REJECTED, verified(reason).text, accepted_id),
+                )
+            )
         return Settle((TrailRow(OrderStatus.NOT_PLACED, proved(reason).text, exchange_order_id),))
     status = _AT_EXCHANGE.get(at_exchange.ord_status)
     if status is None:
         return Wait(f"unknown ord_status {at_exchange.ord_status!r}")
-    rows: tuple[TrailRow, ...] = (completed,)
+    rows: tuple[TrailRow, ...] = (TrailRow(OrderStatus.COMPLETED, VERIFIED.text, exchange_order_id),)
     if status is not OrderStatus.COMPLETED:
         rows += (TrailRow(status, VERIFIED.text, exchange_order_id),)
     if doubt.is_cancel_wanted and status not in TERMINAL_AT_EXCHANGE:
         return Cancel(rows)
     return Settle(rows)
+
+
+def _is_the_accepted(doubt: OrderInDoubt, exchange_order_id: str | None, capabilities: Capabilities | None) -> bool:
+    """Whether the rejected order that is shown is the one that was accepted, and not another send of the order.
+
+    One that is shown without an id may be another's, unless it can be no other's: there was one send, or ids are
+    unique for ever.
+    """
+    if doubt.exchange_order_id is None or exchange_order_id is not None:
+        return doubt.exchange_order_id in (None, exchange_order_id)
+    is_unique = capabilities is not None and capabilities.client_order_id_unique == "forever"
+    return is_unique or len(doubt.sends) == 1
 
 
 def _known_accepted(doubt: OrderInDoubt, *, is_hidden: bool = False) -> Settle | Cancel:

@@ -4,7 +4,7 @@ Refused and not sent need proof. Whatever is not mapped to one of them is unknow
 An answer proves only its own attempt.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import assert_never
@@ -48,9 +48,10 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Sent, and no answer that proves anything."""
+    """Sent, and no answer that proves anything. `detail` is for people: what could not be read of the answer."""
 
     cause: str
+    detail: str = field(default="", compare=False)
 
 
 PlaceAnswer = Accepted | Refused | NotSent | Unknown
@@ -72,9 +73,12 @@ def reason_of(answer: PlaceAnswer) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
-    """An order as the exchange knows it; `client_order_id` is our order id, quantities are whole units."""
+    """An order as the exchange knows it; `client_order_id` is our order id, quantities are whole units.
 
-    exchange_order_id: str
+    `exchange_order_id` is None only for a rejected one.
+    """
+
+    exchange_order_id: str | None
     client_order_id: str
     type: OrderType
     side: Side
@@ -113,9 +117,15 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Nothing was learned."""
+    """Nothing was learned. `detail` is for people: what could not be read of the answer."""
 
     cause: str
+    detail: str = field(default="", compare=False)
+
+    @property
+    def text(self) -> str:
+        """Cause and detail in one."""
+        return f"{self.cause}: {self.detail}" if self.detail else self.cause
 
 
 Verification = Found | Absent | NoAnswer
@@ -140,4 +150,5 @@ def judge_found(found: VenueOrder, order: Order) -> PlaceAnswer:
         return Unknown(Cause.DIFFERS_AT_EXCHANGE)
     if found.ord_status == "rejected":
         return Refused(found.reject_reason or UNSPECIFIED)
+    assert found.exchange_order_id is not None
     return Accepted(found.exchange_order_id)

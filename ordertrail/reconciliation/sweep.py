@@ -66,12 +66,16 @@ class Sweep:
                 # The exchange has begun anew: its numbers too.
                 epoch, after = page.epoch, 0
                 continue
-            shown = {e.client_order_id: e.exchange_order_id for e in page.executions if e.exec_type != "rejected"}
+            # What was refused is not there, and may have no id.
+            shown = {
+                e.client_order_id: e.exchange_order_id
+                for e in page.executions
+                if e.exec_type != "rejected" and e.exchange_order_id is not None
+            }
             await self._compare(epoch, shown, swept)
-            if page.executions:
-                after = page.executions[-1].seq
+            before, after = after, page.position_after(after)
             await self._rows.move_sweep(self._venue, epoch, after)
-            if after >= page.head or not page.executions:
+            if after >= page.head or after == before:
                 swept.has_more = False
                 break
         return epoch
@@ -80,7 +84,11 @@ class Sweep:
         answer = await self._gateway.open_orders()
         if isinstance(answer, NoAnswer):
             return
-        shown = [(order.client_order_id, order.exchange_order_id) for order in answer.orders]
+        shown = [
+            (order.client_order_id, order.exchange_order_id)
+            for order in answer.orders
+            if order.ord_status != "rejected" and order.exchange_order_id is not None
+        ]
         for start in range(0, len(shown), ORDERS_PER_PAGE):
             await self._compare(epoch, dict(shown[start : start + ORDERS_PER_PAGE]), swept)
 

@@ -3,6 +3,7 @@
 Placement and reconciliation both send through here. Whatever a venue does, an Answer comes back.
 """
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,8 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.buffered import BufferedCounter, BufferedHistogram
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.venues.gate.call_budget import CallBudget
+from ordertrail.venues.adapter_error import adapter_raised
+from ordertrail.venues.gate.call_budget import CallBudget, Permit
 from ordertrail.venues.gate.denial import Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.venue_trouble import MAY_BE_TROUBLE, VenueTrouble
@@ -41,6 +43,10 @@ _Answered = TypeVar("_Answered")
 _Raised = TypeVar("_Raised")
 _Arguments = TypeVarTuple("_Arguments")
 
+# Orders whose answer could not be read are logged once each; so many of them are remembered.
+REPORTED_MAX = 10_000
+_READ_IN_VAIN = frozenset({Cause.UNREADABLE, Cause.TOO_LARGE, Cause.ANOTHER_ORDER})
+
 _ANSWERS: dict[type[PlaceAnswer], BufferedCounter] = {
     Accepted: BufferedCounter(metrics.ANSWERS.labels("accepted")),
     Refused: BufferedCounter(metrics.ANSWERS.labels("refused")),
@@ -51,17 +57,26 @@ _ANSWERS: dict[type[PlaceAnswer], BufferedCounter] = {
 
 @dataclass(frozen=True, slots=True)
 class _Kind(Generic[_Raised]):
-    """One kind of call: the answer that stands for an adapter that raised, and where its time is counted."""
+    """One kind of call: the answers that stand for an adapter that raised, and where its time is counted.
 
+    `not_begun`: it raised before the call was begun, so that nothing of it can have left.
+    """
+
+    not_begun: _Raised
     raised: _Raised
     seconds: BufferedHistogram | None = None
 
 
 # An adapter must not raise. What it had sent by then is not known.
-_PLACE = _Kind(Unknown(Cause.ADAPTER_RAISED), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("place")))
-_QUERY = _Kind(NoAnswer(Cause.ADAPTER_RAISED), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("query")))
-_CANCEL = _Kind(NoAnswer(Cause.ADAPTER_RAISED), BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("cancel")))
-_LEARN = _Kind(NoAnswer(Cause.ADAPTER_RAISED))
+_PLACE: _Kind[NotSent | Unknown] = _Kind(
+    NotSent(Cause.ADAPTER_RAISED),
+    Unknown(Cause.ADAPTER_RAISED),
+    BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("place")),
+)
+_RAISED = NoAnswer(Cause.ADAPTER_RAISED)
+_QUERY = _Kind(_RAISED, _RAISED, BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("query")))
+_CANCEL = _Kind(_RAISED, _RAISED, BufferedHistogram(metrics.EXCHANGE_SECONDS.labels("cancel")))
+_LEARN = _Kind(_RAISED, _RAISED)
 
 
 class Gateway:
@@ -73,6 +88,7 @@ class Gateway:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self.trouble = VenueTrouble()
+        self._reported: OrderedDict[tuple[str, str | None], None] = OrderedDict()
 
     @property
     def venue_name(self) -> str:
@@ -110,8 +126,15 @@ class Gateway:
             answer = NotSent(answer.cause, answer.retry_after_seconds)
         else:
             failpoints.reach("after_send")
-        _ANSWERS[type(answer)].add()
-        return await self._query_after(answer, order, is_only_send) if isinstance(answer, Unknown) else answer
+        counter = _ANSWERS.get(type(answer))
+        if counter is None:  # what it is proves nothing
+            adapter_raised(self._venue.name, order.id, TypeError(type(answer).__name__))
+            answer, counter = Unknown(Cause.ADAPTER_RAISED), _ANSWERS[Unknown]
+        counter.add()
+        if not isinstance(answer, Unknown):
+            return answer
+        self._report("place", order.id, answer)
+        return await self._query_after(answer, order, is_only_send)
 
     async def _query_after(self, answer: Unknown, order: Order, is_only_send: bool) -> PlaceAnswer:
         failpoints.reach("before_query")
@@ -130,30 +153,58 @@ class Gateway:
         if isinstance(verification, Denied):
             return NoAnswer(verification.cause)
         metrics.VERIFICATIONS.labels(type(verification).__name__.lower()).inc()
+        self._report("query", order_id, verification)
         return verification
 
     async def cancel(self, order_id: str, *, instrument: str | None = None) -> CancelAnswer:
         """Have the venue cancel one order; harmless if repeated. The instrument is as for a query."""
         call = partial(self._venue.cancel, order_id)
         answer = await self._within_timeout(_CANCEL, self._gate.cancelling, order_id, instrument, call)
-        return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
+        if isinstance(answer, Denied):
+            return NoAnswer(answer.cause)
+        self._report("cancel", order_id, answer)
+        return answer
 
     async def capabilities(self) -> Capabilities | NoAnswer:
         """What the venue promises now."""
-        return await self._learn(self._venue.capabilities)
+        return await self._learn("capabilities", self._venue.capabilities)
 
     async def open_orders(self) -> OpenOrders | NoAnswer:
         """Every order open at the venue."""
-        return await self._learn(self._venue.open_orders)
+        return await self._learn("open_orders", self._venue.open_orders)
 
     async def executions(self, *, after: int, limit: int) -> ExecutionPage | NoAnswer:
         """The venue's execution reports after a position."""
-        return await self._learn(partial(self._venue.executions, after=after, limit=limit))
+        return await self._learn("executions", partial(self._venue.executions, after=after, limit=limit))
 
-    async def _learn(self, call: Callable[..., Awaitable[_Answered]]) -> _Answered | NoAnswer:
+    async def _learn(self, name: str, call: Callable[..., Awaitable[_Answered]]) -> _Answered | NoAnswer:
         """A query about no order in particular, through the gate's budget for queries."""
         answer = await self._within_timeout(_LEARN, self._gate.querying, None, None, call)
-        return NoAnswer(answer.cause) if isinstance(answer, Denied) else answer
+        if isinstance(answer, Denied):
+            return NoAnswer(answer.cause)
+        if not isinstance(answer, NoAnswer):
+            self._reported.pop((name, None), None)
+        self._report(name, None, answer)
+        return answer
+
+    def _report(self, call: str, order_id: str | None, answer: object) -> None:
+        """An answer that came and could not be read: counted, and logged once for each order or list."""
+        if not isinstance(answer, Unknown | NoAnswer) or answer.cause not in _READ_IN_VAIN:
+            return
+        metrics.EXCHANGE_UNREADABLE.labels(call).inc()
+        if (call, order_id) in self._reported:
+            return
+        self._reported[call, order_id] = None
+        if len(self._reported) > REPORTED_MAX:
+            self._reported.popitem(last=False)
+        _log.warning(
+            "an answer of the exchange cannot be read",
+            order_id=order_id,
+            venue=self._venue.name,
+            call=call,
+            cause=answer.cause,
+            detail=answer.detail,
+        )
 
     def _place(self, order: Order, send_by: float, accept_by: datetime | None) -> Awaitable[PlaceAnswer]:
         failpoints.reach("before_send")
@@ -195,20 +246,30 @@ class Gateway:
         if isinstance(permit, Denied):
             return permit
         answer: _Answered | _Raised | None = None
+        has_begun = False
         try:
-            answer = await call(*arguments)
-        except Exception:  # noqa: BLE001 - an adapter's bug must not lose an answer, nor end a pass
-            metrics.INVARIANTS_BROKEN.labels("venue_raised").inc()
-            _log.exception("the venue's adapter raised", order_id=order_id, venue=self._venue.name)
-            answer = kind.raised
+            calling = call(*arguments)
+            has_begun = True
+            answer = await calling
+        except Exception as error:  # noqa: BLE001 - an adapter's bug must not lose an answer, nor end a pass
+            adapter_raised(self._venue.name, order_id, error)
+            answer = kind.raised if has_begun else kind.not_begun
         finally:
             now = self._clock.monotonic()
-            permit.leave(answer, now, order_id)
-        if type(answer) in MAY_BE_TROUBLE or self.trouble.silent_since is not None:
-            self.trouble.learn(answer, self._clock)
+            self._leave(permit, answer, now, order_id)
         if kind.seconds is not None:
             kind.seconds.observe(now - start)
         return answer
+
+    def _leave(self, permit: Permit, answer: object, now: float, order_id: str | None) -> None:
+        """What the gate makes of an answer cannot take the answer away."""
+        try:
+            permit.leave(answer, now, order_id)
+            if type(answer) in MAY_BE_TROUBLE or self.trouble.silent_since is not None:
+                self.trouble.learn(answer, self._clock)
+        except Exception:  # noqa: BLE001 - a bug of the gate's
+            metrics.INVARIANTS_BROKEN.labels("gate_raised").inc()
+            _log.exception("the gate raised", venue=self._venue.name)
 
     def denial_cause(self, order: Order) -> str | None:
         """Why a resend of the order would be answered at once without a send; None: it would be sent."""

@@ -4,41 +4,92 @@ An adapter never retries, never raises for what a venue does, and maps every fai
 what is not proof is `Unknown` or `NoAnswer`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, PlaceAnswer, VenueOrder, Verification
 
+RAW_BYTES_MAX = 8 * 1024
+
+
+class ThingKind(StrEnum):
+    """What an element of a list would have been; other sources have kinds of their own."""
+
+    OPEN_ORDER = "open_order"
+    EXECUTION = "execution"
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableElement:
+    """An element of a list that cannot be understood: why, as it came, and what of it can be read all the same.
+
+    `raw` has at most RAW_BYTES_MAX of it, `field` is "" where it is about none in particular. Nothing follows from it.
+    """
+
+    kind: str
+    field: str
+    why: str
+    raw: bytes
+    seq: int | None = None
+    client_order_id: str | None = None
+    exchange_order_id: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class OpenOrders:
-    """All orders open at the venue as of `as_of` (the venue's clock)."""
+    """All orders open at the venue as of `as_of` (the venue's clock), as far as they can be understood.
+
+    `dropped`: so many more could not be, and are not even kept. That an order is not among them proves its absence
+    only if `is_complete`.
+    """
 
     orders: tuple[VenueOrder, ...]
     as_of: datetime | None
+    unreadable: tuple[UnreadableElement, ...] = ()
+    dropped: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every element could be understood."""
+        return not self.unreadable and not self.dropped
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """An execution report, as far as a sweep needs it: which order it proves to be there."""
+    """An execution report, as far as a sweep needs it: which order it proves to be there.
+
+    `exchange_order_id` is None only for a rejected one.
+    """
 
     seq: int
     exec_id: str
     exec_type: str
     client_order_id: str
-    exchange_order_id: str
+    exchange_order_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionPage:
-    """Execution reports after a position; `head` is the newest position of `epoch`."""
+    """Execution reports after a position; `head` is the newest position of `epoch`.
+
+    `reached`: the position that the page comes to, where that is not the last of `executions`.
+    """
 
     epoch: str
     executions: tuple[Execution, ...]
     head: int
+    unreadable: tuple[UnreadableElement, ...] = ()
+    reached: int | None = field(default=None, compare=False)
+
+    def position_after(self, after: int) -> int:
+        """The position that has been passed with this page, which was queried after another one."""
+        if self.reached is not None:
+            return self.reached
+        return self.executions[-1].seq if self.executions else after
 
 
 class Venue(Protocol):
@@ -80,9 +131,9 @@ class Venue(Protocol):
         ...
 
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
-        """Every open order; a truncated list is `NoAnswer`."""
+        """Every open order; a truncated list is `NoAnswer`, an order that cannot be understood spoils no other."""
         ...
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
-        """Execution reports with `seq` > `after`, in order, at most `limit`."""
+        """Execution reports with `seq` > `after`, in order, at most `limit`; one that is unreadable spoils no other."""
         ...

@@ -287,7 +287,9 @@ async def test_concurrent_orders_get_their_own_answers(subject: Subject) -> None
     answers = await asyncio.gather(*(place(subject, order) for order in orders))
 
     for order, answer in zip(orders, answers, strict=True):
-        assert answer == Accepted((await find(subject, order.id)).exchange_order_id)
+        exchange_order_id = (await find(subject, order.id)).exchange_order_id
+        assert exchange_order_id is not None
+        assert answer == Accepted(exchange_order_id)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -314,5 +316,7 @@ async def test_what_was_accepted_is_there_after_a_restart(open_subject: Open, tm
         answer = await place(before)
 
     async with open_subject(tmp_path, Profile()) as after:
-        assert answer == Accepted((await find(after)).exchange_order_id)
+        exchange_order_id = (await find(after)).exchange_order_id
+        assert exchange_order_id is not None
+        assert answer == Accepted(exchange_order_id)
         assert await place(after) == answer

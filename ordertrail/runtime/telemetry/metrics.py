@@ -35,6 +35,20 @@ EXCHANGE_SECONDS = Histogram(
     "ordertrail_exchange_seconds", "How long the exchange took for one answer.", ["call"], buckets=_SECONDS
 )
 VERIFICATIONS = Counter("ordertrail_verifications", "Queries by order id, by result.", ["result"])
+EXCHANGE_UNREADABLE = Counter(
+    "ordertrail_exchange_unreadable", "Answers that came and could not be read, by call.", ["call"]
+)
+PARKED = Counter(
+    "ordertrail_parked", "Things the exchange sent that could not be understood, kept for a person.", ["kind"]
+)
+PARKED_DROPPED = Counter(
+    "ordertrail_parked_dropped",
+    "Things that could not be understood and were not kept, for a pass keeps few.",
+    ["kind"],
+)
+PARKED_OPEN = Gauge(
+    "ordertrail_parked_open", "Things that could not be understood and nobody has closed.", multiprocess_mode="livemax"
+)
 COMMIT_ROWS = Histogram(
     "ordertrail_commit_rows",
     "Rows that shared one commit.",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TypeVar, assert_never
@@ -16,14 +16,18 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.reason import Cause
 from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, NotSent, PlaceAnswer, Unknown, Verification
 from ordertrail.runtime.clock import Clock
+from ordertrail.venues.adapter_error import adapter_raised
 from ordertrail.venues.http import wire
 from ordertrail.venues.http.address import base_of
+from ordertrail.venues.http.json_list import Slices
 from ordertrail.venues.http.send import SendOnce
 from ordertrail.venues.http.wire import Reply
 from ordertrail.venues.venue import ExecutionPage, OpenOrders
 
+# By kind of reply; what is longer is read no further, and is no answer.
 REPLY_BYTES_MAX = 64 * 1024
-LIST_BYTES_MAX = 64 * 1024 * 1024
+OPEN_ORDERS_BYTES_MAX = 64 * 1024 * 1024
+EXECUTIONS_BYTES_MAX = 8 * 1024 * 1024
 # Common servers close an idle connection after 5 s. A client that writes on one just then learns nothing of the order.
 KEEPALIVE_SECONDS = 4.0
 DNS_TTL_SECONDS = 10
@@ -41,6 +45,7 @@ class CallFailed:
     """There is no whole reply."""
 
     cause: Cause
+    detail: str = field(default="", compare=False)
 
 
 class HttpVenue:
@@ -80,16 +85,16 @@ class HttpVenue:
         body = SendOnce(wire.write_order(order, accept_by), send_by=send_by, clock=self._clock)
         try:
             reply = await _call(self._placing, "POST", self._orders_url, timeout_seconds, body=body)
+            if body.has_begun and isinstance(reply, Reply):
+                return wire.read_placed(reply, order, now=self._clock.now())
+        except Exception as error:  # noqa: BLE001 - whatever is wrong here, whether a byte has left is known
+            reply = CallFailed(Cause.ADAPTER_RAISED, adapter_raised(self.name, order.id, error))
         finally:
             body.close_window()
         if not body.has_begun:
             return NotSent(_why_not_sent(body, reply))
-        match reply:
-            case Reply():
-                return wire.read_placed(reply, order, now=self._clock.now())
-            case CallFailed(cause=cause):
-                return Unknown(cause)
-        assert_never(reply)
+        assert isinstance(reply, CallFailed)
+        return Unknown(reply.cause, reply.detail)
 
     async def query(self, order_id: str, *, timeout_seconds: float) -> Verification:
         reply = await self._get(self._url_of(order_id), timeout_seconds)
@@ -100,13 +105,13 @@ class HttpVenue:
         return _learned(reply, wire.read_canceled)
 
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
-        reply = await self._get(self._open_orders_url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
-        return _learned(reply, wire.read_open_orders)
+        reply = await self._get(self._open_orders_url, timeout_seconds, bytes_max=OPEN_ORDERS_BYTES_MAX)
+        return await _in_slices(_learned(reply, wire.read_open_orders))
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         url = URL(f"{self._executions_url}?after={after}&limit={limit}", encoded=True)
-        reply = await self._get(url, timeout_seconds, bytes_max=LIST_BYTES_MAX)
-        return _learned(reply, partial(wire.read_executions, after=after, limit=limit))
+        reply = await self._get(url, timeout_seconds, bytes_max=EXECUTIONS_BYTES_MAX)
+        return await _in_slices(_learned(reply, partial(wire.read_executions, after=after, limit=limit)))
 
     async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | CallFailed:
         return await _call(self._querying, "GET", url, timeout_seconds, bytes_max=bytes_max)
@@ -148,31 +153,44 @@ async def _call(
             asyncio.timeout(timeout_seconds),
             session.request(method, url, data=body, allow_redirects=False) as response,
         ):
-            received = await _read(response, bytes_max)
+            # Of an answer that shows no list, no list need be read.
+            bytes_max = bytes_max if response.status == 200 else min(bytes_max, REPLY_BYTES_MAX)
+            received = await _receive(response, bytes_max)
             if received is None:
                 response.close()
-                return CallFailed(Cause.TOO_LARGE)
+                return CallFailed(Cause.TOO_LARGE, f"more than {bytes_max} bytes")
             return Reply(response.status, received, response.headers.get("Retry-After"))
     except TimeoutError:
         return CallFailed(Cause.TIMEOUT)
     except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError):
         return CallFailed(Cause.CONNECT_FAILED)
     except aiohttp.ClientResponseError:
-        return CallFailed(Cause.UNREADABLE)
+        return CallFailed(Cause.UNREADABLE, "is no HTTP, or has headers that are too long")
     except (aiohttp.ClientError, OSError):
         return CallFailed(Cause.CONNECTION_LOST)
 
 
-async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | None:
+async def _receive(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | bytearray | None:
     """The body; None if it is longer than `bytes_max`, of which no more is read."""
-    parts: list[bytes] = []
-    size = 0
-    while part := await response.content.readany():
-        size += len(part)
-        if size > bytes_max:
-            return None
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    received: bytes | bytearray = await response.content.readany()
+    while (is_short := len(received) <= bytes_max) and (part := await response.content.readany()):
+        # A long one grows where it is; put together in the end, it would be there twice.
+        received = bytearray(received) if isinstance(received, bytes) else received
+        received += part
+    return received if is_short else None
+
+
+async def _in_slices(reading: Slices[_Learned] | NoAnswer) -> _Learned | NoAnswer:
+    """What was read, with a turn for others after every slice."""
+    if isinstance(reading, NoAnswer):
+        return reading
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            read: _Learned = end.value
+            return read
+        await asyncio.sleep(0)
 
 
 def _learned(reply: Reply | CallFailed, read: Callable[[Reply], _Learned]) -> _Learned | NoAnswer:
@@ -180,12 +198,14 @@ def _learned(reply: Reply | CallFailed, read: Callable[[Reply], _Learned]) -> _L
     match reply:
         case Reply():
             return read(reply)
-        case CallFailed(cause=cause):
-            return NoAnswer(cause)
+        case CallFailed():
+            return NoAnswer(reply.cause, reply.detail)
     assert_never(reply)
 
 
 def _why_not_sent(body: SendOnce, reply: Reply | CallFailed) -> Cause:
     if body.window_has_passed:
         return Cause.WINDOW_PASSED
+    if reply == CallFailed(Cause.ADAPTER_RAISED):
+        return Cause.ADAPTER_RAISED
     return Cause.CONNECT_TIMEOUT if reply == CallFailed(Cause.TIMEOUT) else Cause.CONNECT_FAILED

@@ -16,13 +16,15 @@ from ordertrail.domain.venue_answer import (
     NotSent,
     PlaceAnswer,
     Unknown,
+    VenueOrder,
     Verification,
 )
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.venues.adapter_error import adapter_raised
 from ordertrail.venues.simulated import translation
 from ordertrail.venues.simulated.opening import Opening
-from ordertrail.venues.venue import Execution, ExecutionPage, OpenOrders
+from ordertrail.venues.venue import Execution, ExecutionPage, OpenOrders, UnreadableElement
 from simulated_exchange import results
 from simulated_exchange.log import LogError
 from simulated_exchange.service import ExchangeService
@@ -63,8 +65,12 @@ class SimulatedVenue:
     async def place(
         self, order: Order, *, send_by: float, timeout_seconds: float, accept_by: datetime | None
     ) -> PlaceAnswer:
-        service = self.exchange
-        new = translation.new_order(order, accept_by)
+        try:
+            service = self.exchange
+            new = translation.new_order(order, accept_by)
+        except Exception as error:  # noqa: BLE001 - nothing of the order has left
+            adapter_raised(self.name, order.id, error)
+            return NotSent(Cause.ADAPTER_RAISED)
         if self._clock.monotonic() >= send_by:
             return NotSent(Cause.WINDOW_PASSED)
         try:
@@ -113,10 +119,12 @@ class SimulatedVenue:
                 result = await self.exchange.open_orders()
         except (TimeoutError, LogError) as problem:
             return _no_answer(problem)
-        orders = tuple(found for view in result.orders if (found := translation.venue_order(view)) is not None)
-        if len(orders) < len(result.orders):
-            return NoAnswer(Cause.UNREADABLE)
-        return OpenOrders(orders, datetime.fromisoformat(result.as_of).astimezone(UTC))
+        read = [translation.venue_order(view) or translation.unreadable(view) for view in result.orders]
+        return OpenOrders(
+            tuple(item for item in read if isinstance(item, VenueOrder)),
+            datetime.fromisoformat(result.as_of).astimezone(UTC),
+            tuple(item for item in read if isinstance(item, UnreadableElement)),
+        )
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         try:

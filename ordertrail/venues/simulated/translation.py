@@ -4,6 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
+import msgspec
+
 from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.reason import Cause, http_cause
@@ -17,6 +19,7 @@ from ordertrail.domain.venue_answer import (
     VenueOrder,
     judge_found,
 )
+from ordertrail.venues.venue import RAW_BYTES_MAX, ThingKind, UnreadableElement
 from simulated_exchange import results
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.orders import NewOrder
@@ -83,6 +86,20 @@ def venue_order(view: OrderView) -> VenueOrder | None:
         leaves_qty=view.leaves_qty,
         avg_px=None if view.avg_px is None else Decimal(view.avg_px),
         reject_reason=view.reject_reason,
+    )
+
+
+def unreadable(view: OrderView) -> UnreadableElement:
+    """An order that is none of ours, as it is shown: ordered in words that the protocol has not."""
+    names = ("type", "side", "instrument", "quantity")
+    field = next((name for name in names if getattr(view, name) is None), "type")
+    return UnreadableElement(
+        ThingKind.OPEN_ORDER,
+        field,
+        "is none of the protocol's",
+        msgspec.json.encode(view)[:RAW_BYTES_MAX],
+        client_order_id=view.client_order_id,
+        exchange_order_id=view.exchange_order_id,
     )
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -23,8 +23,10 @@ from ordertrail.domain.venue_answer import (
     Refused,
     Scope,
     Unknown,
+    judge_found,
 )
 from ordertrail.venues.http import wire
+from ordertrail.venues.http.json_list import Slices
 from ordertrail.venues.http.wire import Reply
 from ordertrail.venues.venue import ExecutionPage, OpenOrders
 from tests.support.payloads import RECORDED_ORDER, payload
@@ -35,10 +37,29 @@ PLACED = payload("placed")
 VIEW = payload("order")
 [EXECUTION] = payload("executions")["executions"]
 Body = dict[str, Any]
+Read = TypeVar("Read")
 
 
 def reply(status: int, body: object, retry_after: str | None = None) -> Reply:
     return Reply(status, body if isinstance(body, bytes) else json.dumps(body).encode(), retry_after)
+
+
+def in_whole(slices: Slices[Read]) -> Read:
+    """What was read, once all slices were."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            read: Read = end.value
+            return read
+
+
+def open_orders_of(reply: Reply) -> OpenOrders | NoAnswer:
+    return in_whole(wire.read_open_orders(reply))
+
+
+def executions_of(reply: Reply, *, after: int, limit: int) -> ExecutionPage | NoAnswer:
+    return in_whole(wire.read_executions(reply, after=after, limit=limit))
 
 
 def duplicate(**changes: object) -> Body:
@@ -127,8 +148,10 @@ def test_equal_duplicate_is_the_same_order() -> None:
     assert wire.read_placed(reply(409, duplicate(limit_price="10.5")), ORDER, now=NOW) == Accepted("X-1")
 
 
-def test_rejected_duplicate_is_refused() -> None:
-    body = duplicate(ord_status="rejected", reject_reason="no_funds", leaves_qty=0)
+@pytest.mark.parametrize("exchange_order_id", ["X-1", None])
+def test_rejected_duplicate_is_refused(exchange_order_id: str | None) -> None:
+    changes = {"ord_status": "rejected", "reject_reason": "no_funds", "leaves_qty": 0}
+    body = duplicate(**changes, exchange_order_id=exchange_order_id)
 
     assert wire.read_placed(reply(409, body), ORDER, now=NOW) == Refused("no_funds")
 
@@ -159,7 +182,7 @@ def test_rejected_may_come_without_a_text() -> None:
         (None, None),
         ("0", 0.0),
         ("7", 7.0),
-        ("9" * 400, 3600.0),
+        ("9" * 400, None),
         ("-1", None),
         ("1.5", None),
         ("soon", None),
@@ -172,6 +195,10 @@ def test_rejected_may_come_without_a_text() -> None:
         ("Thu, 01 Jan 2026 12:00:30 -0000", 30.0),
         ("Fri, 01 Jan 2027 12:00:00 GMT", 3600.0),
         ("Thu, 99 Jan 2026 12:00:30 GMT", None),
+        ("Fri, 31 Dec 99999999999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 3600.0),
+        ("Thu, 01 Jan 2026 12:00:30 +9999999", None),
+        ("9" * 64, 3600.0),
     ],
 )
 @pytest.mark.parametrize(("status", "cause"), [(429, "throttled"), (503, "closed")])
@@ -203,8 +230,8 @@ def test_no_reply_makes_us_raise(status: int, body: bytes) -> None:
 
     assert isinstance(wire.read_placed(answer, ORDER, now=NOW), Unknown)
     assert isinstance(wire.read_order(answer, "order-1"), NoAnswer)
-    assert isinstance(wire.read_open_orders(answer), NoAnswer)
-    assert isinstance(wire.read_executions(answer, after=0, limit=1), NoAnswer)
+    assert isinstance(open_orders_of(answer), NoAnswer)
+    assert isinstance(executions_of(answer, after=0, limit=1), NoAnswer)
     wire.read_canceled(answer)
     wire.read_capabilities(answer)
 
@@ -225,6 +252,27 @@ def test_every_status_of_the_protocol_is_readable(ord_status: str) -> None:
 
     assert isinstance(found, Found)
     assert found.order.ord_status == ord_status
+
+
+def test_rejected_order_need_have_no_id_at_the_exchange() -> None:
+    body = VIEW | {"ord_status": "rejected", "exchange_order_id": None, "reject_reason": "no_funds"}
+
+    found = wire.read_order(reply(200, body), "order-1")
+    listed = open_orders_of(reply(200, payload("open_orders") | {"orders": [body]}))
+
+    assert isinstance(found, Found) and isinstance(listed, OpenOrders)
+    assert judge_found(found.order, ORDER) == Refused("no_funds")
+    assert listed.is_complete
+
+
+@pytest.mark.parametrize("ord_status", ["new", "partially_filled", "filled", "canceled", "expired"])
+def test_order_that_was_accepted_has_an_id_at_the_exchange(ord_status: str) -> None:
+    body = VIEW | {"ord_status": ord_status, "exchange_order_id": None}
+
+    answer = wire.read_order(reply(200, body), "order-1")
+
+    assert answer == NoAnswer("unreadable")
+    assert isinstance(answer, NoAnswer) and answer.text == "unreadable: exchange_order_id: is missing"
 
 
 def test_market_order_is_found_without_a_price_and_a_large_one_whole() -> None:
@@ -285,15 +333,21 @@ def test_cancel_answers(status: int, body: object, answer: object) -> None:
     assert wire.read_canceled(reply(status, body)) == answer
 
 
-def test_open_orders_are_read_as_a_whole_or_not_at_all() -> None:
+def test_open_order_that_cannot_be_understood_is_set_aside_and_spoils_no_other() -> None:
     open_orders = payload("open_orders")
-    good = wire.read_open_orders(reply(200, open_orders | {"as_of": "2026-01-01T12:00:00.5Z"}))
-    bad = wire.read_open_orders(reply(200, open_orders | {"orders": [VIEW, VIEW | {"side": "?"}]}))
+    good = open_orders_of(reply(200, open_orders | {"as_of": "2026-01-01T12:00:00.5Z"}))
+    bad = open_orders_of(reply(200, open_orders | {"orders": [VIEW, VIEW | {"side": "?"}]}))
 
     assert isinstance(good, OpenOrders)
     assert good.orders[0].equals(ORDER)
     assert good.as_of == datetime(2026, 1, 1, 12, 0, 0, 500_000, tzinfo=UTC)
-    assert bad == NoAnswer("unreadable")
+    assert good.is_complete
+    assert isinstance(bad, OpenOrders)
+    assert bad.orders == good.orders and not bad.is_complete
+    [unreadable] = bad.unreadable
+    assert (unreadable.kind, unreadable.field, unreadable.why) == ("open_order", "side", "unknown word '?'")
+    assert (unreadable.client_order_id, unreadable.exchange_order_id) == ("order-1", "X-1")
+    assert json.loads(unreadable.raw)["side"] == "?"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +359,7 @@ def test_open_orders_are_read_as_a_whole_or_not_at_all() -> None:
     ],
 )
 def test_open_orders_without_an_answer(status: int, body: object, cause: str) -> None:
-    assert wire.read_open_orders(reply(status, body)) == NoAnswer(cause)
+    assert open_orders_of(reply(status, body)) == NoAnswer(cause)
 
 
 def executions(*seqs: int, head: int = 9) -> Body:
@@ -313,7 +367,7 @@ def executions(*seqs: int, head: int = 9) -> Body:
 
 
 def test_executions_are_read_in_order() -> None:
-    answer = wire.read_executions(reply(200, executions(4, 5)), after=3, limit=2)
+    answer = executions_of(reply(200, executions(4, 5)), after=3, limit=2)
 
     assert isinstance(answer, ExecutionPage)
     assert [execution.seq for execution in answer.executions] == [4, 5]
@@ -324,31 +378,74 @@ def test_executions_are_read_in_order() -> None:
 def test_every_kind_of_execution_of_the_protocol_is_readable(exec_type: str) -> None:
     body = executions(head=4) | {"executions": [EXECUTION | {"seq": 4, "exec_type": exec_type}]}
 
-    answer = wire.read_executions(reply(200, body), after=3, limit=2)
+    answer = executions_of(reply(200, body), after=3, limit=2)
 
     assert isinstance(answer, ExecutionPage)
     assert [execution.exec_type for execution in answer.executions] == [exec_type]
 
 
+def page_of(*changes: dict[str, object], after: int = 3, head: int = 9) -> ExecutionPage | NoAnswer:
+    body = payload("executions") | {"executions": [EXECUTION | some for some in changes], "head": head}
+    return executions_of(reply(200, body), after=after, limit=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seqs", "reached"),
+    [
+        ([{"seq": 4, "exec_type": "bust"}, {"seq": 5}], [5], 5),
+        ([{"seq": 4}, {"seq": 5, "exec_type": "bust"}], [4], 5),
+        ([{"seq": 4, "exec_type": "bust"}], [], 4),
+        # Of these nobody can say which position they have: at the least the next one.
+        ([{"seq": "4"}, {"seq": 5}], [5], 5),
+        ([{"seq": 4}, {"seq": None}, {"seq": 10**30}], [4], 6),
+        ([{"seq": None}], [], 4),
+        ([{"seq": 4}, {"seq": None}, {"seq": 9}, {"seq": -1}], [4, 9], 9),
+        # One that is wrong does not make those after it wrong.
+        ([{"seq": 4}, {"seq": 8}, {"seq": 5}, {"seq": 6}], [4, 5, 6], 6),
+        ([{"seq": 4}, {"seq": 2**62}, {"seq": 5}], [4, 5], 5),
+        ([{"seq": 5}, {"seq": 4}], [4], 4),
+        ([{"seq": 4}, {"seq": 4}, {"seq": 5}], [4, 5], 5),
+        ([{"seq": 4}, {"seq": 1}, {"seq": 5}], [4, 5], 5),
+    ],
+)
+def test_execution_that_cannot_be_understood_is_passed_and_no_other_is(
+    changes: list[dict[str, object]], seqs: list[int], reached: int
+) -> None:
+    page = page_of(*changes)
+
+    assert isinstance(page, ExecutionPage)
+    assert [execution.seq for execution in page.executions] == seqs
+    assert page.position_after(3) == reached
+    assert len(page.unreadable) == len(changes) - len(seqs)
+
+
+def test_execution_of_an_unknown_type_is_set_aside_with_all_that_can_be_read() -> None:
+    page = page_of({"seq": 4, "exec_type": "bust\x00\n" + "!" * 1000, "exec_id": "E" * 255})
+
+    assert isinstance(page, ExecutionPage)
+    [unreadable] = page.unreadable
+    assert (unreadable.kind, unreadable.field, unreadable.seq) == ("execution", "exec_type", 4)
+    assert unreadable.why.startswith("unknown word 'bust\\x00\\n!!!") and len(unreadable.why) < 80
+    assert (unreadable.client_order_id, unreadable.exchange_order_id) == ("order-1", "X-1")
+    assert len(unreadable.raw) <= 8192
+
+
 def test_exchange_that_begins_anew_has_none_after_our_position() -> None:
-    assert wire.read_executions(reply(200, executions(head=1)), after=3, limit=2) == ExecutionPage("e", (), 1)
+    assert executions_of(reply(200, executions(head=1)), after=3, limit=2) == ExecutionPage("e", (), 1)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "cause"),
     [
         (200, executions(3), "unreadable"),
-        (200, executions(5, 4), "unreadable"),
-        (200, executions(4, 4), "unreadable"),
         (200, executions(4, 5, 6), "unreadable"),
         (200, executions(4, head=3), "unreadable"),
-        (200, executions(4) | {"executions": [EXECUTION | {"seq": 4, "exec_type": "bust"}]}, "unreadable"),
         (200, without(executions(4), "epoch"), "unreadable"),
         (404, b"", "http_404"),
     ],
 )
 def test_executions_that_cannot_be_relied_on_are_no_answer(status: int, body: object, cause: str) -> None:
-    assert wire.read_executions(reply(status, body), after=3, limit=2) == NoAnswer(cause)
+    assert executions_of(reply(status, body), after=3, limit=2) == NoAnswer(cause)
 
 
 @pytest.mark.parametrize(
