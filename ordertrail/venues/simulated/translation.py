@@ -4,8 +4,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import assert_never
 
-import msgspec
-
 from ordertrail.domain.capabilities import UNBOUNDED, Capabilities
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.reason import Cause, http_cause
@@ -97,7 +95,7 @@ def unreadable(view: OrderView) -> UnreadableElement:
         ThingKind.OPEN_ORDER,
         field,
         "is none of the protocol's",
-        msgspec.json.encode(view)[:RAW_BYTES_MAX],
+        repr(view).encode()[:RAW_BYTES_MAX],
         client_order_id=view.client_order_id,
         exchange_order_id=view.exchange_order_id,
     )
