@@ -20,7 +20,7 @@ class ThingKind(StrEnum):
     """What an element of a list would have been; other sources have kinds of their own."""
 
     OPEN_ORDER = "open_order"
-    EXECUTION = "execution"
+    EXECUTION = "execution_report"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,11 +74,11 @@ def check_keys(raw: bytes) -> None:
 
 
 def _check_object(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
+    names: set[str] = set()
     for name, _ in pairs:
-        if name in seen:
+        if name in names:
             raise RepeatedKey(name)
-        seen.add(name)
+        names.add(name)
 
 
 # Numbers are looked at by nobody, and `int` would refuse long ones in words of its own.

@@ -48,12 +48,12 @@ def test_every_field_is_spoiled() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_hostile_field_is_a_problem_that_can_be_told(case: str) -> None:
+def test_hostile_field_is_a_problem_that_can_be_answered(case: str) -> None:
     if case in IS_AN_ORDER:
         assert isinstance(parsed(CASES[case]), Order)
         return
     with pytest.raises(InvalidOrder) as invalid:
         parsed(CASES[case])
-    # The answer can be told: JSON in UTF-8, and no longer than it need be.
-    told = json.dumps([[problem.pointer, problem.detail] for problem in invalid.value.problems], ensure_ascii=False)
-    assert 0 < len(told.encode()) < 4096
+    # The answer can be answered: JSON in UTF-8, and no longer than it need be.
+    answered = json.dumps([[problem.pointer, problem.detail] for problem in invalid.value.problems], ensure_ascii=False)
+    assert 0 < len(answered.encode()) < 4096

@@ -424,7 +424,7 @@ def test_execution_of_an_unknown_type_is_set_aside_with_all_that_can_be_read() -
 
     assert isinstance(page, ExecutionPage)
     [unreadable] = page.unreadable
-    assert (unreadable.kind, unreadable.field, unreadable.seq) == ("execution", "exec_type", 4)
+    assert (unreadable.kind, unreadable.field, unreadable.seq) == ("execution_report", "exec_type", 4)
     assert unreadable.why.startswith("unknown word 'bust\\x00\\n!!!") and len(unreadable.why) < 80
     assert (unreadable.client_order_id, unreadable.exchange_order_id) == ("order-1", "X-1")
     assert len(unreadable.raw) <= 8192
