@@ -133,8 +133,15 @@ def _gate(section: Document) -> list[str]:
         f"{name}: {budget['breaker']}"
         + (f" until {budget['until']}, for {budget['why']}" if budget["until"] else "")
         + f"; {budget['in_flight']} in flight, {budget['waiting']} wait"
+        + _open_instruments(budget)
         for name, budget in section["budgets"].items()
     ]
+
+
+def _open_instruments(budget: Document) -> str:
+    names = [each["instrument"] for each in budget["open_instruments"]]
+    more = budget["instruments_open"] - len(names)
+    return f"; stopped: {', '.join(names)}" + (f" and {more} more" if more else "") if names else ""
 
 
 def _halted(section: Document) -> list[str]:

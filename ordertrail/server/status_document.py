@@ -156,8 +156,14 @@ def _exchange(process: ProcessState) -> Document:
 def _gate(process: ProcessState) -> Document:
     budgets: Document = {budget.budget.value: _budget(process.now, budget) for budget in process.budgets}
     stopped = [name for name, budget in budgets.items() if budget["until"] is not None]
-    sentence = f"The gate stops calls of the kind {', '.join(stopped)}: look at the exchange; it opens by itself."
-    return {"worker": process.worker, "budgets": budgets, "to_do": sentence if stopped else None}
+    sentences = []
+    if stopped:
+        sentences.append(
+            f"The gate stops calls of the kind {', '.join(stopped)}: look at the exchange; it opens by itself."
+        )
+    if any(budget.instruments_open for budget in process.budgets):
+        sentences.append("Instruments are stopped, and the others go on: ask the exchange whether it has closed them.")
+    return {"worker": process.worker, "budgets": budgets, "to_do": " ".join(sentences) or None}
 
 
 def _budget(now: datetime, budget: CallBudgetState) -> Document:
@@ -166,6 +172,15 @@ def _budget(now: datetime, budget: CallBudgetState) -> Document:
         "breaker": budget.breaker.value,
         "why": _WHY_STOPPED[budget.breaker],
         "until": text_of(now + timedelta(seconds=budget.denied_seconds)) if is_stopped else None,
+        "instruments_open": budget.instruments_open,
+        "open_instruments": [
+            {
+                "instrument": each.instrument,
+                "breaker": each.breaker.value,
+                "until": text_of(now + timedelta(seconds=each.denied_seconds)) if each.denied_seconds > 0 else None,
+            }
+            for each in budget.open_instruments
+        ],
         "calls": budget.calls,
         "troubles": budget.troubles,
         "in_flight": budget.in_flight,
