@@ -314,7 +314,9 @@ PLACE_ORDER: dict[str, Any] = {
             headers=_LOCATION | _MAYBE_RETRY_AFTER,
             links=_links("$response.body#/order_id"),
         ),
-        503: _placing_problem_response("overloaded", "spool-full", "halted", "shutting-down", headers=RETRY_AFTER),
+        503: _placing_problem_response(
+            "overloaded", "spool-full", "halted", "shutting-down", "database-unavailable", headers=RETRY_AFTER
+        ),
     },
     "openapi_extra": {
         "parameters": [

@@ -92,12 +92,18 @@ def _parse_thoroughly(body: bytes, order_id: str, key: str | None, clock: Clock)
     price = _price(fields, kind, problem)
     quantity = _quantity(fields.get("quantity"), problem)
     client_order_id = _client_order_id(fields.get("client_order_id"), key, problem)
-    place_by = _place_by(fields.get("place_by"), clock, problem)
+    place_by = _place_by(fields.get("place_by"), problem)
+    is_valid_otherwise = not problems
+    if place_by is not None and place_by <= clock.now():
+        problem("/place_by", "must be in the future")
 
-    if problems:
+    if not is_valid_otherwise:
         raise InvalidOrder(problems)
     assert kind is not None and side is not None and isinstance(instrument, str) and quantity is not None
-    return Order(order_id, kind, side, instrument, price, quantity, client_order_id, place_by)
+    order = Order(order_id, kind, side, instrument, price, quantity, client_order_id, place_by)
+    if problems:
+        raise InvalidOrder(problems, expired=order)
+    return order
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True):
@@ -227,14 +233,10 @@ def _client_order_id(value: Any, key: str | None, problem: Any) -> str | None:
     return value
 
 
-def _place_by(value: Any, clock: Clock, problem: Any) -> datetime | None:
+def _place_by(value: Any, problem: Any) -> datetime | None:
     if value is None:
         return None
     moment = utc_moment(value) if isinstance(value, str) and RFC_3339.fullmatch(value) else None
     if moment is None:
         problem("/place_by", RFC_3339_RULE)
-        return None
-    if moment <= clock.now():
-        problem("/place_by", "must be in the future")
-        return None
     return moment

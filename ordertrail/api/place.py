@@ -18,11 +18,12 @@ from ordertrail.domain.errors import InvalidOrder
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import Outcome
 from ordertrail.placement.admission import Shed
-from ordertrail.placement.place_order import Failed, Placed, Placement, Placing
+from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.buffered import BufferedCounter, BufferedHistogram
 from ordertrail.runtime.telemetry.logs import get_logger, info
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,6 +33,8 @@ Respond = Callable[[WholeResponse | None], None]
 
 _log = get_logger()
 
+# Keys that are looked up at once where no new order is taken: what is turned away must not become a storm of reads.
+KEY_LOOKUPS_MAX = 4
 _RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
@@ -41,6 +44,19 @@ class _Head(NamedTuple):
     key: str | None
     has_two_keys: bool
     traceparent: bytes | None
+
+
+class _Lookup(NamedTuple):
+    """A request that brings no order which would be taken now, unless its key has one.
+
+    `if_new`: its answer where no order has the key; `if_unread`: where that cannot be read.
+    """
+
+    order: Order
+    trace_id: str
+    if_new: ProblemError
+    if_unread: ProblemError
+    respond: Respond
 
 
 class _InFlight(NamedTuple):
@@ -73,6 +89,7 @@ class PlaceOrder:
         self._responses = PlaceResponses(seconds_after_send_by=seconds_after_send_by, place_by_of=place_by_of)
         self._new_id = new_id
         self._in_flight: dict[asyncio.Task[Placement], _InFlight] = {}
+        self._lookups: dict[asyncio.Task[Repeated | None], _Lookup] = {}
         self._status_counters = {
             status: BufferedCounter(metrics.REQUESTS.labels(str(status)))
             for status in (201, 408, 409, 413, 415, 422, 500, 503)
@@ -84,9 +101,9 @@ class PlaceOrder:
         return [each.order.id for each in self._in_flight.values()]
 
     async def drain(self) -> None:
-        """Wait until every order that was taken has its rows."""
-        while self._in_flight:
-            await asyncio.wait(self._in_flight)
+        """Wait until every order that was taken has its rows, and every key its answer."""
+        while under_way := [*self._in_flight, *self._lookups]:
+            await asyncio.wait(under_way)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answered: asyncio.Future[WholeResponse] = asyncio.get_running_loop().create_future()
@@ -141,6 +158,9 @@ class PlaceOrder:
     def _take(self, head: _Head, body: bytes, respond: Respond) -> None:
         try:
             order = self._read_order(head, body)
+        except InvalidOrder as error:
+            self._refuse_invalid(error, head, respond)
+            return
         except ProblemError as problem:
             self._respond(response_to_problem(problem, has_key=head.key is not None), respond)
             return
@@ -153,7 +173,7 @@ class PlaceOrder:
         shed = self._shed(len(self._in_flight))
         if shed is not None:
             turned_away = ProblemError(_problem_type_of(shed), headers=_RETRY_AFTER)
-            self._respond(response_to_problem(turned_away, has_key=order.client_order_id is not None), respond)
+            self._answer_if_known(order, head, respond, if_new=turned_away, if_unread=turned_away)
             return
         start = self._clock.monotonic()
         task = asyncio.get_running_loop().create_task(self._placing.place(order))
@@ -168,14 +188,57 @@ class PlaceOrder:
                 "invalid-request",
                 errors=[{"pointer": "/headers/Idempotency-Key", "detail": "stands in the request twice"}],
             )
+        return parse_order(body, order_id=self._new_id(), key=head.key, clock=self._clock)
+
+    def _refuse_invalid(self, error: InvalidOrder, head: _Head, respond: Respond) -> None:
+        invalid = ProblemError(
+            "invalid-request",
+            detail="The order is not valid: " + str(error),
+            errors=[{"pointer": p.pointer, "detail": p.detail} for p in error.problems],
+        )
+        if error.expired is None:
+            self._respond(response_to_problem(invalid, has_key=head.key is not None), respond)
+            return
+        unread = ProblemError("database-unavailable", headers=_RETRY_AFTER)
+        self._answer_if_known(error.expired, head, respond, if_new=invalid, if_unread=unread)
+
+    def _answer_if_known(
+        self, order: Order, head: _Head, respond: Respond, *, if_new: ProblemError, if_unread: ProblemError
+    ) -> None:
+        """A repeat is answered with the present truth though no new order would be taken.
+
+        It costs reads of the database only where an order would be turned away, and few of them at once: a client that
+        is told to wait comes back.
+        """
+        key = order.client_order_id
+        if key is None or len(self._lookups) >= KEY_LOOKUPS_MAX:
+            problem = if_new if key is None else if_unread
+            self._respond(response_to_problem(problem, has_key=key is not None), respond)
+            return
+        task = asyncio.get_running_loop().create_task(self._placing.find(key))
+        self._lookups[task] = _Lookup(order, _trace_id(order.id, head.traceparent), if_new, if_unread, respond)
+        task.add_done_callback(self._lookup_ended)
+
+    def _lookup_ended(self, task: "asyncio.Task[Repeated | None]") -> None:
+        lookup = self._lookups.pop(task)
+        if task.cancelled():
+            lookup.respond(None)
+            return
         try:
-            return parse_order(body, order_id=self._new_id(), key=head.key, clock=self._clock)
-        except InvalidOrder as error:
-            raise ProblemError(
-                "invalid-request",
-                detail="The order is not valid: " + str(error),
-                errors=[{"pointer": p.pointer, "detail": p.detail} for p in error.problems],
-            ) from None
+            found = task.result()
+            if found is None:
+                answer = response_to_problem(lookup.if_new, has_key=True)
+            else:
+                answer = self._responses.to(lookup.order, found, lookup.trace_id)
+        except ProblemError as problem:
+            answer = response_to_problem(problem, has_key=True)
+        except (StatementFailed, StatementOutcomeUnknown):
+            answer = response_to_problem(lookup.if_unread, has_key=True)
+        except Exception:  # noqa: BLE001 - whatever it was, the client gets an answer
+            metrics.INVARIANTS_BROKEN.labels("request_raised").inc()
+            _log.exception("a request raised")
+            answer = response_to_problem(lookup.if_unread, has_key=True)
+        self._respond(answer, lookup.respond)
 
     def _placed(self, task: "asyncio.Task[Placement]") -> None:
         taken = self._in_flight.pop(task)

@@ -9,6 +9,8 @@ OrdertrailError
 
 from dataclasses import dataclass
 
+from ordertrail.domain.order import Order
+
 
 class OrdertrailError(Exception):
     """What all of ours have in common."""
@@ -23,8 +25,9 @@ class FieldProblem:
 
 
 class InvalidOrder(OrdertrailError):
-    """The request is no order."""
+    """The request is no order. `expired`: it would be one if its `place_by` had not passed, and may have been."""
 
-    def __init__(self, problems: list[FieldProblem]) -> None:
+    def __init__(self, problems: list[FieldProblem], *, expired: Order | None = None) -> None:
         super().__init__("; ".join(f"{p.pointer or '(body)'} {p.detail}" for p in problems))
         self.problems = problems
+        self.expired = expired

@@ -118,6 +118,14 @@ class Placing:
         failpoints.reach("after_completed")
         return Placed(order, created_at, answer.exchange_order_id)
 
+    async def find(self, key: str) -> Repeated | None:
+        """The present truth about the order that has this key; None: no order has it. Never sends.
+
+        Raises StatementFailed and StatementOutcomeUnknown where that cannot be read.
+        """
+        owner = await self._journal.owner_of(key)
+        return None if owner is None else await self.repeat(owner)
+
     async def repeat(self, order_id: str) -> Repeated:
         """The present truth about the order that has the caller's key; never sends."""
         try:

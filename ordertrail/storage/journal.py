@@ -100,6 +100,10 @@ class Journal:
             metrics.INVARIANTS_BROKEN.labels("spooled_trail_refused").inc()
             _log.error("the database refuses a spooled trail", order_id=trails[0].order.id, error=str(error))
 
+    async def owner_of(self, key: str) -> str | None:
+        """Which order a caller's key belongs to; None: it is free."""
+        return await self._rows.owner_of(key)
+
     async def read(self, order_id: str) -> StoredOrder | None:
         """One order with its trail."""
         return await self._rows.read(order_id)

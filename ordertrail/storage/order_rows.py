@@ -89,6 +89,10 @@ class Rows(Protocol):
         """
         ...
 
+    async def owner_of(self, key: str) -> str | None:
+        """Which order a caller's key belongs to; None: it is free."""
+        ...
+
     async def read(self, order_id: str) -> StoredOrder | None:
         """One order with its trail."""
         ...

@@ -5,7 +5,7 @@ import contextlib
 import json
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -250,6 +250,60 @@ async def test_after_a_person_s_word_the_client_learns_that_and_not_who(service:
     assert (again.body["certainty"], again.body["advice"]) == ("presumed", "never_repeat")
     assert b"joe" not in again.text and b"asked" not in again.text
     assert (read.body["outcome"], read.body["certainty"]) == ("not_placed", "presumed")
+
+
+def halt(service: Running) -> str:
+    service.service.gate.halt()
+    return "halted"
+
+
+def fill_the_spool(service: Running) -> str:
+    service.service.spool.problem = "The spool is full."
+    return "spool-full"
+
+
+def overload(service: Running) -> str:
+    service.service.admission._orders_in_flight_max = 0
+    return "overloaded"
+
+
+@pytest.mark.parametrize("shed", [halt, fill_the_spool, overload])
+async def test_key_that_is_known_is_answered_with_the_truth_where_new_orders_are_shed(
+    service: Running, venue: ScriptedVenue, shed: Callable[[Running], str]
+) -> None:
+    placed = await repeat(service, "placed")
+    venue.answer = Unknown("timeout")
+    in_doubt = await repeat(service, "in-doubt")
+    problem = shed(service)
+
+    again, still, another = await repeat(service, "placed"), await repeat(service, "in-doubt"), await repeat(service)
+    reused = await service.place(key="placed", quantity=7)
+    keyless = await service.place()
+
+    assert (again.status, said(again)) == (201, said(placed))
+    assert (still.status, said(still)) == (500, said(in_doubt))
+    assert (reused.status, reused.body["type"]) == (422, "/problems/key-reused")
+    assert (reused.body["advice"], reused.headers["location"]) == ("never_repeat", f"/orders/{placed.body['id']}")
+    for new, advice in ((another, "wait_then_repeat_same_key"), (keyless, "repeat_request")):
+        assert (new.status, new.body["type"], new.body["advice"]) == (503, f"/problems/{problem}", advice)
+    assert len(venue.sent) == 2
+
+
+async def test_repeat_is_answered_with_the_truth_after_its_place_by(service: Running, venue: ScriptedVenue) -> None:
+    """The same request is valid once and not any more; "correct it, the key is free" would be wrong."""
+    soon = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
+    placed = await service.place(key="k", place_by=soon)
+    service.clock.wall_wrong_by = timedelta(seconds=60)
+
+    again, new = await service.place(key="k", place_by=soon), await service.place(key="new", place_by=soon)
+
+    assert (again.status, again.body["id"]) == (201, placed.body["id"])
+    assert (new.status, new.body["type"], new.body["advice"]) == (
+        422,
+        "/problems/invalid-request",
+        "correct_and_repeat",
+    )
+    assert len(venue.sent) == 1
 
 
 async def test_repeat_while_the_first_is_being_placed_is_409(service: Running, venue: ScriptedVenue) -> None:

@@ -88,6 +88,11 @@ class PatientClock(SystemClock):
     def __init__(self) -> None:
         self._ahead = 0.0
         self._hurries_since: float | None = None
+        self.wall_wrong_by = timedelta(0)
+
+    @override
+    def now(self) -> datetime:
+        return super().now() + self.wall_wrong_by
 
     @override
     def monotonic(self) -> float:

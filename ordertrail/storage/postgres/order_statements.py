@@ -183,7 +183,7 @@ ON CONFLICT (order_id) DO UPDATE
    SET {fragments.REOPENED}
 """
 
-# Which orders have these keys; after an insert that left some out.
+# Which orders have these keys; after an insert that left some out, and where no new order is taken.
 # $1 client_order_ids.
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
 

@@ -167,6 +167,10 @@ class PostgresRows:
         ids = list(dict.fromkeys(trail.order.id for trail in trails))
         await self._database.fetch_in_order((order_statements.HOLD, [ids]), (order_statements.REPLAY, replay))
 
+    async def owner_of(self, key: str) -> str | None:
+        records = await self._database.fetch(order_statements.KEY_OWNERS, [key])
+        return records[0]["order_id"] if records else None
+
     async def read(self, order_id: str) -> StoredOrder | None:
         records = await self._database.fetch(order_statements.READ_ORDER, order_id)
         return stored_order(records)

@@ -23,6 +23,14 @@ async def test_id_that_cannot_be_stored_cannot_be_queried(rows: Rows, text: str,
     assert caught.value.code == code
 
 
+async def test_owner_of_a_key(rows: Rows) -> None:
+    order = an_order(client_order_id="mine")
+    await rows.insert_initiated([order, an_order(client_order_id="another")])
+
+    assert await rows.owner_of("mine") == order.id
+    assert await rows.owner_of("nobody's") is None
+
+
 async def test_rows_are_read_oldest_first(rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])

@@ -30,6 +30,7 @@ OF_REQUESTS: dict[str, tuple[Advice, Advice]] = {
     "spool-full": (WAIT, REPEAT),
     "halted": (WAIT, REPEAT),
     "shutting-down": (WAIT, REPEAT),
+    "database-unavailable": (WAIT, REPEAT),
 }
 # And for those that speak of one: by outcome and certainty.
 OF_ORDERS: dict[tuple[Outcome, Certainty | None], tuple[Advice, Advice]] = {
@@ -179,7 +180,7 @@ def test_paper_for_clients_has_every_advice() -> None:
 
 def test_every_problem_of_placing_is_in_these_tables() -> None:
     elsewhere = {
-        "order-not-found", "not-cancelable", "not-found", "method-not-allowed", "database-unavailable", "too-slow",
+        "order-not-found", "not-cancelable", "not-found", "method-not-allowed", "too-slow",
     }  # fmt: skip
 
     assert PROBLEMS.keys() == {*OF_REQUESTS, *FAILED_TYPES} | elsewhere

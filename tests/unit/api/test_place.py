@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from ordertrail.api.place import PlaceOrder
+from ordertrail.api.place import KEY_LOOKUPS_MAX, PlaceOrder
 from ordertrail.api.place_responses import WholeResponse as PlaceAnswer
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order, OrderType
@@ -20,6 +20,7 @@ from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.placement.admission import Shed
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
 from ordertrail.runtime.telemetry import buffered
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from tests.support.clocks import ManualClock
 from tests.support.orders import an_order, placed_order_json, request_body
 
@@ -46,6 +47,16 @@ class Placing:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.began = asyncio.Event()
+
+        self.owner: Callable[[str], Repeated | None] = lambda key: None
+        self.lookups: list[str] = []
+        self.lookup_began = asyncio.Semaphore(0)
+
+    async def find(self, key: str) -> Repeated | None:
+        self.lookups.append(key)
+        self.lookup_began.release()
+        await self.may_end.wait()
+        return self.owner(key)
 
     async def place(self, order: Order) -> Placement:
         self.began.set()
@@ -278,6 +289,89 @@ async def test_order_that_is_shed_is_advised_to_come_back(door: Door, shed: Shed
 
     assert in_header["advice"] == in_body["advice"] == advice
     assert in_header.headers["retry-after"] == in_body.headers["retry-after"] == "1"
+
+
+def a_placed_order(key: str) -> Repeated:
+    order = an_order(id="first", client_order_id=key)
+    return Repeated("first", StoredOrder(order, NOW, NOW, (INITIATED, COMPLETED), NOW))
+
+
+@pytest.mark.parametrize("shed", list(Shed))
+async def test_known_key_is_answered_with_the_truth_where_new_orders_are_shed(door: Door, shed: Shed) -> None:
+    door.turned_away = shed
+    door.placing.owner = a_placed_order
+
+    known, keyless = await door.post("mine"), await door.post()
+
+    assert (known.status, known["id"]) == (201, "first")
+    assert (keyless.status, door.placing.lookups) == (503, ["mine"])
+    assert not door.placing.began.is_set()
+
+
+async def test_no_key_is_read_where_orders_are_taken(door: Door) -> None:
+    await door.post("mine")
+
+    assert door.placing.lookups == []
+
+
+async def test_few_keys_are_read_at_once_and_the_others_are_to_come_back(door: Door) -> None:
+    """What is turned away must not become a storm of reads."""
+    door.turned_away = Shed.OVERLOADED
+    door.placing.owner = a_placed_order
+    door.placing.may_end.clear()
+    waiting = [asyncio.create_task(door.post(f"key-{number}")) for number in range(KEY_LOOKUPS_MAX)]
+    for _ in range(KEY_LOOKUPS_MAX):
+        await door.placing.lookup_began.acquire()
+
+    beyond = await door.post("one-more")
+    draining = asyncio.create_task(door.endpoint.drain())
+    is_drained_early, _ = await asyncio.wait({draining}, timeout=0)
+    door.placing.may_end.set()
+    async with asyncio.timeout(10):
+        answers = [await each for each in waiting]
+        await draining
+
+    assert (beyond.status, beyond["type"]) == (503, "/problems/overloaded")
+    assert (beyond["advice"], beyond.headers["retry-after"]) == ("wait_then_repeat_same_key", "1")
+    assert [answer.status for answer in answers] == [201] * KEY_LOOKUPS_MAX
+    assert not is_drained_early
+    assert len(door.placing.lookups) == KEY_LOOKUPS_MAX
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StatementFailed("53300", "too many"), StatementOutcomeUnknown("away", may_have_happened=False), KeyError()],
+)
+async def test_key_that_cannot_be_read_is_to_come_back(door: Door, error: Exception) -> None:
+    def raises(key: str) -> Repeated | None:
+        raise error
+
+    door.turned_away = Shed.SPOOL_FULL
+    door.placing.owner = raises
+
+    shed = await door.post("mine")
+    door.turned_away = None
+    expired = await door.post("mine", place_by="2026-11-22T08:59:00Z")
+
+    assert (shed.status, shed["type"]) == (503, "/problems/spool-full")
+    assert (expired.status, expired["type"]) == (503, "/problems/database-unavailable")
+    for answer in (shed, expired):
+        assert (answer["advice"], answer.headers["retry-after"]) == ("wait_then_repeat_same_key", "1")
+
+
+async def test_request_whose_place_by_has_passed_is_a_repeat_or_invalid(door: Door) -> None:
+    late = {"place_by": "2026-11-22T08:59:00Z"}
+
+    new, keyless = await door.post("mine", **late), await door.post(**late)
+    wrong_besides = await door.post("mine", **late, quantity=0)
+    door.placing.owner = a_placed_order
+    known = await door.post("mine", **late)
+
+    for answer in (new, keyless, wrong_besides):
+        assert (answer.status, answer["advice"]) == (422, "correct_and_repeat")
+        assert answer["errors"][-1] == {"pointer": "/place_by", "detail": "must be in the future"}
+    assert (known.status, known["id"]) == (201, "first")
+    assert door.placing.lookups == ["mine", "mine"]
 
 
 async def test_bug_before_there_is_an_order_is_answered(door: Door) -> None:

@@ -73,6 +73,9 @@ class FailingRows:
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
         raise AssertionError("nothing is replayed here")
 
+    async def owner_of(self, key: str) -> str | None:
+        return None
+
     async def read(self, order_id: str) -> StoredOrder | None:
         _raise(self.reads)
         self.stored = StoredOrder(an_order(id=order_id), NOW, None, (TrailRow(OrderStatus.INITIATED),), NOW)
