@@ -28,8 +28,8 @@ SUBJECTS = {
     "orders": "order_statements",
     "doubts": "doubt_statements",
     "sweep": "sweep_statements",
-    "halt": "halt_statements",
     "status": "status_statements",
+    "switch": "switch_statements",
     "connections": "connection_statements",
     "installation": "installation_statements",
 }

@@ -136,8 +136,7 @@ WITH wanted AS MATERIALIZED (
      WHERE at < o.place_by
        AND (h.send_by_max IS NULL OR at < h.send_by_max)
        AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id OFFSET 0)
-       AND coalesce((SELECT s.action <> 'halt' FROM operator_actions s
-                      WHERE s.action IN ('halt', 'resume') ORDER BY s.id DESC LIMIT 1), true)
+       AND NOT coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false)
        AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = h.order_id AND a.fence = h.fence OFFSET 0)
        AND NOT EXISTS (SELECT FROM orders r
                         WHERE r.id = h.order_id

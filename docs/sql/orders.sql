@@ -7,7 +7,8 @@
 
 -- INSERT_INITIATED[has_keys = false, has_place_by = false]
 -- Sent by placement.
--- New orders, before any byte of them goes to the exchange; returns those that were not there yet.
+-- New orders, before any byte of them goes to the exchange; returns those that were not there yet, and whether placing
+-- is halted: then none of them is sent.
 -- $1 to $4: seconds from now to send_by, accept_by, the review, and place_by where the caller gave none. An array each
 -- of $5 id, $6 type, $7 side, $8 instrument, $9 limit_price, $10 quantity, $11 client_order_id, $12 place_by; the last
 -- two are null where no order of the batch has one.
@@ -16,7 +17,7 @@ WITH input AS MATERIALIZED (
       FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[])
         AS t(id, type, side, instrument, limit_price, quantity)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
                         status, client_order_id, place_by, send_by, accept_by)
@@ -33,7 +34,7 @@ WITH input AS MATERIALIZED (
       FROM recorded CROSS JOIN instant
      GROUP BY at
 )
-SELECT id, at FROM recorded CROSS JOIN instant;
+SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
 -- INSERT_INITIATED[has_keys = false, has_place_by = true]
 -- Sent by placement.
@@ -44,7 +45,7 @@ WITH input AS MATERIALIZED (
                   $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, place_by)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
                         status, client_order_id, place_by, send_by, accept_by)
@@ -61,7 +62,7 @@ WITH input AS MATERIALIZED (
       FROM recorded CROSS JOIN instant
      GROUP BY at
 )
-SELECT id, at FROM recorded CROSS JOIN instant;
+SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
 -- INSERT_INITIATED[has_keys = true, has_place_by = false]
 -- Sent by placement.
@@ -72,7 +73,7 @@ WITH input AS MATERIALIZED (
                   $11::varchar[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), claimed AS (
     INSERT INTO order_keys (client_order_id, order_id)
     SELECT client_order_id, id FROM input
@@ -97,7 +98,7 @@ WITH input AS MATERIALIZED (
       FROM recorded CROSS JOIN instant
      GROUP BY at
 )
-SELECT id, at FROM recorded CROSS JOIN instant;
+SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
 -- INSERT_INITIATED[has_keys = true, has_place_by = true]
 -- Sent by placement.
@@ -108,7 +109,7 @@ WITH input AS MATERIALIZED (
                   $11::varchar[], $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), claimed AS (
     INSERT INTO order_keys (client_order_id, order_id)
     SELECT client_order_id, id FROM input
@@ -133,7 +134,7 @@ WITH input AS MATERIALIZED (
       FROM recorded CROSS JOIN instant
      GROUP BY at
 )
-SELECT id, at FROM recorded CROSS JOIN instant;
+SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
 -- INSERT_COMPLETED
 -- Sent by placement.
@@ -158,7 +159,7 @@ WITH input AS MATERIALIZED (
       FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[])
         AS t(id, type, side, instrument, limit_price, quantity)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
                         status, client_order_id, place_by, send_by, accept_by)
@@ -185,7 +186,8 @@ WITH input AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant;
+SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
+  FROM instant;
 
 -- INSERT_INITIATED_AND_COMPLETED[has_keys = false, has_place_by = true]
 -- Sent by placement.
@@ -196,7 +198,7 @@ WITH input AS MATERIALIZED (
                   $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, place_by)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
                         status, client_order_id, place_by, send_by, accept_by)
@@ -223,7 +225,8 @@ WITH input AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant;
+SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
+  FROM instant;
 
 -- INSERT_INITIATED_AND_COMPLETED[has_keys = true, has_place_by = false]
 -- Sent by placement.
@@ -234,7 +237,7 @@ WITH input AS MATERIALIZED (
                   $11::varchar[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), claimed AS (
     INSERT INTO order_keys (client_order_id, order_id)
     SELECT client_order_id, id FROM input
@@ -269,7 +272,8 @@ WITH input AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant;
+SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
+  FROM instant;
 
 -- INSERT_INITIATED_AND_COMPLETED[has_keys = true, has_place_by = true]
 -- Sent by placement.
@@ -280,7 +284,7 @@ WITH input AS MATERIALIZED (
                   $11::varchar[], $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
 ), claimed AS (
     INSERT INTO order_keys (client_order_id, order_id)
     SELECT client_order_id, id FROM input
@@ -315,7 +319,8 @@ WITH input AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant;
+SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
+  FROM instant;
 
 -- HOLD
 -- Sent by placement and the spool's replay.
@@ -409,9 +414,11 @@ SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1:
 
 -- INITIATED_TIMES
 -- Sent by placement.
--- Since when these orders have been recorded; after an insert that found some there.
+-- Since when these orders have been recorded, and whether placing is halted; after an insert that found some there.
 -- $1 ids.
-SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[]) AND status = 'INITIATED';
+SELECT id, created_at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
+  FROM orders
+ WHERE id = ANY($1::varchar[]) AND status = 'INITIATED';
 
 -- INSERT_TRAIL_ROWS
 -- Sent by placement.

@@ -42,9 +42,9 @@ PROBLEMS: dict[str, ProblemType] = {
     ),
     "circuit-open": ProblemType(
         500,
-        "Sending is suspended after too many failures",
-        "The exchange has failed too often of late, so the order was not sent. While `outcome` is pending we send it "
-        "again until `place_by`.",
+        "Sending is suspended",
+        "The exchange has failed too often of late, or the operator has halted placing as the order came, so the order "
+        "was not sent. `detail` says which. While `outcome` is pending we send it again until `place_by`.",
     ),
     "outcome-unknown": ProblemType(
         500,
@@ -157,6 +157,7 @@ TYPE_OF: Mapping[WhyNotPlaced, str] = {
     WhyNotPlaced.SETTLED: "not-placed",
     WhyNotPlaced.THROTTLED: "exchange-throttled",
     WhyNotPlaced.CIRCUIT_OPEN: "circuit-open",
+    WhyNotPlaced.HALTED: "circuit-open",
     WhyNotPlaced.IN_DOUBT: "outcome-unknown",
     WhyNotPlaced.NOT_RECORDED: "not-recorded",
 }

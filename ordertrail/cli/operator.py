@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, assert_never
 
 from cyclopts import Parameter
 
+from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.operator_word import FillByHand, OperatorWord
 from ordertrail.reconciliation import operator_resolution
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, NotResolvable, Resolved, read_evidence
@@ -32,7 +33,7 @@ from ordertrail.server.start_line import say_start, want_exchange_url
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
-from ordertrail.storage.postgres.halt_switch import set_halted
+from ordertrail.storage.postgres.switch import PostgresSwitch
 
 DONE, REFUSED, USAGE_OR_CONNECTION = 0, 1, 2
 
@@ -176,7 +177,8 @@ def resume() -> int:
 
 def _switch(*, halted: bool, reason: str | None) -> int:
     async def turn(_rows: PostgresDoubts, database: Database) -> int:
-        await set_halted(database, halted=halted, changed_by=_user(), reason=reason)
+        operator = Operator(_user(), Origin.CLI)
+        await PostgresSwitch(database).turn(halted=halted, operator=operator, reason=reason)
         print("Placing is halted; every process obeys within seconds." if halted else "Placing is resumed.")
         return DONE
 

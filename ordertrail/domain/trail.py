@@ -77,6 +77,8 @@ class WhyNotPlaced(Enum):
     """It was not sent, or the exchange did nothing with it, because there were too many."""
     CIRCUIT_OPEN = auto()
     """It was not sent, because the exchange has failed too often of late."""
+    HALTED = auto()
+    """It was not sent, because the operator has halted placing."""
     NOT_SENT = auto()
     """It was not sent for another reason."""
     SETTLED = auto()
@@ -141,6 +143,7 @@ _SAYING_MOST = (
 _WHY_NOT_SENT = {
     not_sent(Cause.THROTTLED): WhyNotPlaced.THROTTLED,
     not_sent(Cause.CIRCUIT_OPEN): WhyNotPlaced.CIRCUIT_OPEN,
+    not_sent(Cause.HALTED): WhyNotPlaced.HALTED,
 }
 
 

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.order import Order
-from ordertrail.domain.reason import NOT_RECORDED
+from ordertrail.domain.reason import NOT_RECORDED, Cause
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome, fold_status
 from ordertrail.domain.venue_answer import Accepted, NotSent, PlaceAnswer, Refused, Unknown, reason_of
@@ -99,11 +99,15 @@ class Placing:
             return await self.repeat(recorded.order_id)
         failpoints.reach("after_initiated")
         created_at = recorded.created_at
-        answer = await self._gateway.send_and_query(
-            order,
-            send_by=send_by,
-            accept_by=created_at + timedelta(seconds=self._deadlines.accept_seconds),
-        )
+        if recorded.is_halted:
+            # This process may not have heard of it yet.
+            answer: PlaceAnswer = NotSent(Cause.HALTED)
+        else:
+            answer = await self._gateway.send_and_query(
+                order,
+                send_by=send_by,
+                accept_by=created_at + timedelta(seconds=self._deadlines.accept_seconds),
+            )
         if not isinstance(answer, Accepted):
             failed = await self._not_placed(order, created_at, answer)
             if self._clock.monotonic() - start < self._deadlines.review_seconds:

@@ -6,10 +6,9 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.server.status import Status
+from ordertrail.server.switch_watch import SwitchWatch
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
-from ordertrail.storage.postgres.database import Database
-from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.watch import DatabaseWatch
 from ordertrail.storage.spool import Spool
 from ordertrail.venues.gate.gate import Gate
@@ -25,7 +24,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        database: Database,
+        switch_watch: SwitchWatch,
         watch: DatabaseWatch,
         spool: Spool,
         journal: Journal,
@@ -34,7 +33,7 @@ class Housekeeping:
         clock: Clock,
         status: Status,
     ) -> None:
-        self._database = database
+        self._switch_watch = switch_watch
         self._watch = watch
         self._spool = spool
         self._journal = journal
@@ -60,7 +59,7 @@ class Housekeeping:
         await self._watch.run_once()
         await asyncio.to_thread(self._spool.probe)
         if self._watch.problem is None:
-            await self._obey_the_switch()
+            await self._switch_watch.run_once()
             if self._spool.has_trails:
                 await self._journal.replay()
             await self._status.refresh()
@@ -69,9 +68,3 @@ class Housekeeping:
         metrics.flush()
         publish(self._gate.state())
         self._journal.publish()
-
-    async def _obey_the_switch(self) -> None:
-        if await is_halted(self._database):
-            self._gate.halt()
-        else:
-            self._gate.resume()

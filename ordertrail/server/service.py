@@ -5,7 +5,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from ordertrail.api.parts import ApiParts
 from ordertrail.domain.deadlines import Deadlines
@@ -22,6 +22,8 @@ from ordertrail.server.housekeeping import Housekeeping
 from ordertrail.server.readiness import Readiness
 from ordertrail.server.start_line import title_of
 from ordertrail.server.status import Status
+from ordertrail.server.switch_watch import SwitchWatch
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import Rows
@@ -29,6 +31,7 @@ from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.reads import PostgresReads
+from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.storage.postgres.watch import DatabaseWatch
 from ordertrail.storage.spool import Spool
 from ordertrail.venues.gate.gate import Gate
@@ -126,8 +129,15 @@ class Service:
             problems=self.readiness.problems,
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
+        self.switch_watch = SwitchWatch(PostgresSwitch(self.database), self.gate)
         self.housekeeping = Housekeeping(
-            self.database, self.watch, self.spool, self.journal, gate=self.gate, clock=self.clock, status=self.status
+            self.switch_watch,
+            self.watch,
+            self.spool,
+            self.journal,
+            gate=self.gate,
+            clock=self.clock,
+            status=self.status,
         )
         self._reconciling: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -155,6 +165,10 @@ class Service:
         await self.database.open()
         await self.spool.open()
         await self.watch.run_once()
+        if self.watch.problem is None:
+            # Before any request comes: while placing is halted, none is taken.
+            with suppress(StatementFailed, StatementOutcomeUnknown):
+                await self.switch_watch.run_once()
         self._housekeeping = asyncio.create_task(self.housekeeping.run())
         if self.settings.reconcile_in_api:
             self.start_reconciling()

@@ -16,9 +16,10 @@ from ordertrail.domain.trail import OrderStatus, TrailRow
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """INITIATED is committed; `created_at` is its own time (aware, UTC)."""
+    """INITIATED is committed; `created_at` is its own time (aware, UTC). `is_halted`: it must not be sent now."""
 
     created_at: datetime
+    is_halted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from ordertrail.storage.doubt_rows import DoubtRows, SweepRows
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
-from ordertrail.storage.postgres.halt_switch import is_halted, set_halted
 from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.switch import PostgresSwitch
+from ordertrail.storage.switch_rows import SwitchRows
 from tests.simulation.database import SimulatedDatabase
 from tests.support.clocks import TickingClock
 
@@ -76,6 +77,9 @@ class DatabaseSubject(Protocol):
     @property
     def doubts(self) -> Doubts: ...
 
+    @property
+    def switch(self) -> SwitchRows: ...
+
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows: ...
 
     async def now(self) -> datetime:
@@ -85,12 +89,6 @@ class DatabaseSubject(Protocol):
     async def let_pass(self, seconds: float) -> None:
         """Afterwards all that is kept is so much older."""
         ...
-
-    async def halt(self, *, halted: bool = True) -> None:
-        """The operator's switch."""
-        ...
-
-    async def is_halted(self) -> bool: ...
 
     async def contents(self) -> Contents:
         """Every row of every table, sorted; times are aware."""
@@ -118,6 +116,7 @@ class Postgres:
         self._database = database
         self._connection = connection
         self.doubts: Doubts = PostgresDoubts(database)
+        self.switch: SwitchRows = PostgresSwitch(database)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return PostgresRows(self._database, deadlines)
@@ -132,12 +131,6 @@ class Postgres:
                 if columns:
                     back = ", ".join(f"{column} = {column} - $1::float8 * interval '1 second'" for column in columns)
                     await self._connection.execute(f"UPDATE {table} SET {back}", seconds)
-
-    async def halt(self, *, halted: bool = True) -> None:
-        await set_halted(self._database, halted=halted, changed_by="suite", reason=None)
-
-    async def is_halted(self) -> bool:
-        return await is_halted(self._database)
 
     async def contents(self) -> Contents:
         contents = {}
@@ -178,6 +171,7 @@ class Simulated:
         self._database = SimulatedDatabase(self._clock.now)
         self._connection = self._database.direct()
         self.doubts: Doubts = self._database.doubts(self._connection)
+        self.switch: SwitchRows = self._database.switch(self._connection)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return self._database.rows(deadlines, self._connection)
@@ -187,12 +181,6 @@ class Simulated:
 
     async def let_pass(self, seconds: float) -> None:
         self._clock.time += timedelta(seconds=seconds)
-
-    async def halt(self, *, halted: bool = True) -> None:
-        self._database.is_halted = halted
-
-    async def is_halted(self) -> bool:
-        return await self._database.halted(self._connection)
 
     async def contents(self) -> Contents:
         tables = self._database.tables
@@ -227,6 +215,7 @@ class Simulated:
         self._database = SimulatedDatabase(self._clock.now)
         self._connection = self._database.direct()
         self.doubts = self._database.doubts(self._connection)
+        self.switch = self._database.switch(self._connection)
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
         return await asyncio.gather(*calls)

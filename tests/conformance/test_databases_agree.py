@@ -24,6 +24,7 @@ from ordertrail.storage.doubt_rows import AnsweredSend, Lease, Verdict, WantedSe
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
+from tests.support.switch import ALICE, WHY
 
 UNIT = 100.0
 DEADLINES = Deadlines(send_seconds=UNIT, accept_seconds=2 * UNIT, review_seconds=3 * UNIT, retry_seconds=10 * UNIT)
@@ -379,7 +380,11 @@ def note_epoch(walk: Walk) -> Operation:
 def review(walk: Walk) -> Operation:
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
         oldest = await doubts.oldest(limit=1000)
-        return await doubts.counts(), sorted(oldest, key=lambda view: view.order_id), await database.is_halted()
+        return (
+            await doubts.counts(),
+            sorted(oldest, key=lambda view: view.order_id),
+            (await database.switch.read()).is_halted,
+        )
 
     return run
 
@@ -431,8 +436,9 @@ def halt(walk: Walk) -> Operation:
     halted = walk.random.random() < 0.2
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        await database.halt(halted=halted)
-        return None
+        await database.switch.turn(halted=halted, operator=ALICE, reason=WHY if halted else None)
+        switch = await database.switch.read()
+        return switch.is_halted, switch.operator, switch.reason
 
     return run
 

@@ -10,8 +10,8 @@ from alembic.config import Config
 
 from ordertrail.storage.postgres import migrate as migrations
 from ordertrail.storage.postgres.database import Database
-from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.migrate import migrate
+from ordertrail.storage.postgres.switch import PostgresSwitch
 
 # What a process of the release before sends every second.
 OLD_READ_HALT = "SELECT is_on FROM switches WHERE name = 'halt'"
@@ -39,7 +39,7 @@ async def test_a_halt_of_before_stands_after_the_upgrade_for_old_processes_and_n
     assert await old.fetchval(OLD_READ_HALT) is True
     new = Database(empty_database_url, timeout_seconds=2, connections_max=1)
     await new.open()
-    assert await is_halted(new)
+    assert (await PostgresSwitch(new).read()).is_halted
     await new.close()
     [action] = await old.fetch("SELECT action, operator, reason FROM operator_actions")
     assert tuple(action) == ("halt", "ada", "venue asked")

@@ -18,7 +18,6 @@ from ordertrail.runtime import failpoints
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Lease, Verdict, WantedSend
 from ordertrail.storage.order_rows import NewTrailRow, SpooledTrail
-from ordertrail.storage.postgres.halt_switch import set_halted
 from simulated_exchange.capabilities import PROFILES, Profile
 from tests.support.reconciling import (
     AFTER_PLACE_BY,
@@ -29,6 +28,7 @@ from tests.support.reconciling import (
     market_order,
     replica,
 )
+from tests.support.switch import turn
 
 INITIATED = ("INITIATED", None)
 UNKNOWN_TIMEOUT = ("EXCHANGE_OUTCOME_UNKNOWN", "unknown:timeout")
@@ -540,12 +540,12 @@ async def test_halted_nothing_is_sent_again_and_querying_goes_on(house: Installa
     house.fail("closed")
     await house.place(never_sent)
     house.fail()
-    await set_halted(house.service.database, halted=True, changed_by="t", reason=None)
+    await turn(house.service.settings.database_url.get_secret_value(), halted=True)
     await house.due()
     assert await house.rows(never_sent.id) == [INITIATED, NOT_SENT]
     assert (await house.rows(swallowed.id))[-1] == VERIFIED
 
-    await set_halted(house.service.database, halted=False, changed_by="t", reason=None)
+    await turn(house.service.settings.database_url.get_secret_value(), halted=False)
     await house.due()
     assert await house.rows(never_sent.id) == [INITIATED, NOT_SENT, RESENT]
 

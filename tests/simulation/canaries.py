@@ -21,6 +21,7 @@ from ordertrail.domain.settling import Resend, Wait
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.domain.venue_answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.placement import place_order
+from ordertrail.placement.halting import Halted, Halting
 from ordertrail.placement.place_order import Failed, Placed, Placing
 from ordertrail.reconciliation import review as review_module
 from ordertrail.reconciliation.reconciler import Reconciler
@@ -528,4 +529,51 @@ def an_answer_taken_for_its_successor() -> Iterator[None]:
         await original(self, row)
 
     with patch.object(Journal, "step", step):
+        yield
+
+
+@canary(events=("halt", "kill"), is_watcher_dead=True)
+def a_halt_that_processes_must_hear_of() -> Iterator[None]:
+    """Recording does not obey what it read, so that who has not heard of the halt goes on sending."""
+    original = Journal.initiated
+
+    def initiated(self: Journal, order: Order) -> Any:
+        async def unaware() -> Any:
+            recorded = await original(self, order)
+            if not isinstance(recorded, KeyTaken) and recorded.is_halted:
+                recorded = made(replace(recorded, is_halted=False))
+            return recorded
+
+        return unaware()
+
+    with patch.object(Journal, "initiated", initiated):
+        yield
+
+
+@canary(events=("halt", "kill"), is_watcher_dead=True, exchange={"closed": 0.25, "throttle": 0.25})
+def a_claim_that_does_not_read_the_switch() -> Iterator[None]:
+    name, run = STATEMENTS[doubt_statements.CLAIM_SENDS]
+
+    def claim_sends(tables: Any, *arguments: Any) -> Any:
+        if not tables.is_halted:
+            return run(tables, *arguments)
+        halt = tables.turns.pop()
+        try:
+            return made(run(tables, *arguments))
+        finally:
+            tables.turns.append(halt)
+
+    with patch.dict(STATEMENTS, {doubt_statements.CLAIM_SENDS: (name, claim_sends)}):
+        yield
+
+
+@canary(events=("halt",), is_watcher_dead=True, network={"slow": 0.25}, database={"slow": 0.25})
+def a_halt_that_does_not_wait() -> Iterator[None]:
+    original = Halting.wait
+
+    async def wait(self: Halting, halt: Any) -> Any:
+        now = await self._rows.under_way(halt)
+        return made(Halted(halt.at, now)) if now.startable else await original(self, halt)
+
+    with patch.object(Halting, "wait", wait):
         yield

@@ -1,20 +1,25 @@
 """What goes wrong in a run: which kinds of faults, how often, and when; drawn from the seed."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
+from ordertrail.domain.operator_action import Operator, Origin
+from ordertrail.placement.halting import Halting
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from simulated_exchange.capabilities import PROFILES, Profile
 from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
 from tests.simulation.network import Fates, Passage, with_fault
-from tests.simulation.site import FAILPOINTS, SETTINGS, Member, Site
+from tests.simulation.site import FAILPOINTS, SETTINGS, Member, SimulatedClock, Site
 
 RATES = (0.01, 0.03, 0.1, 0.25)
 EXCHANGE_FAULTS = ("refuse", "throttle", "closed", "lost", "late", "error_after", "error_before", "garbage", "reset")
 DATABASE_FAULTS = ("refused", "lost_request", "lost_answer", "error", "slow", "hangs")
 NETWORK_FAULTS = ("refused", "lost_request", "lost_answer", "silent_request", "silent_answer", "slow", "held")
 EVENTS = ("kill", "stop", "database away", "exchange away", "exchange killed", "halt", "spool lost")
+OPERATOR = Operator("chaos", Origin.CLI)
 
 # Beside those by name: promises of other kinds, so that each capability is seen with and without the others.
 MORE_PROFILES = {
@@ -46,6 +51,7 @@ class Plan:
     cancels: float = 0.15
     keyless: float = 0.2
     is_skewed: bool = False
+    is_watcher_dead: bool = False
     exchange_skew_us: int = 0
 
     @property
@@ -85,6 +91,7 @@ def draw_plan(random: Random) -> Plan:
         late_seconds=random.random() * (25.0 if accepts is None else accepts + 2),
         is_skewed=random.random() < 0.3,
         exchange_skew_us=random.choice((0, 0, random.randint(-900_000, 900_000))),
+        is_watcher_dead=random.random() < 0.5,
     )
 
 
@@ -189,7 +196,14 @@ class Chaos:
         self.plan = plan
         self.dice = fates or Dice(site, plan)
         site.at_failpoint = self.dice.at_failpoint
+        site.is_watcher_dead = plan.is_watcher_dead
+        self._halting = Halting(
+            site.switch_of(self.dice),
+            SimulatedClock(site.loop, wrong_by=0, counts_from=0),
+            send_seconds=SETTINGS.send_window_seconds,
+        )
         self._tasks: list[asyncio.Task[None]] = []
+        self._healed_at = 0.0
 
     def start_all(self) -> None:
         for slot in self.SLOTS:
@@ -206,8 +220,9 @@ class Chaos:
         self.dice.is_healed = True
         self.dice.is_database_away = False
         site = self.site
+        self._healed_at = site.loop.time()
         site.note("heal", "")
-        site.database.tables.is_halted = False
+        self._tasks = [asyncio.create_task(self._stay_resumed())]
         site.exchange.is_out_of_reach = False
         site.exchange.start()
         site.exchange.exchange.set_faults(Faults())
@@ -262,12 +277,30 @@ class Chaos:
                 await asyncio.sleep(random.random() * 5)
                 site.exchange.start()
             case "halt":
-                site.database.tables.is_halted = True
-                await asyncio.sleep(random.random() * 10)
-                site.database.tables.is_halted = False
+                await self._halt(random.random() * 10)
             case _:
                 for file in sorted(site.folder.glob("*/spool/*")):
                     file.unlink()
+
+    async def _halt(self, seconds: float) -> None:
+        """An operator halts, waits until nothing leaves, and resumes after a while, whatever it takes."""
+        site = self.site
+        with suppress(StatementFailed, StatementOutcomeUnknown):
+            halt = await self._halting.halt(OPERATOR, "chaos")
+            await self._halting.wait(halt)
+            site.counts["halts that were waited for"] += 1
+            site.halted.append((halt.at, site.now()))
+        await asyncio.sleep(seconds)
+        while site.database.tables.is_halted:
+            with suppress(StatementFailed, StatementOutcomeUnknown):
+                await self._halting.resume(OPERATOR, None)
+
+    async def _stay_resumed(self) -> None:
+        """A halt whose operator has given up may yet be committed."""
+        while self.site.loop.time() < self._healed_at + 10 * SETTINGS.database_timeout_seconds:
+            if self.site.database.tables.is_halted:
+                await self._halting.resume(OPERATOR, None)
+            await asyncio.sleep(0.1)
 
     async def _stop(self, member: Member) -> None:
         """SIGSTOP, and SIGCONT after longer than any deadline or after a moment."""

@@ -12,8 +12,8 @@ from typing import TypeVar, cast
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
-from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.switch import PostgresSwitch
 from tests.simulation import tables
 from tests.simulation.tables import Connection, Tables
 
@@ -44,15 +44,6 @@ class SimulatedDatabase:
         """Everything that is committed, to be read."""
         return self._server.tables
 
-    @property
-    def is_halted(self) -> bool:
-        """The operator's switch."""
-        return self.tables.is_halted
-
-    @is_halted.setter
-    def is_halted(self, halted: bool) -> None:
-        self.tables.is_halted = halted
-
     def direct(self) -> Direct:
         """A connection without faults."""
         return Direct(self._now)
@@ -65,9 +56,9 @@ class SimulatedDatabase:
         """`DoubtRows` and `SweepRows` over a connection."""
         return PostgresDoubts(self._over(connection))
 
-    async def halted(self, connection: Connection) -> bool:
-        """The switch, asked for over a connection."""
-        return await is_halted(self._over(connection))
+    def switch(self, connection: Connection) -> PostgresSwitch:
+        """`SwitchRows` over a connection."""
+        return PostgresSwitch(self._over(connection))
 
     def _over(self, connection: Connection) -> Database:
         return cast("Database", self._server.session(connection))

@@ -1,7 +1,7 @@
 """What the checker is given of a run, and whether there is anything left that should still change."""
 
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 from ordertrail.domain.trail import OrderStatus
 from tests.simulation.site import SETTINGS, Site
@@ -67,3 +67,28 @@ def unfounded_claims(site: Site) -> Iterator[str]:
             if earlier > 1 and answer is None and claim.claimed_at < send_by + takes:
                 yield f"{order_id}: send {number} was claimed while send {earlier} was under way"
             before.append((number, claim.send_by))
+
+
+def sent_while_halted(site: Site) -> Iterator[str]:
+    """First bytes of what was committed while placing was halted, or that left after a halt had been waited for."""
+    turns = site.database.tables.turns
+    for order_id, at in site.sent:
+        # The last that was committed by then, and the first resume after it, whichever process sent it.
+        before = [turn for turn in turns if turn["moment"] < _committed_at_moment(site, order_id, at)]
+        if before and before[-1]["action"] == "halt" and not _is_resumed(site, before[-1]["acted_at"], at):
+            yield f"{order_id}: was sent at {at} though it was committed while placing was halted"
+        for halted_at, quiet_at in site.halted:
+            if at > quiet_at and not _is_resumed(site, halted_at, at):
+                yield f"{order_id}: was sent at {at}, after the halt of {halted_at} had been waited for"
+
+
+def _is_resumed(site: Site, since: datetime, until: datetime) -> bool:
+    resumes = [turn["acted_at"] for turn in site.database.tables.turns if turn["action"] == "resume"]
+    return any(since <= at <= until for at in resumes)
+
+
+def _committed_at_moment(site: Site, order_id: str, at: datetime) -> int:
+    """When what let the order be sent was committed: the newest claim that was there, else INITIATED."""
+    tables = site.database.tables
+    claims = [claim.moment for claim in tables.attempts.get(order_id, {}).values() if claim.claimed_at <= at]
+    return max(claims, default=tables.initiated_at_moment[order_id])

@@ -8,6 +8,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ordertrail.domain.capabilities import Capabilities
@@ -147,7 +148,11 @@ class ExchangeWire:
 
     name = "simulated"
 
-    def __init__(self, far_end: "FarEnd", fates: Fates, clock: Clock) -> None:
+    def __init__(
+        self, far_end: "FarEnd", fates: Fates, clock: Clock, on_send: Callable[[str], None] = lambda _order_id: None
+    ) -> None:
+        """`on_send` is told of each order whose first byte leaves."""
+        self._on_send = on_send
         self._far_end = far_end
         self._fates = fates
         self._clock = clock
@@ -171,7 +176,7 @@ class ExchangeWire:
             # How long a caller waits is no business of the other side's.
             return self._far_end.venue.place(order, send_by=float("inf"), timeout_seconds=FOR_EVER, accept_by=accept_by)
 
-        answer = await self._call("place", place, timeout_seconds)
+        answer = await self._call("place", place, timeout_seconds, leaves=partial(self._on_send, order.id))
         if isinstance(answer, str):
             return NotSent(answer) if answer == REFUSED else Unknown(answer)
         return answer
@@ -201,13 +206,21 @@ class ExchangeWire:
         answer = await self._call("executions", executions, timeout_seconds)
         return NoAnswer(answer) if isinstance(answer, str) else answer
 
-    async def _call(self, name: str, call: Callable[..., Awaitable[T]], timeout_seconds: float) -> T | str:
+    async def _call(
+        self,
+        name: str,
+        call: Callable[..., Awaitable[T]],
+        timeout_seconds: float,
+        *,
+        leaves: Callable[[], None] = lambda: None,
+    ) -> T | str:
         """The answer, or in a word why there is none."""
         loop = asyncio.get_running_loop()
         passage = self._fates.exchange(name)
         if passage.refused:
             await asyncio.sleep(passage.back_seconds)
             return REFUSED
+        leaves()
         answer: asyncio.Future[T | str] = loop.create_future()
 
         async def act() -> None:

@@ -16,7 +16,7 @@ from ordertrail.reconciliation.sweep import LEASE_SECONDS
 from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
 from tests.simulation.clients import Clients
-from tests.simulation.evidence import evidence_of, is_settled, unfounded_claims
+from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unfounded_claims
 from tests.simulation.loop import NothingLeft
 from tests.simulation.site import SETTINGS, Site
 from tests.support.checker import ClientAnswer, check, check_settled
@@ -120,7 +120,9 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
     report = check(evidence, answers)
     site.counts.update(report.counts)
     settled = check_settled(evidence, answers)
-    violations = list(dict.fromkeys([*report.violations, *settled.violations, *unfounded_claims(site)]))
+    violations = list(
+        dict.fromkeys([*report.violations, *settled.violations, *unfounded_claims(site), *sent_while_halted(site)])
+    )
     if site.counts["event: spool lost"]:
         # Records of failures may go with it, and nothing else may: such an order is at no exchange.
         known = site.database.tables.orders.keys() | site.exchange.exchange._newest_by_id.keys()

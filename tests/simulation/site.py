@@ -40,8 +40,8 @@ from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.postgres.doubts import PostgresDoubts
-from ordertrail.storage.postgres.halt_switch import is_halted
 from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.denial import BudgetName
 from simulated_exchange.capabilities import Profile
@@ -100,8 +100,12 @@ class Site:
         self.folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
         self.counts: Counter[str] = Counter()
         self.members: list[Member] = []
+        self.is_watcher_dead = False
         self.at_failpoint: Callable[[str], bool] = lambda name: False
         self.trace: list[str] | None = None
+        # The first bytes of orders, and when each left; halts that were waited for, and when their wait was over.
+        self.sent: list[tuple[str, datetime]] = []
+        self.halted: list[tuple[datetime, datetime]] = []
         # Until when a request may still be on its way to the exchange.
         self.held_until = 0.0
         self.world = contextvars.Context()
@@ -140,6 +144,14 @@ class Site:
         """A request is on its way for so long."""
         self.held_until = max(self.held_until, self.loop.time() + seconds)
         return seconds
+
+    def switch_of(self, fates: Fates) -> PostgresSwitch:
+        """An operator's way to the switch, from outside of every process."""
+        wire = DatabaseWire(
+            fates, self.now, self.world, timeout_seconds=SETTINGS.database_timeout_seconds, note=self.note
+        )
+        session: Any = self.database.session(wire)
+        return PostgresSwitch(session)
 
     def new_id(self) -> str:
         """Ids in the order of their making, as UUIDv7 are."""
@@ -218,6 +230,7 @@ class Member:
         self.number = generation
         self.files: set[int] = set()
         self.is_open = False
+        self.is_watcher_dead = site.is_watcher_dead
         # In their order, which a set's is not from run to run.
         self.replies: dict[asyncio.Future[tuple[int, bytes] | None], None] = {}
         settings = SETTINGS
@@ -233,7 +246,7 @@ class Member:
         session: Any = site.database.session(wire)
         self.rows = PostgresRows(session, deadlines)
         self.doubts = PostgresDoubts(session)
-        self._session = session
+        self.switch = PostgresSwitch(session)
         self.spool = spool.Spool(site.folder / slot / "spool", bytes_max=settings.spool_bytes_max)
         self.journal = Journal(
             self.rows,
@@ -244,7 +257,7 @@ class Member:
         self.gate = service_gate(clock, settings=settings, chance=site.random.random, metrics=_Unreported())
         self.clock = clock
         gateway = gateway_to(
-            ExchangeWire(site.exchange, fates, clock),
+            ExchangeWire(site.exchange, fates, clock, lambda order_id: site.sent.append((order_id, site.now()))),
             clock,
             gate=self.gate,
             timeout_seconds=settings.exchange_timeout_seconds,
@@ -293,9 +306,10 @@ class Member:
     async def _watch(self) -> None:
         """As the service's own watch: the switch, the spool's state, its replay."""
         try:
-            halted = await is_halted(self._session)
+            halted = (await self.switch.read()).is_halted
             await asyncio.to_thread(self.spool.probe)
-            if halted:
+            # Where its watcher is dead, what it records and claims must obey all the same.
+            if halted and not self.is_watcher_dead:
                 self.gate.halt()
             else:
                 self.gate.resume()

@@ -15,7 +15,7 @@ from ordertrail.domain.deadlines import RETRIED_TYPES
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
-from ordertrail.storage.postgres import doubt_statements, halt_statements, order_statements, sweep_statements
+from ordertrail.storage.postgres import doubt_statements, order_statements, sweep_statements, switch_statements
 from ordertrail.storage.postgres.order_statements import Variant
 
 T = TypeVar("T")
@@ -72,11 +72,17 @@ class Tables:
     orphans: dict[tuple[str, str, str, str], None] = field(default_factory=dict)
     sweeps: dict[str, tuple[str, int, datetime | None]] = field(default_factory=dict)
     epochs: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    is_halted: bool = False
+    turns: list[Record] = field(default_factory=list)
     batch_ids: Iterator[int] = field(default_factory=lambda: count(1))
-    # In which order cancels and claims were committed, for the clocks that they read say nothing of that.
+    # In which order these were committed, for the clocks that they read say nothing of that.
     moments: Iterator[int] = field(default_factory=lambda: count(1))
     canceled_at_moment: dict[str, int] = field(default_factory=dict)
+    initiated_at_moment: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_halted(self) -> bool:
+        """How the operator's switch was turned last."""
+        return bool(self.turns) and bool(self.turns[-1]["action"] == "halt")
 
 
 class SimulatedDatabase:
@@ -255,9 +261,10 @@ def _insert_initiated(variant: Variant) -> Callable[..., list[Record]]:
             }
             if _insert(tables, row):
                 recorded.append(ids[index])
+                tables.initiated_at_moment[ids[index]] = next(tables.moments)
         if recorded:
             tables.batches[next(tables.batch_ids)] = (now + _seconds(review_seconds), recorded)
-        return [{"id": order_id, "at": now} for order_id in recorded]
+        return [{"id": order_id, "at": now, "is_halted": tables.is_halted} for order_id in recorded]
 
     return insert
 
@@ -342,7 +349,11 @@ def _key_owners(tables: Tables, _now: datetime, keys: Sequence[str]) -> list[Rec
 def _initiated_times(tables: Tables, _now: datetime, ids: Sequence[str]) -> list[Record]:
     found = [tables.orders[order_id] for order_id in dict.fromkeys(ids) if order_id in tables.orders]
     return [
-        {"id": rows["INITIATED"]["id"], "created_at": rows["INITIATED"]["created_at"]}
+        {
+            "id": rows["INITIATED"]["id"],
+            "created_at": rows["INITIATED"]["created_at"],
+            "is_halted": tables.is_halted,
+        }
         for rows in found
         if "INITIATED" in rows
     ]
@@ -363,7 +374,7 @@ def _insert_initiated_and_completed(variant: Variant) -> Callable[..., list[Reco
         # What one statement inserts, its other parts do not see.
         completed = _insert_completed(tables, now, ids, exchange_ids)
         recorded = insert_initiated(tables, now, *initiated)
-        return [{"initiated": len(recorded), "completed": len(completed), "at": now}]
+        return [{"initiated": len(recorded), "completed": len(completed), "at": now, "is_halted": tables.is_halted}]
 
     return insert
 
@@ -729,8 +740,60 @@ def _resolve(tables: Tables, now: datetime, order_id: str, statuses: Sequence[st
     return [{**facts, "is_being_sent": is_being_sent, "is_taken": is_taken}]
 
 
-def _is_halted(tables: Tables, _now: datetime) -> list[Record]:
-    return [{"is_on": tables.is_halted}]
+def _read_switch(tables: Tables, _now: datetime) -> list[Record]:
+    return [
+        {
+            "is_halted": turn["action"] == "halt",
+            "turned_at": turn["acted_at"],
+            "operator": turn["operator"],
+            "reason": turn["reason"],
+        }
+        for turn in tables.turns[-1:]
+    ]
+
+
+def _turn_switch(
+    tables: Tables, now: datetime, action: str, operator: str, origin: str, reason: str | None
+) -> list[Record]:
+    moment = next(tables.moments)
+    tables.turns.append(
+        {
+            "action": str(action),
+            "acted_at": now,
+            "operator": operator,
+            "origin": str(origin),
+            "reason": reason,
+            "moment": moment,
+        }
+    )
+    return [{"turned_at": now, "transaction": str(moment)}]
+
+
+def _halt_under_way(tables: Tables, now: datetime, _transaction: str) -> list[Record]:
+    # A statement here is done in one moment, so that each has seen what was committed before it.
+    recorded = [
+        tables.orders[order_id]["INITIATED"]["send_by"]
+        for _, ids in tables.batches.values()
+        for order_id in ids
+        if tables.orders[order_id].keys() == {"INITIATED"}
+    ]
+    claimed = [
+        attempt.send_by
+        for order_id, doubt in tables.doubts.items()
+        if doubt.settled_at is None
+        for number, attempt in tables.attempts.get(order_id, {}).items()
+        if (order_id, number) not in tables.answers
+    ]
+    startable = [send_by for send_by in (*recorded, *claimed) if send_by > now]
+    return [
+        {
+            "at": now,
+            "has_earlier_statements": False,
+            "startable": len(startable),
+            "last_send_by": max(startable, default=None),
+            "unanswered": len(recorded) + len(claimed),
+        }
+    ]
 
 
 STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
@@ -771,7 +834,9 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     sweep_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
     doubt_statements.LOCK_DOUBT: ("lock_doubt", _lock_doubt),
     doubt_statements.RESOLVE: ("resolve", _resolve),
-    halt_statements.READ_HALT: ("is_halted", _is_halted),
+    switch_statements.READ_SWITCH: ("read_switch", _read_switch),
+    switch_statements.TURN_SWITCH: ("turn_switch", _turn_switch),
+    switch_statements.HALT_UNDER_WAY: ("halt_under_way", _halt_under_way),
 }
 
 __all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables"]

@@ -117,7 +117,7 @@ SELECT order_id FROM concluded
 # gets nothing, and queries the exchange.
 # One element a claim: $1 ids, $2 fences, $3 before when the send must start, or null. $4 who claims; $5 seconds in
 # which the send may start; $6 seconds after that in which the exchange may accept it.
-CLAIM_SENDS = """
+CLAIM_SENDS = f"""
 WITH wanted AS MATERIALIZED (
     SELECT * FROM unnest($1::varchar[], $2::bigint[], $3::timestamptz[]) AS t(order_id, fence, send_by_max)
 ), held AS MATERIALIZED (
@@ -136,8 +136,7 @@ WITH wanted AS MATERIALIZED (
      WHERE at < o.place_by
        AND (h.send_by_max IS NULL OR at < h.send_by_max)
        AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id OFFSET 0)
-       AND coalesce((SELECT s.action <> 'halt' FROM operator_actions s
-                      WHERE s.action IN ('halt', 'resume') ORDER BY s.id DESC LIMIT 1), true)
+       AND NOT {fragments.IS_HALTED}
        AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = h.order_id AND a.fence = h.fence OFFSET 0)
        AND NOT EXISTS (SELECT FROM orders r
                         WHERE r.id = h.order_id

@@ -17,6 +17,12 @@ REOPENED = "fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timesta
 # An order with a key is recorded only by the statement that has claimed the key.
 KEY_IS_OURS = "client_order_id IS NULL OR id IN (SELECT order_id FROM claimed)"
 
+# The newest row that turned the operator's switch.
+SWITCH = "FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1"
+
+# Whether placing is halted, as the statement sees it.
+IS_HALTED = f"coalesce((SELECT action = 'halt' {SWITCH}), false)"
+
 
 def words(of: Iterable[StrEnum]) -> str:
     """Words of ours as `IN` takes them."""

@@ -43,13 +43,16 @@ _NEW_ORDERS = {
 
 
 def _insert_initiated(variant: Variant, result: str) -> str:
-    """INITIATED of new orders, and a batch of their ids for the reconciler to review; keys only where there are any."""
+    """INITIATED of new orders, and a batch of their ids for the reconciler to review; keys only where there are any.
+
+    The switch is read with it: what it returns is obeyed, so that no process has to be told of a halt.
+    """
     claimed = fragments.claimed_keys("client_order_id IS NOT NULL") + ", " if variant.has_keys else ""
     condition = f"\n     WHERE {fragments.KEY_IS_OURS}" if variant.has_keys else ""
     return f"""
 WITH input AS MATERIALIZED ({_NEW_ORDERS[variant]}
 ), instant AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
+    SELECT clock_timestamp() AS at, {fragments.IS_HALTED} AS is_halted
 ), {claimed}recorded AS (
     INSERT INTO orders ({fragments.ORDER_COLUMNS},
                         status, client_order_id, place_by, send_by, accept_by)
@@ -83,7 +86,8 @@ RETURNING id
 """
 
 
-# New orders, before any byte of them goes to the exchange; returns those that were not there yet.
+# New orders, before any byte of them goes to the exchange; returns those that were not there yet, and whether placing
+# is halted: then none of them is sent.
 # $1 to $4: seconds from now to send_by, accept_by, the review, and place_by where the caller gave none. An array each
 # of $5 id, $6 type, $7 side, $8 instrument, $9 limit_price, $10 quantity, $11 client_order_id, $12 place_by; the last
 # two are null where no order of the batch has one.
@@ -91,7 +95,7 @@ INSERT_INITIATED = {
     variant: _insert_initiated(
         variant,
         """
-SELECT id, at FROM recorded CROSS JOIN instant
+SELECT id, at, is_halted FROM recorded CROSS JOIN instant
 """,
     )
     for variant in _NEW_ORDERS
@@ -107,7 +111,8 @@ INSERT_INITIATED_AND_COMPLETED = {
     variant: _insert_initiated(
         variant,
         f""", completed AS ({indent(_insert_completed("$13", "$14"), "    ")})
-SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at FROM instant
+SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
+  FROM instant
 """,
     )
     for variant in _NEW_ORDERS
@@ -187,9 +192,13 @@ ON CONFLICT (order_id) DO UPDATE
 # $1 client_order_ids.
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
 
-# Since when these orders have been recorded; after an insert that found some there.
+# Since when these orders have been recorded, and whether placing is halted; after an insert that found some there.
 # $1 ids.
-INITIATED_TIMES = "SELECT id, created_at FROM orders WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'"
+INITIATED_TIMES = f"""
+SELECT id, created_at, {fragments.IS_HALTED} AS is_halted
+  FROM orders
+ WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'
+"""
 
 # Rows that follow INITIATED, of any status. The reconciler reviews a failure that is not final soon, without waiting
 # for its batch.

@@ -31,9 +31,9 @@ class PostgresRows:
         variant, arguments = self._initiated(orders)
         records = await self._database.fetch(order_statements.INSERT_INITIATED[variant], *arguments)
         if len(records) == len(orders):
-            recorded: Recorded | KeyTaken = Recorded(records[0]["at"])
+            recorded: Recorded | KeyTaken = Recorded(records[0]["at"], records[0]["is_halted"])
             return [recorded] * len(orders)
-        fresh = {record["id"]: Recorded(record["at"]) for record in records}
+        fresh = {record["id"]: Recorded(record["at"], record["is_halted"]) for record in records}
         return await self._with_what_was_there(orders, fresh)
 
     async def insert_initiated_and_completed(
@@ -46,7 +46,7 @@ class PostgresRows:
             [row.order_id for row in completed],
             [row.exchange_order_id for row in completed],
         )
-        recorded: list[Recorded | KeyTaken] = [Recorded(record["at"])] * len(orders)
+        recorded: list[Recorded | KeyTaken] = [Recorded(record["at"], record["is_halted"])] * len(orders)
         if record["initiated"] < len(orders):
             recorded = await self._with_what_was_there(orders, {})
         are_there = [True] * len(completed)
@@ -110,7 +110,7 @@ class PostgresRows:
             owners = {record["client_order_id"]: record["order_id"] for record in records}
         ours = [order.id for order in missing]
         records = await self._fetch_after_insert(order_statements.INITIATED_TIMES, ours)
-        times = {record["id"]: Recorded(_utc(record["created_at"])) for record in records}
+        times = {record["id"]: Recorded(_utc(record["created_at"]), record["is_halted"]) for record in records}
         results: list[Recorded | KeyTaken] = []
         for order in orders:
             owner = owners.get(order.client_order_id) if order.client_order_id is not None else None

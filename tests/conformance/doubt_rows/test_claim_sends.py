@@ -30,6 +30,7 @@ from tests.conformance.arrange import (
 )
 from tests.conformance.databases import DEADLINES, RACERS, DatabaseSubject, Doubts
 from tests.support.orders import a_market_order, an_order, new_id
+from tests.support.switch import halt, resume
 
 
 async def test_claims_are_numbered_from_the_second_send_on(rows: Rows, doubts: Doubts) -> None:
@@ -178,14 +179,11 @@ async def test_halted_nothing_is_claimed_until_it_goes_on(
     database: DatabaseSubject, rows: Rows, doubts: Doubts
 ) -> None:
     lease = await held(rows, doubts)
-    assert not await database.is_halted()
 
-    await database.halt()
-    assert await database.is_halted()
+    await halt(database.switch)
     assert await claim(doubts, lease) == [None]
-    await database.halt(halted=False)
+    await resume(database.switch)
 
-    assert not await database.is_halted()
     assert await claim(doubts, lease) != [None]
 
 

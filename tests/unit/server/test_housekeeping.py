@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from ordertrail.domain.switch import Switch
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.server.housekeeping import Housekeeping
+from ordertrail.server.switch_watch import SwitchWatch
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.venues.gate.denial import GateState
 
@@ -23,15 +25,17 @@ class House:
         self.pauses = 0
         self.has_checked_twice = asyncio.Event()
         parts: Any = self
-        self.housekeeping = Housekeeping(parts, parts, parts, parts, gate=parts, clock=parts, status=parts)
+        self.housekeeping = Housekeeping(
+            SwitchWatch(parts, parts), parts, parts, parts, gate=parts, clock=parts, status=parts
+        )
 
     async def run_once(self) -> None:
         self.log.append("database")
 
-    async def fetch(self, _sql: str) -> list[dict[str, bool]]:
+    async def read(self) -> Switch:
         if self.error is not None:
             raise self.error
-        return [{"is_on": self.switch}]
+        return Switch(is_halted=self.switch)
 
     async def refresh(self) -> None: ...
 

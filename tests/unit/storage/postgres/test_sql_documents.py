@@ -13,14 +13,17 @@ from ops.sql_documents import all_statements
 from ops.sql_lists import LIST_SHAPES, ListShape
 from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.placement.halting import Halting
+from ordertrail.runtime.clock import SystemClock
 from ordertrail.storage.order_reads import OrderFilter
-from ordertrail.storage.postgres.halt_switch import set_halted
 from ordertrail.storage.postgres.migrate import migrate
 from ordertrail.storage.postgres.reads import list_statement
+from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from tests.support.orders import LATER
 from tests.support.postgres import OPTIONS, open_folder, run
 from tests.support.service import Running, running
+from tests.support.switch import ALICE, WHY
 
 DOCUMENTS = Path(__file__).parents[4] / "docs" / "sql"
 STATEMENTS = sorted(path for path in DOCUMENTS.glob("*.sql") if path.stem != "migrations")
@@ -134,7 +137,8 @@ async def use(service: Running) -> None:
     await service.service.schedule.run_once()
     await service.service.housekeeping.run_once()
     await service.service.doubts.oldest(limit=1)
-    await set_halted(service.service.database, halted=True, changed_by="test", reason=None)
+    halting = Halting(PostgresSwitch(service.service.database), SystemClock(), send_seconds=1)
+    await halting.wait(await halting.halt(ALICE, WHY))
 
 
 async def test_nothing_else_is_in_the_servers_log(tmp_path: Path) -> None:
@@ -163,6 +167,7 @@ async def test_nothing_else_is_in_the_servers_log(tmp_path: Path) -> None:
         "REQUEST_CANCEL",
         "LEASE_SWEEP",
         "BEGIN_READ_ONLY",
-        "SET_HALT",
+        "TURN_SWITCH",
+        "HALT_UNDER_WAY",
         "SCHEMA_VERSION",
     }
