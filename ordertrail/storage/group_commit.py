@@ -16,8 +16,13 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.buffered import BufferedHistogram
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.statement_deadline import answered_within
 
 REPEAT_AFTER_SECONDS = 0.05
+# A row is waited for and repeated for so long after it came, in times that one statement may take. A statement that
+# has no answer uses one; what is left is for the repeat on another connection. Two rows in turn, an order's COMPLETED
+# and the one that says why there is none, stay within the three that an order has after its `send_by`.
+ROW_STATEMENTS = 1.5
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,11 +30,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`timeout_seconds` bounds the wait for a batch's turn, and again its writing."""
+    """`timeout_seconds`: how long one statement may take; a row may wait and be repeated a little longer than that."""
 
     rows_max: int
     queue_max: int
     timeout_seconds: float
+
+    @property
+    def row_seconds(self) -> float:
+        """How long after it came a row is still waited for and repeated."""
+        return self.timeout_seconds * ROW_STATEMENTS
 
 
 class Pending(Generic[Item, Result]):
@@ -109,21 +119,22 @@ class GroupCommit(ABC, Generic[AnyPending]):
             while self._waiting:
                 batch = self._waiting[: self._limits.rows_max]
                 del self._waiting[: len(batch)]
-                now = self._clock.monotonic()
-                oldest = now - self._limits.timeout_seconds
-                # They wait in the order in which they came: where the first is not late, none is.
-                if batch[0].since < oldest:
-                    batch = _without_late(batch, oldest)
+                batch = self._without_late(batch, "waited too long for a commit", may_have_happened=False)
                 if batch:
-                    await self._write_batch(batch, deadline=now + self._limits.timeout_seconds)
+                    await self._write_batch(batch)
         finally:
             self._task = None
 
-    async def _write_batch(self, batch: list[AnyPending], *, deadline: float, may_have_happened: bool = False) -> None:
+    async def _write_batch(self, batch: list[AnyPending], *, may_have_happened: bool = False) -> None:
+        seconds_left: float | None = None  # the first try has the statement's own limit
         while True:
             start = self._clock.monotonic()
             try:
-                await self._commit(batch)
+                if seconds_left is None:
+                    await self._commit(batch)
+                else:
+                    with answered_within(seconds_left):
+                        await self._commit(batch)
                 self._seconds.observe(self._clock.monotonic() - start)
                 self._rows.observe(len(batch))
                 return
@@ -136,29 +147,36 @@ class GroupCommit(ABC, Generic[AnyPending]):
                     )
                     return
                 for waiting in batch:
-                    await self._write_batch([waiting], deadline=deadline, may_have_happened=may_have_happened)
+                    await self._write_batch([waiting], may_have_happened=may_have_happened)
                 return
             except StatementOutcomeUnknown as error:
                 self._outcome_unknown.inc()
                 may_have_happened |= error.may_have_happened
-                if self._clock.monotonic() + REPEAT_AFTER_SECONDS > deadline:
-                    for waiting in batch:
-                        waiting.fail(StatementOutcomeUnknown(str(error), may_have_happened=may_have_happened))
+                batch = self._without_late(
+                    batch, str(error), may_have_happened=may_have_happened, after_seconds=REPEAT_AFTER_SECONDS
+                )
+                if not batch:
                     return
                 await asyncio.sleep(REPEAT_AFTER_SECONDS)
+                seconds_left = max(each.since for each in batch) + self._limits.row_seconds - self._clock.monotonic()
             except Exception as error:  # noqa: BLE001
                 # A bug of ours: every waiter learns of it, and nothing is known of the rows.
                 for waiting in batch:
                     waiting.fail(error)
                 return
 
-
-def _without_late(batch: Sequence[AnyPending], oldest: float) -> list[AnyPending]:
-    """Those that came at `oldest` or later; the others fail."""
-    for pending in batch:
-        if pending.since < oldest:
-            pending.fail(StatementOutcomeUnknown("waited too long for a commit", may_have_happened=False))
-    return [pending for pending in batch if pending.since >= oldest]
+    def _without_late(
+        self, batch: list[AnyPending], problem: str, *, may_have_happened: bool, after_seconds: float = 0
+    ) -> list[AnyPending]:
+        """Those whose time is not up after so many seconds; the others fail."""
+        oldest = self._clock.monotonic() + after_seconds - self._limits.row_seconds
+        # They wait in the order in which they came: where the first is not late, none is.
+        if batch[0].since >= oldest:
+            return batch
+        for pending in batch:
+            if pending.since < oldest:
+                pending.fail(StatementOutcomeUnknown(problem, may_have_happened=may_have_happened))
+        return [pending for pending in batch if pending.since >= oldest]
 
 
 class Batcher(GroupCommit[Pending[Item, Result]]):

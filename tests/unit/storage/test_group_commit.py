@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import REPEAT_AFTER_SECONDS, Batcher, Limits
+from ordertrail.storage.statement_deadline import seconds_for
 from tests.support.clocks import ManualClock
 
 LIMITS = Limits(rows_max=256, queue_max=1000, timeout_seconds=2)
@@ -138,7 +139,7 @@ async def test_an_answer_that_stays_lost_reports_whether_any_try_may_have_been_w
         table.batches.append(list(items))
         if len(table.batches) == 1:
             raise lost(may_have_happened=first)
-        table.clock.move(LIMITS.timeout_seconds)
+        table.clock.move(LIMITS.row_seconds)
         raise lost(may_have_happened=last)
 
     commits = Batcher("test", write, table.clock, LIMITS)
@@ -150,6 +151,46 @@ async def test_an_answer_that_stays_lost_reports_whether_any_try_may_have_been_w
     assert [error.may_have_happened for error in errors if isinstance(error, StatementOutcomeUnknown)] == [
         may_have_happened
     ] * 2
+
+
+async def test_an_answer_that_took_all_of_a_statement_s_time_is_repeated_within_what_is_left() -> None:
+    table = Table()
+    limits: list[float] = []
+
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        limits.append(seconds_for(LIMITS.timeout_seconds))
+        if len(limits) == 1:
+            table.clock.move(LIMITS.timeout_seconds)
+            raise lost(may_have_happened=True)
+        return items
+
+    commits = Batcher("test", write, table.clock, LIMITS)
+
+    assert await settled(commits.submit(1)) == [1]
+    assert limits == [LIMITS.timeout_seconds, LIMITS.row_seconds - LIMITS.timeout_seconds]
+
+
+async def test_a_batch_that_is_repeated_is_left_by_each_row_when_its_own_time_is_up() -> None:
+    table = Table()
+
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        if 2 in items:
+            table.clock.move(1)
+            raise lost(may_have_happened=False)
+        return await table.write(items)
+
+    commits = Batcher("test", write, table.clock, LIMITS)
+    under_way = await table.held(commits)
+    early = commits.submit(2)
+    table.clock.move(LIMITS.row_seconds - 1)
+    late = commits.submit(3)
+    table.open.set()
+
+    first, too_late, last = await settled(under_way, early, late)
+
+    assert (first, last) == (10, 30)
+    assert isinstance(too_late, StatementOutcomeUnknown)
+    assert table.batches == [[1], [3]]
 
 
 @pytest.mark.parametrize("items", [[BAD], [BAD, BAD]])
@@ -184,7 +225,7 @@ async def test_a_lost_batch_that_is_then_split_remembers_that_it_may_be_written(
             case 2:
                 raise StatementFailed("40P01", "deadlock detected")
             case _:
-                table.clock.move(LIMITS.timeout_seconds)
+                table.clock.move(LIMITS.row_seconds)
                 raise lost(may_have_happened=False)
 
     commits = Batcher("test", write, table.clock, LIMITS)
@@ -232,7 +273,7 @@ async def test_a_row_may_wait_for_its_turn_for_as_long_as_is_said() -> None:
     rows = [await table.held(commits)]
     rows.append(commits.submit(2))
 
-    table.clock.move(2)
+    table.clock.move(LIMITS.row_seconds)
     table.open.set()
 
     assert await settled(*rows) == [10, 20]
@@ -244,7 +285,7 @@ async def test_a_row_that_waited_too_long_for_its_turn_is_not_written() -> None:
     under_way = await table.held(commits)
     late = [commits.submit(2), commits.submit(2)]
 
-    table.clock.move(2.1)
+    table.clock.move(LIMITS.row_seconds + 0.1)
     in_time = commits.submit(3)
     table.open.set()
     first, *too_late, last = await settled(under_way, *late, in_time)
