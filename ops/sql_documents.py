@@ -19,7 +19,7 @@ from alembic.config import Config
 from ops.sql_lists import LIST_SHAPES
 from ops.sql_senders import READS, SENDERS
 from ordertrail.storage.postgres import migrate
-from ordertrail.storage.postgres.database import SESSION_SETTINGS
+from ordertrail.storage.postgres.connecting import PLANNER_SETTINGS, SESSION_SETTINGS
 
 MODULES = "ordertrail.storage.postgres"
 
@@ -37,8 +37,10 @@ SUBJECTS = {
 _PREFACES = {
     "connections": [
         "Beside these, the driver asks once a connection for the types that it does not know. A connection begins with",
-        *(f"  {name} = {value}" for name, value in SESSION_SETTINGS.items()),
-        "  lock_timeout = a quarter of ORDERTRAIL_DATABASE_TIMEOUT_SECONDS",
+        *(f"  {name} = {value}" for name, value in (SESSION_SETTINGS | PLANNER_SETTINGS).items()),
+        "  search_path = public, or what the URL says",
+        "  statement_timeout, idle_in_transaction_session_timeout = ORDERTRAIL_DATABASE_TIMEOUT_SECONDS",
+        "  lock_timeout = a quarter of it",
         "so a plan that is explained by hand is only ours with these settings.",
     ],
 }

@@ -20,8 +20,10 @@ SENDING = {"fetch", "fetchrow", "fetchval", "fetch_in_order", "execute", "execut
 HANDING_ON = {
     ("database.py", "fetch"): "sql",
     ("database.py", "fetch_in_order"): "sql",
+    ("database.py", "fetch_all"): "sql",
     ("orders.py", "_fetch_after_insert"): "sql",
     ("reads.py", "many"): "statement",
+    ("reads.py", "fetch_list"): "statement",
 }
 VERBS = (
     "ALTER ANALYZE BEGIN CALL CHECKPOINT CLOSE CLUSTER COMMENT COMMIT COPY CREATE DEALLOCATE DECLARE DELETE DISCARD DO"

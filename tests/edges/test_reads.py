@@ -357,4 +357,4 @@ async def test_a_list_that_takes_too_long_says_so_and_keeps_its_connection(datab
             await impatient.many(OrderFilter(outcome=Outcome.UNKNOWN), limit=100, before_id=None)
 
         settings = await database.fetch("SELECT current_setting('statement_timeout') AS timeout")
-        assert settings[0]["timeout"] == "0"
+        assert settings[0]["timeout"] == "20s"

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import Any
 
 import asyncpg
 
@@ -32,14 +33,18 @@ class PostgresReads:
 
     async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> list[StoredOrder]:
         statement, arguments = list_statement(wanted, limit=limit, before_id=before_id)
-        records: list[asyncpg.Record] | None = None
-        async with self._database.connection() as connection:
+
+        async def fetch_list(connection: Any) -> list[asyncpg.Record] | None:
+            records = None
             await connection.execute(connection_statements.BEGIN_READ_ONLY)
             await connection.fetch(connection_statements.LIMIT_STATEMENT_TIME, f"{self._list_timeout_ms}")
             # Caught in here, where the connection is known to be whole: it has answered, and is kept.
             with suppress(asyncpg.QueryCanceledError):
                 records = await connection.fetch(statement, *arguments)
             await connection.execute(connection_statements.COMMIT)
+            return records
+
+        records = await self._database.run(fetch_list)
         if records is None:
             raise TooSlow(f"no answer within {self._list_timeout_ms} ms")
         orders = (stored_order(list(trail)) for _, trail in groupby(records, key=lambda record: str(record["id"])))

@@ -7,7 +7,6 @@ import asyncpg
 from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.postgres.connection_statements import PING
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.migrate import migrate
 
@@ -30,10 +29,11 @@ class DatabaseWatch:
     async def run_once(self) -> None:
         """Migrate if that has not been done, then ask for a sign of life."""
         try:
+            # First, for it finds out whether this is a database that may be worked with.
+            await self._database.ping()
             if not self._is_migrated:
                 await migrate(self._url)
                 self._is_migrated = True
-            await self._database.fetch(PING)
         except (StatementFailed, StatementOutcomeUnknown, *_UNREACHABLE) as error:
             self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
         except Exception as error:  # noqa: BLE001

@@ -1,10 +1,11 @@
 """Runs the migrations in one transaction, under a lock that ends with it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ordertrail.storage.postgres.installation_statements import LIMIT_LOCK_TIME, LOCK_MIGRATIONS
@@ -17,8 +18,9 @@ def _run(connection: Connection) -> None:
     context.run_migrations()
 
 
-async def _migrate(url: str) -> None:
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"))
+async def _migrate(connect: Callable[[], Awaitable[Any]]) -> None:
+    # Alembic's engine reads no URL of ours: it is handed a connection like all others.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_run)
@@ -39,4 +41,4 @@ def _show() -> None:
 if context.is_offline_mode():
     _show()
 else:
-    asyncio.run(_migrate(context.config.attributes["url"]))
+    asyncio.run(_migrate(context.config.attributes["connect"]))
