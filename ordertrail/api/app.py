@@ -80,7 +80,7 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
         async with open_parts() as parts:
             app.include_router(read_router(parts.reads, venue=parts.venue))
             app.include_router(cancel_router(parts.canceling))
-            app.include_router(health_router(parts.readiness_problems, parts.status, venue=parts.venue))
+            app.include_router(health_router(parts.readiness_problems, parts.status, parts.switch, venue=parts.venue))
             app.place_order = place_order = _place_order(parts)
             try:
                 # For a server that knows how to drain; any other just ends the lifespan.
@@ -110,6 +110,7 @@ def _place_order(parts: ApiParts) -> PlaceOrder:
         parts.placing,
         parts.clock,
         shed=parts.admission.shed,
+        switch=parts.switch,
         body_bytes_max=parts.body_bytes_max,
         seconds_after_send_by=parts.seconds_after_send_by,
         place_by_of=parts.deadlines.place_by,

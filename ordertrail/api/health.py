@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from ordertrail.api.openapi import EVERYWHERE, problem_response
 from ordertrail.api.problems import PROBLEMS, ProblemError
+from ordertrail.domain.switch import Switch
 from ordertrail.runtime.telemetry import metrics
 
 _LIVE: dict[str, Any] = {
@@ -17,10 +18,14 @@ _LIVE: dict[str, Any] = {
 _READY: dict[str, Any] = {
     "schema": {
         "type": "object",
-        "required": ["status", "venue", "problems"],
+        "required": ["status", "venue", "halted", "problems"],
         "properties": {
             "status": {"type": "string", "enum": ["ok", "unready"]},
             "venue": {"type": "string", "description": "where orders go; SIMULATED: no real order is placed"},
+            "halted": {
+                "type": ["string", "null"],
+                "description": "when, by whom and why placing was halted; null: it is not; halted, it is ready too",
+            },
             "problems": {"type": "array", "items": {"type": "string"}},
         },
     }
@@ -78,11 +83,16 @@ _STATUS: dict[str, Any] = {
 
 
 def health_router(
-    unready: Callable[[], list[str]], status: Callable[[], Awaitable[dict[str, Any]]], *, venue: str
+    unready: Callable[[], list[str]],
+    status: Callable[[], Awaitable[dict[str, Any]]],
+    switch: Callable[[], Switch],
+    *,
+    venue: str,
 ) -> APIRouter:
     """`unready` gives the sentences that say why the process cannot take orders now; none: it can.
 
-    `status` gives what `/status` answers; `venue` is the exchange as a person knows it.
+    `status` gives what `/status` answers, `switch` how the operator's was read last; `venue` is the exchange as a
+    person knows it.
     """
     router = APIRouter()
 
@@ -109,8 +119,9 @@ def health_router(
     )
     async def readyz() -> JSONResponse:
         problems = unready()
+        halted = switch().sentence if switch().is_halted else None
         return JSONResponse(
-            {"status": "unready" if problems else "ok", "venue": venue, "problems": problems},
+            {"status": "unready" if problems else "ok", "venue": venue, "halted": halted, "problems": problems},
             status_code=503 if problems else 200,
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ordertrail.domain.deadlines import Deadlines
+from ordertrail.domain.switch import Switch
 from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
@@ -19,8 +20,8 @@ class ApiParts:
 
     `readiness_problems`: sentences that say why no orders can be taken now. `status`: what `/status` answers; it never
     waits for a database that is away. `start_draining`: from now on one of the sentences says that the process stops.
-    `venue`: the exchange as a person knows it. `seconds_after_send_by`: how long an order may still be on its way after
-    its `send_by`.
+    `switch`: the operator's, as the process has read it last. `venue`: the exchange as a person knows it.
+    `seconds_after_send_by`: how long an order may still be on its way after its `send_by`.
     """
 
     clock: Clock
@@ -31,6 +32,7 @@ class ApiParts:
     readiness_problems: Callable[[], list[str]]
     status: Callable[[], Awaitable[dict[str, Any]]]
     start_draining: Callable[[], None]
+    switch: Callable[[], Switch]
     venue: str
     deadlines: Deadlines
     seconds_after_send_by: float

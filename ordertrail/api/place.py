@@ -16,6 +16,7 @@ from ordertrail.api.place_responses import RETRY_AFTER_SECONDS, PlaceResponses, 
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.errors import InvalidOrder
 from ordertrail.domain.order import Order
+from ordertrail.domain.switch import Switch
 from ordertrail.domain.trail import Outcome
 from ordertrail.placement.admission import Shed
 from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
@@ -36,6 +37,7 @@ _log = get_logger()
 # Keys that are looked up at once where no new order is taken: what is turned away must not become a storm of reads.
 KEY_LOOKUPS_MAX = 4
 _RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+_TURNED_AWAY = "The order was turned away before anything was recorded or sent. Cancelling and reading go on."
 
 
 class _Head(NamedTuple):
@@ -77,6 +79,7 @@ class PlaceOrder:
         clock: Clock,
         *,
         shed: Callable[[int], Shed | None],
+        switch: Callable[[], Switch] = Switch,
         body_bytes_max: int,
         seconds_after_send_by: float,
         place_by_of: Callable[[Order, datetime], datetime | None],
@@ -85,6 +88,7 @@ class PlaceOrder:
         self._placing = placing
         self._clock = clock
         self._shed = shed
+        self._switch = switch
         self._body_bytes_max = body_bytes_max
         self._responses = PlaceResponses(seconds_after_send_by=seconds_after_send_by, place_by_of=place_by_of)
         self._new_id = new_id
@@ -172,7 +176,8 @@ class PlaceOrder:
             return
         shed = self._shed(len(self._in_flight))
         if shed is not None:
-            turned_away = ProblemError(_problem_type_of(shed), headers=_RETRY_AFTER)
+            detail = f"{self._switch().sentence} {_TURNED_AWAY}" if shed is Shed.HALTED else None
+            turned_away = ProblemError(_problem_type_of(shed), detail=detail, headers=_RETRY_AFTER)
             self._answer_if_known(order, head, respond, if_new=turned_away, if_unread=turned_away)
             return
         start = self._clock.monotonic()

@@ -28,7 +28,7 @@ class Switch:
 def as_why(reason: str | None) -> str:
     """The end of a sentence that may have a reason."""
     line = as_line(reason or "")
-    return f": {line}" if line else "."
+    return "." if not line else f": {line}" if line.endswith((".", "!", "?", "…")) else f": {line}."
 
 
 def as_line(text: str) -> str:

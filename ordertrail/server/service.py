@@ -202,6 +202,7 @@ class Service:
                 readiness_problems=self.readiness.problems,
                 status=self.status.document,
                 start_draining=self.readiness.start_draining,
+                switch=lambda: self.switch_watch.switch,
                 venue=self.venue_title,
                 deadlines=self.deadlines,
                 seconds_after_send_by=self.settings.seconds_after_send_by,

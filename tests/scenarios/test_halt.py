@@ -22,6 +22,22 @@ async def test_process_that_starts_while_halted_takes_no_order(
     assert venue.sent == []
 
 
+async def test_client_and_supervisor_hear_who_halted_when_and_why(service: Running) -> None:
+    ready = await service.call("GET", "/readyz")
+    halted = await turn(service.database_url, halted=True)
+    await service.service.housekeeping.run_once()
+
+    reply, still_ready = await service.place(), await service.call("GET", "/readyz")
+
+    sentence = f"Placing was halted at {halted.at:%Y-%m-%dT%H:%M:%SZ} by alice: the venue asked."
+    assert reply.body["detail"].startswith(sentence)
+    assert (ready.body["halted"], still_ready.body["halted"]) == (None, sentence)
+    assert still_ready.status == 200
+    await turn(service.database_url, halted=False)
+    await service.service.housekeeping.run_once()
+    assert (await service.call("GET", "/readyz")).body["halted"] is None
+
+
 async def test_process_that_has_not_heard_of_the_halt_sends_nothing(service: Running, venue: ScriptedVenue) -> None:
     await turn(service.database_url, halted=True)
 

@@ -35,7 +35,7 @@ def openapi() -> dict[str, Any]:
     nothing: Any = None
     app.include_router(read_router(nothing, venue=""))
     app.include_router(cancel_router(nothing))
-    app.include_router(health_router(never, never, venue=""))
+    app.include_router(health_router(never, never, never, venue=""))
     return app.openapi()
 
 
