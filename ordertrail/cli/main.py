@@ -1,6 +1,7 @@
 """The command line: every role of Ordertrail, and what a person may want of it."""
 
 import asyncio
+import io
 import sys
 from typing import Annotated, Any
 
@@ -8,7 +9,9 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import SecretStr
 
 from ordertrail import __version__
+from ordertrail.cli.output import end_as_by_broken_pipe
 from ordertrail.runtime.errors import CannotStart
+from ordertrail.runtime.notices import lead_nowhere, say
 from ordertrail.runtime.settings import (
     Settings,
     later_settings,
@@ -101,7 +104,7 @@ def settings(*, json: bool = False) -> int:
     ]
     unknown = unknown_sentence()
     if unknown is not None:
-        print(f"ordertrail: {unknown}", file=sys.stderr)
+        say(unknown)
     code = 0 if unknown is None else USAGE_ERROR
     if json:
         print(msgspec.json.encode(rows).decode())
@@ -127,15 +130,18 @@ def _shown(value: Any) -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; its result is the exit code: 2 for a usage error or a process that cannot start."""
     streams.hold_open()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # whatever an answer has in it
     try:
         result = app(arguments, result_action="return_value", exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        print(f"ordertrail: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except CannotStart as error:
-        print(f"ordertrail: {error}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        end_as_by_broken_pipe()
+    except (CycloptsError, CannotStart) as error:
+        say(str(error))
         sys.exit(USAGE_ERROR)
     except OSError as error:
-        print(f"ordertrail: {error}", file=sys.stderr)
+        lead_nowhere(sys.stdout)
+        say(str(error))
         sys.exit(USAGE_ERROR)
     sys.exit(result if isinstance(result, int) else 0)

@@ -1,23 +1,32 @@
 """`ordertrail order place | show | list`: orders from the command line, over the HTTP API.
 
-Exit codes: 0 placed, 1 not placed, 2 usage or connection error (nothing was sent), 3 pending or unknown.
+Exit codes of `place`: 0 placed and 1 not placed, both with proof alone; 2 nothing was recorded (usage, no connection,
+refused as invalid); 3 all else, pending or unknown. `show` says the same of the order; it and `list` end with 2 where
+no answer came that could be read.
 """
 
 # ruff: noqa: T201 - it talks to a person
 
 import json as json_text
-import sys
 import uuid
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlencode
 
 from cyclopts import App, Parameter
 
+from ordertrail.cli import api_documents
 from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown, request
+from ordertrail.cli.api_documents import Order, OrderWithTrail, Page, problem_of
+from ordertrail.cli.output import print_result
+from ordertrail.domain.trail import PLACED_STATUSES, Outcome
+from ordertrail.runtime.notices import say
 from ordertrail.runtime.settings import load_settings
 
 PLACED, NOT_PLACED, USAGE_OR_CONNECTION, NOT_KNOWN = 0, 1, 2, 3
-_EXIT_CODES = {"placed": PLACED, "not_placed": NOT_PLACED}
+_EXIT_CODES = {Outcome.PLACED: PLACED, Outcome.NOT_PLACED: NOT_PLACED}
+
+# What an answer must repeat of the order that was sent, to be about that one.
+_ECHOED = ("client_order_id", "type", "side", "instrument", "quantity")
 
 Json = Annotated[bool, Parameter(negative="")]
 
@@ -64,7 +73,7 @@ def place(
     order |= {} if limit_price is None else {"limit_price": limit_price}
     order |= {} if place_by is None else {"place_by": place_by}
     if is_new:
-        _say(f"The order's key is {key}. Should the answer be lost, repeat the command with --key {key}.")
+        say(f"The order's key is {key}. Should the answer be lost, repeat the command with --key {key}.")
     try:
         answer = request(
             _address(url),
@@ -80,7 +89,7 @@ def place(
         return _unknown(str(error), key, as_json=json)
     except KeyboardInterrupt:
         return _unknown("Interrupted.", key, as_json=json)
-    return _report_placing(answer, key, is_new=is_new, as_json=json)
+    return _report_placing(answer, order | {"client_order_id": key}, is_new=is_new, as_json=json)
 
 
 @app.command
@@ -98,20 +107,20 @@ def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 6
     json
         For programs: print the answer's JSON document.
     """
-    order = _get(url, f"/orders/{quote(order_id, safe='')}", timeout_seconds=timeout_seconds)
-    if order is None:
+    answer = _get(url, f"/orders/{quote(order_id, safe='')}", timeout_seconds=timeout_seconds)
+    if answer is None:
         return USAGE_OR_CONNECTION
+    order = api_documents.read(answer.document, OrderWithTrail)
+    if order is None or order.id.lower() != order_id.lower():
+        return _failed(_not_ours(answer), USAGE_OR_CONNECTION)
     if json:
-        _print_json(order)
+        _print_json(answer.document)
     else:
         print(_sentence(order))
         print(f"  {_terms(order)}")
-        rows = [
-            [row["created_at"], row["status"], row.get("reason"), row.get("exchange_order_id")]
-            for row in order["trail"]
-        ]
+        rows = [[row.created_at, row.status, row.reason, row.exchange_order_id] for row in order.trail]
         _print_table(["created_at", "status", "reason", "exchange_order_id"], rows)
-    return _EXIT_CODES.get(order["outcome"], NOT_KNOWN)
+    return _EXIT_CODES.get(order.outcome, NOT_KNOWN)
 
 
 @app.command(name="list")
@@ -159,55 +168,68 @@ def list_orders(
         "cursor": cursor,
     }
     query = urlencode({name: value for name, value in filters.items() if value is not None})
-    page = _get(url, f"/orders?{query}", timeout_seconds=timeout_seconds)
-    if page is None:
+    answer = _get(url, f"/orders?{query}", timeout_seconds=timeout_seconds)
+    if answer is None:
         return USAGE_OR_CONNECTION
+    page = api_documents.read(answer.document, Page)
+    if page is None:
+        return _failed(_not_ours(answer), USAGE_OR_CONNECTION)
     if json:
-        _print_json(page)
+        _print_json(answer.document)
         return PLACED
-    rows = [
-        [order["created_at"], order["id"], _terms(order), order["status"], order["outcome"]] for order in page["orders"]
-    ]
+    rows = [[order.created_at, order.id, _terms(order), order.status, order.outcome] for order in page.orders]
     _print_table(["created_at", "id", "order", "status", "outcome"], rows)
-    if page.get("next_cursor"):
-        _say(f"There are more: --cursor {page['next_cursor']}")
+    if page.next_cursor:
+        say(f"There are more: --cursor {page.next_cursor}")
     return PLACED
 
 
-def _report_placing(answer: ApiReply, key: str, *, is_new: bool, as_json: bool) -> int:
-    document = answer.document
-    code = _exit_code(answer, is_new=is_new)
-    if as_json and document:
-        _print_json(document)
-    elif code == PLACED:
-        print(_sentence(document))
+def _report_placing(answer: ApiReply, sent: dict[str, Any], *, is_new: bool, as_json: bool) -> int:
+    key = sent["client_order_id"]
+    placed = _placed(answer, sent)
+    problem = problem_of(answer)
+    if placed is None and problem is None:
+        return _unknown(_not_ours(answer), key, as_json=as_json)
+    code = PLACED if placed is not None else _exit_code(answer, is_new=is_new)
+    if as_json:
+        print_result(json_text.dumps(answer.document))
+    elif placed is not None:
+        print_result(_sentence(placed))
     else:
-        _say(_problem(answer))
+        say(_problem(answer))
         if code == NOT_KNOWN and not is_new:
-            _say("To learn what became of it, repeat the same command: that never places a second order.")
+            say("To learn what became of it, repeat the same command: that never places a second order.")
         elif code == NOT_KNOWN:
-            _say(f"To learn what became of it, repeat the same command with --key {key}.")
+            say(f"To learn what became of it, repeat the same command with --key {key}.")
     return code
 
 
+def _placed(answer: ApiReply, sent: dict[str, Any]) -> Order | None:
+    """The order, where a 201 proves that it is the one that was sent, and placed."""
+    order = api_documents.read(answer.document, Order) if answer.status == 201 else None
+    if order is None or order.outcome is not Outcome.PLACED or order.status not in PLACED_STATUSES:
+        return None
+    if any(getattr(order, name) != sent[name] for name in _ECHOED):
+        return None
+    return None if answer.location is not None and not answer.location.endswith(f"/{order.id}") else order
+
+
 def _exit_code(answer: ApiReply, *, is_new: bool) -> int:
-    """What an answer to POST /orders proves about the order that has the key."""
-    if answer.status == 201:
-        return PLACED
-    if "outcome" in answer.document:
-        return _EXIT_CODES.get(answer.document["outcome"], NOT_KNOWN)
-    if answer.status == 409:
+    """What a problem of the API's own, in answer to POST /orders, proves about the order that has the key."""
+    problem = problem_of(answer)
+    if problem is None:
         return NOT_KNOWN
-    if 400 <= answer.status < 500:
-        return USAGE_OR_CONNECTION
-    # Turned away before its first step; but the key may belong to an order of an earlier attempt.
-    is_turned_away = answer.status == 503 and str(answer.document.get("type", "")).startswith("/problems/")
-    return NOT_PLACED if is_turned_away and is_new else NOT_KNOWN
+    if problem.outcome is not None:
+        return _EXIT_CODES.get(problem.outcome, NOT_KNOWN) if answer.status >= 400 else NOT_KNOWN
+    if answer.status == 503:
+        # Turned away before its first step; but the key may belong to an order of an earlier attempt.
+        return NOT_PLACED if is_new else NOT_KNOWN
+    return USAGE_OR_CONNECTION if 400 <= answer.status < 500 and answer.status != 409 else NOT_KNOWN
 
 
 def _unknown(sentence: str, key: str, *, as_json: bool) -> int:
     if as_json:
-        _print_json({"outcome": "unknown", "client_order_id": key, "detail": sentence})
+        print_result(json_text.dumps({"outcome": "unknown", "client_order_id": key, "detail": sentence}))
     return _failed(
         f"{sentence} The order may have been placed. Repeat the same command with --key {key}: that never places a "
         "second order.",
@@ -215,20 +237,20 @@ def _unknown(sentence: str, key: str, *, as_json: bool) -> int:
     )
 
 
-def _get(url: str | None, path: str, *, timeout_seconds: float) -> dict[str, Any] | None:
-    """A document, or None once the failure has been reported."""
+def _get(url: str | None, path: str, *, timeout_seconds: float) -> ApiReply | None:
+    """A reply with HTTP 200, or None once the failure has been reported."""
     try:
         answer = request(_address(url), "GET", path, timeout_seconds=timeout_seconds)
     except (RequestNotSent, RequestOutcomeUnknown) as error:
-        _say(str(error))
+        say(str(error))
         return None
     except KeyboardInterrupt:
-        _say("Interrupted.")
+        say("Interrupted.")
         return None
     if answer.status != 200:
-        _say(_problem(answer))
+        say(_problem(answer))
         return None
-    return answer.document
+    return answer
 
 
 def _address(url: str | None) -> str:
@@ -241,23 +263,28 @@ def _header(key: str) -> str:
     return key
 
 
-def _sentence(order: dict[str, Any]) -> str:
-    exchange_order_id = order.get("exchange_order_id")
-    at_exchange = f", at the exchange {exchange_order_id}" if exchange_order_id else ""
-    return f"Order {order['id']} is {order['outcome'].replace('_', ' ')}: {order['status']}{at_exchange}."
+def _sentence(order: Order) -> str:
+    at_exchange = f", at the exchange {order.exchange_order_id}" if order.exchange_order_id else ""
+    return f"Order {order.id} is {order.outcome.replace('_', ' ')}: {order.status}{at_exchange}."
 
 
-def _terms(order: dict[str, Any]) -> str:
-    price = "" if order.get("limit_price") is None else f" at {order['limit_price']}"
-    return f"{order['type']} {order['side']} {order['quantity']} {order['instrument']}{price}"
+def _terms(order: Order) -> str:
+    price = "" if order.limit_price is None else f" at {order.limit_price}"
+    return f"{order.type} {order.side} {order.quantity} {order.instrument}{price}"
 
 
 def _problem(answer: ApiReply) -> str:
-    document = answer.document
-    errors = "; ".join(f"{error['pointer'] or 'the order'}: {error['detail']}" for error in document.get("errors", []))
-    detail = errors or document.get("detail") or f"The API answered with HTTP {answer.status} and nothing readable."
-    order_id = f" The order is {document['order_id']}." if "order_id" in document else ""
-    return f"{document['title']}: {detail}{order_id}" if "title" in document and errors else f"{detail}{order_id}"
+    problem = problem_of(answer)
+    if problem is None:
+        return _not_ours(answer)
+    errors = "; ".join(f"{error.pointer or 'the order'}: {error.detail}" for error in problem.errors)
+    detail = errors or problem.detail or problem.title or problem.type
+    order_id = f" The order is {problem.order_id}." if problem.order_id else ""
+    return f"{problem.title}: {detail}{order_id}" if problem.title and errors else f"{detail}{order_id}"
+
+
+def _not_ours(answer: ApiReply) -> str:
+    return f"The answer was HTTP {answer.status} and not what Ordertrail's API answers; is that its address?"
 
 
 def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
@@ -271,10 +298,6 @@ def _print_json(document: dict[str, Any]) -> None:
     print(json_text.dumps(document))
 
 
-def _say(sentence: str) -> None:
-    print(f"ordertrail: {sentence}", file=sys.stderr, flush=True)
-
-
 def _failed(sentence: str, code: int) -> int:
-    _say(sentence)
+    say(sentence)
     return code

@@ -1,0 +1,29 @@
+"""What a command prints: where its reader has gone it ends as `cat` does; what was done stays done."""
+
+# ruff: noqa: T201 - it talks to a person
+
+import os
+import signal
+import sys
+from typing import Never
+
+from ordertrail.runtime.notices import lead_nowhere
+
+# What a shell says of a program that SIGPIPE has ended.
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+def print_result(text: str) -> None:
+    """Print what was done; that nobody reads it does not undo it, and the exit code says it all the same."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        lead_nowhere(sys.stdout)
+
+
+def end_as_by_broken_pipe() -> Never:
+    """End as the kernel ends other tools whose reader has gone: silently, by SIGPIPE."""
+    lead_nowhere(sys.stdout)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
+    sys.exit(EXIT_BROKEN_PIPE)
