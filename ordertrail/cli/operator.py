@@ -133,7 +133,7 @@ def resolve(
 
     async def settle(rows: PostgresDoubts, _database: Database) -> int:
         resolution = await operator_resolution.resolve(
-            rows, order_id, OperatorWord(outcome), words, operator=_user(), fill=fill
+            rows, order_id, OperatorWord(outcome), words, operator=Operator(_user(), Origin.CLI), fill=fill
         )
         match resolution:
             case Resolved(status):

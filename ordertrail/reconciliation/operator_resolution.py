@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from ordertrail.domain.operator_action import Operator
 from ordertrail.domain.operator_word import FillByHand, OperatorWord, statuses_of
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.reason import by_operator
 from ordertrail.domain.trail import OrderStatus
-from ordertrail.storage.doubt_rows import DoubtRows, Resolvable
+from ordertrail.storage.doubt_rows import DoubtRows, OperatorRuling, Resolvable
 
 EVIDENCE_LENGTH_MAX = 1000
 
@@ -55,7 +56,13 @@ def read_evidence(text: str) -> Evidence | None:
 
 
 async def resolve(
-    doubts: DoubtRows, order_id: str, word: OperatorWord, evidence: Evidence, *, operator: str, fill: FillByHand | None
+    doubts: DoubtRows,
+    order_id: str,
+    word: OperatorWord,
+    evidence: Evidence,
+    *,
+    operator: Operator,
+    fill: FillByHand | None,
 ) -> Resolution:
     """Settle an unresolved order; the operator's name and evidence become the reason of the rows of its trail.
 
@@ -66,7 +73,8 @@ async def resolve(
         return wrong
     is_partly_filled = fill is not None and word is not OperatorWord.FILLED
     statuses = statuses_of(word, is_partly_filled=is_partly_filled)
-    found = await doubts.resolve(order_id, statuses, by_operator(operator, evidence.text).text)
+    reason = by_operator(operator.name, evidence.text).text
+    found = await doubts.resolve(order_id, OperatorRuling(statuses, reason, operator, evidence.text, fill))
     if found is not None and found.is_taken:
         return Resolved(statuses_of(word)[-1])
     return _why_not(found)

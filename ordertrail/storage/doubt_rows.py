@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from ordertrail.domain.operator_action import Operator
+from ordertrail.domain.operator_word import FillByHand
 from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
 
@@ -84,6 +86,20 @@ class DoubtView:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorRuling:
+    """What an operator's word comes to: rows with these statuses and this reason.
+
+    The evidence, who gave it and what was filled are kept beside the trail, among the operators' actions.
+    """
+
+    statuses: tuple[OrderStatus, ...]
+    reason: str
+    operator: Operator
+    evidence: str
+    fill: FillByHand | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Resolvable:
     """What an order was when an operator's word came for it, and whether the word was taken."""
 
@@ -147,8 +163,11 @@ class DoubtRows(Protocol):
         """Commit the wish to cancel and forbid further sends; False: there is no such order."""
         ...
 
-    async def resolve(self, order_id: str, statuses: Sequence[OrderStatus], reason: str) -> Resolvable | None:
-        """Settle an unresolved order by an operator's word; returns what it was then, None: it was never in doubt."""
+    async def resolve(self, order_id: str, ruling: OperatorRuling) -> Resolvable | None:
+        """Settle an unresolved order by an operator's word, and keep who said so.
+
+        Returns what the order was then; None: it was never in doubt.
+        """
         ...
 
     async def note_epoch(self, venue: str, epoch: str) -> datetime | None:

@@ -3,11 +3,13 @@
 from datetime import datetime
 from typing import Any
 
+from ordertrail.domain.operator_action import Operator, Origin
+from ordertrail.domain.operator_word import FillByHand
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.storage.doubt_rows import ClaimedSend, Lease, Verdict, WantedSend
+from ordertrail.storage.doubt_rows import ClaimedSend, Lease, OperatorRuling, Verdict, WantedSend
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
 from tests.conformance.databases import DEADLINES, DatabaseSubject, Doubts, Record
 from tests.support.orders import an_order
@@ -91,6 +93,10 @@ def settled(lease: Lease, *rows: TrailRow, observation: str = "settled") -> Verd
 
 def later(lease: Lease, *rows: TrailRow, seconds: float = 30, observation: str = "later") -> Verdict:
     return Verdict(lease, rows, is_settled=False, next_seconds=seconds, observation=observation)
+
+
+def ruling(*statuses: OrderStatus, reason: str = "operator:asked", fill: FillByHand | None = None) -> OperatorRuling:
+    return OperatorRuling(statuses, reason, Operator("ada", Origin.CLI), "asked the desk", fill)
 
 
 async def load(doubts: Doubts, order_id: str) -> OrderInDoubt:

@@ -6,6 +6,7 @@ as long.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -94,6 +95,10 @@ class DatabaseSubject(Protocol):
         """Every row of every table, sorted; times are aware."""
         ...
 
+    async def actions(self) -> list[Record]:
+        """What operators did beside turning the switch, in its order."""
+        ...
+
     async def clear(self) -> None:
         """Empty every table."""
         ...
@@ -103,6 +108,11 @@ class DatabaseSubject(Protocol):
         ...
 
 
+JSON = ("before", "after")
+ACTIONS = """
+SELECT action, operator, origin, reason, order_id, subject, before, after
+  FROM operator_actions WHERE action NOT IN ('halt', 'resume') ORDER BY id
+"""
 WAITING = """
 SELECT count(DISTINCT pid) FROM pg_locks
  WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -139,6 +149,13 @@ class Postgres:
             records = await self._connection.fetch(f"SELECT {names} FROM {table}")
             contents[table] = in_order([dict(record) for record in records])
         return contents
+
+    async def actions(self) -> list[Record]:
+        records = await self._connection.fetch(ACTIONS)
+        loaded = [
+            {**record, **{name: record[name] and json.loads(record[name]) for name in JSON}} for record in records
+        ]
+        return [dict(record) for record in loaded]
 
     async def clear(self) -> None:
         async with self._history_can_change():
@@ -210,6 +227,9 @@ class Simulated:
             table: in_order([dict(zip(COLUMNS[table], row, strict=True)) for row in rows[table]]) for table in rows
         }
         return {"orders": in_order(orders), **others}
+
+    async def actions(self) -> list[Record]:
+        return list(self._database.tables.actions)
 
     async def clear(self) -> None:
         self._database = SimulatedDatabase(self._clock.now)

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from ordertrail.domain.deadlines import Deadlines
+from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.operator_word import OperatorWord
 from ordertrail.domain.operator_word import statuses_of as statuses_of_word
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
-from ordertrail.storage.doubt_rows import AnsweredSend, Lease, Verdict, WantedSend
+from ordertrail.storage.doubt_rows import AnsweredSend, Lease, OperatorRuling, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
@@ -362,7 +363,7 @@ def resolve(walk: Walk) -> Operation:
     reason = walk.text("operator:x")
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        found = await doubts.resolve(order_id, statuses, reason)
+        found = await doubts.resolve(order_id, OperatorRuling(statuses, reason, Operator("ada", Origin.CLI), "x"))
         return [found is not None and found.is_taken, found]
 
     return run

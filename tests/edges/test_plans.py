@@ -50,7 +50,7 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
         (doubt_statements.COUNTS, ()),
         (doubt_statements.OLDEST, (50,)),
         (doubt_statements.LOCK_DOUBT, ("order-1",)),
-        (doubt_statements.RESOLVE, ("order-1", ["COMPLETED"], "x")),
+        (doubt_statements.RESOLVE, ("order-1", ["COMPLETED"], "x", "ada", "cli", "x", 1, "1.5")),
     ],
 )
 def test_a_plan_that_is_kept_does_not_read_all_orders(

@@ -73,6 +73,8 @@ class Tables:
     sweeps: dict[str, tuple[str, int, datetime | None]] = field(default_factory=dict)
     epochs: dict[tuple[str, str], datetime] = field(default_factory=dict)
     turns: list[Record] = field(default_factory=list)
+    # What operators did beside turning the switch.
+    actions: list[Record] = field(default_factory=list)
     batch_ids: Iterator[int] = field(default_factory=lambda: count(1))
     # In which order these were committed, for the clocks that they read say nothing of that.
     moments: Iterator[int] = field(default_factory=lambda: count(1))
@@ -710,7 +712,16 @@ def _lock_doubt(tables: Tables, _now: datetime, order_id: str) -> list[Record]:
     return [{}] if order_id in tables.doubts else []
 
 
-def _resolve(tables: Tables, now: datetime, order_id: str, statuses: Sequence[str], reason: str) -> list[Record]:
+def _act(tables: Tables, action: str, operator: str, origin: str, reason: str, **about: Any) -> None:
+    """Keep an operator's action other than a turn of the switch."""
+    nothing = dict.fromkeys(("order_id", "subject", "before", "after"))
+    what = {"action": action, "operator": operator, "origin": str(origin), "reason": reason}
+    tables.actions.append({**what, **nothing, **about})
+
+
+def _resolve(
+    tables: Tables, now: datetime, order_id: str, statuses: Sequence[str], reason: str, *action: Any
+) -> list[Record]:
     doubt = tables.doubts.get(order_id)
     if doubt is None:
         return []
@@ -725,7 +736,19 @@ def _resolve(tables: Tables, now: datetime, order_id: str, statuses: Sequence[st
     )
     is_refused = (was_accepted and "NOT_PLACED" in names) or (is_placed and names == ["COMPLETED"])
     is_taken = is_unresolved and not is_being_sent and not is_refused
+    operator, origin, evidence, filled_quantity, filled_price = action
     if is_taken:
+        filled = {} if filled_price is None else {"filled_quantity": filled_quantity, "filled_price": filled_price}
+        _act(
+            tables,
+            "resolve",
+            operator,
+            origin,
+            evidence,
+            order_id=order_id,
+            before={"status": list(_RANK)[_rank(tables, order_id)]},
+            after={"statuses": names, **filled},
+        )
         reported = [row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"] is not None]
         fields = {name: rows["UNRESOLVED"][name] for name in _ORDER_COLUMNS}
         for name in names:

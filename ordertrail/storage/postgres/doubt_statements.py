@@ -6,6 +6,7 @@ Plans are kept, and may be made while the tables are empty. OFFSET 0 keeps a sub
 into one about all of them, and `= ANY` a join from being begun at the table.
 """
 
+from ordertrail.domain.operator_action import OperatorAction
 from ordertrail.storage.postgres import fragments
 
 # The reconciler makes orders in doubt of those orders of due batches that are not settled, and deletes the batches.
@@ -236,10 +237,11 @@ SELECT FROM doubts WHERE order_id = $1 FOR UPDATE
 # that a reconciler that has leased the order lets go. Not placed: only where nothing shows acceptance. One that is
 # placed is reviewed once more, for its owner may want it canceled. Returns what the order is, and whether the word was
 # taken; nothing: it was never in doubt.
-# $1 the id; $2 the statuses of the rows; $3 the reason, with the operator's evidence.
+# $1 the id; $2 the statuses of the rows; $3 the reason, with the operator's evidence. Of the action: $4 who; $5 through
+# which door; $6 the evidence; $7 how much was filled, $8 at which average price, or null.
 RESOLVE = f"""
 WITH doubt AS MATERIALIZED (
-    SELECT d.order_id,
+    SELECT d.order_id, (SELECT max(o.status) FROM orders o WHERE o.id = d.order_id) AS status,
            d.settled_at IS NULL AND {fragments.is_unresolved("d.order_id")} AS is_unresolved,
            {fragments.was_accepted("d.order_id")} AS was_accepted,
            {fragments.has_row("d.order_id", "o.status >= 'COMPLETED'")} AS is_placed,
@@ -248,7 +250,7 @@ WITH doubt AS MATERIALIZED (
                AS is_being_sent
       FROM doubts d WHERE d.order_id = $1
 ), held AS MATERIALIZED (
-    SELECT order_id FROM doubt
+    SELECT order_id, status FROM doubt
      WHERE is_unresolved
        AND NOT is_being_sent
        AND NOT (was_accepted AND 'NOT_PLACED' = ANY($2::order_status_enum[]))
@@ -267,7 +269,19 @@ WITH doubt AS MATERIALIZED (
        SET settled_at = CASE WHEN $2::order_status_enum[] <> '{{COMPLETED}}' THEN clock_timestamp() END,
            next_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3
       FROM held WHERE d.order_id = held.order_id
-)
+), {
+    fragments.acted(
+        OperatorAction.RESOLVE,
+        "held",
+        operator="$4::varchar",
+        origin="$5::varchar",
+        reason="$6::varchar",
+        order_id="order_id",
+        before="jsonb_build_object('status', status)",
+        after="jsonb_strip_nulls(jsonb_build_object('statuses', $2::order_status_enum[], "
+        "'filled_quantity', $7::bigint, 'filled_price', $8::varchar))",
+    )
+}
 SELECT is_unresolved, was_accepted, is_placed, is_being_sent, held.order_id IS NOT NULL AS is_taken
   FROM doubt LEFT JOIN held USING (order_id)
 """

@@ -13,6 +13,7 @@ from ordertrail.storage.doubt_rows import (
     DoubtCounts,
     DoubtView,
     Lease,
+    OperatorRuling,
     Resolvable,
     Unreadable,
     Verdict,
@@ -107,9 +108,20 @@ class PostgresDoubts:
     async def request_cancel(self, order_id: str) -> bool:
         return bool(await self._database.fetch(statements.REQUEST_CANCEL, order_id))
 
-    async def resolve(self, order_id: str, statuses: Sequence[OrderStatus], reason: str) -> Resolvable | None:
+    async def resolve(self, order_id: str, ruling: OperatorRuling) -> Resolvable | None:
+        fill = ruling.fill
+        arguments = [
+            order_id,
+            list(ruling.statuses),
+            ruling.reason,
+            ruling.operator.name,
+            ruling.operator.origin,
+            ruling.evidence,
+            None if fill is None else fill.quantity,
+            None if fill is None else f"{fill.price:f}",
+        ]
         records = await self._database.fetch_in_order(
-            (statements.LOCK_DOUBT, [order_id]), (statements.RESOLVE, [order_id, list(statuses), reason])
+            (statements.LOCK_DOUBT, [order_id]), (statements.RESOLVE, arguments)
         )
         return Resolvable(**dict(records[0])) if records else None
 

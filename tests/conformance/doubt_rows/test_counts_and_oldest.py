@@ -11,6 +11,7 @@ from tests.conformance.arrange import (
     UNRESOLVED,
     held,
     recorded,
+    ruling,
     settled,
     step,
     unresolved,
@@ -27,7 +28,7 @@ async def test_nothing_in_doubt(rows: Rows, doubts: Doubts) -> None:
 
 async def test_doubts_are_counted_by_what_is_open(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> None:
     gone = await unresolved(rows, doubts)
-    await doubts.resolve(gone.order_id, [NOT_PLACED], "operator:asked")
+    await doubts.resolve(gone.order_id, ruling(NOT_PLACED))
     await database.let_pass(500)
     await held(rows, doubts)
     await database.let_pass(300)

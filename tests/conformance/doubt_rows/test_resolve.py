@@ -1,7 +1,10 @@
 """An operator settles what is unresolved, and nothing else."""
 
+from decimal import Decimal
+
 import pytest
 
+from ordertrail.domain.operator_word import FillByHand
 from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.storage.doubt_rows import AnsweredSend, Lease
@@ -20,6 +23,7 @@ from tests.conformance.arrange import (
     later,
     lease_due,
     recorded,
+    ruling,
     settled,
     step,
     trail,
@@ -30,7 +34,7 @@ from tests.support.orders import new_id
 
 
 async def takes(doubts: Doubts, order_id: str, *statuses: OrderStatus, reason: str = "operator:asked") -> bool:
-    found = await doubts.resolve(order_id, statuses, reason)
+    found = await doubts.resolve(order_id, ruling(*statuses, reason=reason))
     return found is not None and found.is_taken
 
 
@@ -135,3 +139,28 @@ async def test_one_of_many_words_at_once_counts(database: DatabaseSubject, rows:
 
     assert sorted(results) == [False] * (RACERS - 1) + [True]
     assert (await trail(rows, lease.order_id))[2:] == [(NOT_PLACED, f"operator:{results.index(True)}", "E-1")]
+
+
+async def test_word_that_is_taken_is_kept_with_who_said_so(
+    database: DatabaseSubject, rows: Rows, doubts: Doubts
+) -> None:
+    lease = await unresolved(rows, doubts)
+    fill = FillByHand(3, Decimal("150.250"))
+
+    assert not await takes(doubts, new_id(), NOT_PLACED)
+    found = await doubts.resolve(lease.order_id, ruling(COMPLETED, OrderStatus.CANCELED, fill=fill))
+    assert not await takes(doubts, lease.order_id, NOT_PLACED)
+
+    assert found is not None and found.is_taken
+    assert await database.actions() == [
+        {
+            "action": "resolve",
+            "operator": "ada",
+            "origin": "cli",
+            "reason": "asked the desk",
+            "order_id": lease.order_id,
+            "subject": None,
+            "before": {"status": "UNRESOLVED"},
+            "after": {"statuses": ["COMPLETED", "CANCELED"], "filled_quantity": 3, "filled_price": "150.250"},
+        }
+    ]

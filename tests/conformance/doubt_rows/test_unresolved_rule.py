@@ -24,6 +24,7 @@ from tests.conformance.arrange import (
     in_doubt,
     later,
     load,
+    ruling,
     settled,
     trail,
 )
@@ -116,7 +117,7 @@ async def test_whatever_is_counted_as_unresolved_a_word_ends(
         taken = set()
         for word, order_id in copies.items():
             words = set() if story.was_settled else words_for(await load(doubts, order_id))
-            found = await doubts.resolve(order_id, statuses_of(word), "operator:ada: seen")
+            found = await doubts.resolve(order_id, ruling(*statuses_of(word)))
             assert found is not None
             assert found.is_taken == (word in words), (story, word)
             taken |= {word} if found.is_taken else set()
@@ -141,11 +142,11 @@ async def test_order_that_was_accepted_canceled_and_forgotten_is_ended_by_a_word
     assert (await doubts.counts()).unresolved == 1
 
     for refused in (OperatorWord.NOT_PLACED, OperatorWord.PLACED):
-        found = await doubts.resolve(order_id, statuses_of(refused), "operator:ada: seen")
+        found = await doubts.resolve(order_id, ruling(*statuses_of(refused)))
         assert found is not None and found.is_unresolved and not found.is_taken
-    found = await doubts.resolve(order_id, statuses_of(word), "operator:ada: seen")
+    found = await doubts.resolve(order_id, ruling(*statuses_of(word)))
 
     assert found is not None and found.is_taken
     counts = await doubts.counts()
     assert (counts.count, counts.unresolved) == (0, 0)
-    assert (await trail(rows, order_id))[-1] == (statuses_of(word)[-1], "operator:ada: seen", "E-1")
+    assert (await trail(rows, order_id))[-1] == (statuses_of(word)[-1], "operator:asked", "E-1")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.operator_word import FillByHand, OperatorWord
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.trail import OrderStatus
@@ -17,31 +18,32 @@ from ordertrail.reconciliation.operator_resolution import (
     read_evidence,
     resolve,
 )
-from ordertrail.storage.doubt_rows import Resolvable
+from ordertrail.storage.doubt_rows import OperatorRuling, Resolvable
 from tests.support.clocks import NOON
 from tests.support.orders import an_order
 
 QUANTITY = 10
 TAKEN = Resolvable(is_unresolved=True, was_accepted=False, is_placed=False, is_being_sent=False, is_taken=True)
+ADA = Operator("ada", Origin.CLI)
 S = OrderStatus
 
 
 class Doubts:
     def __init__(self, found: Resolvable | None = TAKEN) -> None:
         self.found = found
-        self.settled: list[tuple[str, Sequence[OrderStatus], str]] = []
+        self.settled: list[tuple[str, OperatorRuling]] = []
 
     async def load(self, order_ids: Sequence[str]) -> dict[str, OrderInDoubt]:
         order = an_order(id=order_ids[0], quantity=QUANTITY)
         return {order.id: OrderInDoubt(order, NOON, (), (), NOON)}
 
-    async def resolve(self, order_id: str, statuses: Sequence[OrderStatus], reason: str) -> Resolvable | None:
-        self.settled.append((order_id, statuses, reason))
+    async def resolve(self, order_id: str, ruling: OperatorRuling) -> Resolvable | None:
+        self.settled.append((order_id, ruling))
         return self.found
 
 
 async def resolved(doubts: Any, word: OperatorWord, fill: FillByHand | None = None) -> Resolution:
-    return await resolve(doubts, "order-1", word, Evidence("the venue's desk said so"), operator="ada", fill=fill)
+    return await resolve(doubts, "order-1", word, Evidence("the desk said so"), operator=ADA, fill=fill)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +62,13 @@ async def test_order_is_settled_with_the_operators_name_and_words(
     word: OperatorWord, quantity: int | None, statuses: tuple[OrderStatus, ...], status: OrderStatus
 ) -> None:
     doubts = Doubts()
+    fill = None if quantity is None else FillByHand(quantity, Decimal("1.5"))
 
-    resolution = await resolved(doubts, word, None if quantity is None else FillByHand(quantity, Decimal("1.5")))
+    resolution = await resolved(doubts, word, fill)
 
     assert resolution == Resolved(status)
-    assert doubts.settled == [("order-1", statuses, "operator:ada: the venue's desk said so")]
+    ruling = OperatorRuling(statuses, "operator:ada: the desk said so", ADA, "the desk said so", fill)
+    assert doubts.settled == [("order-1", ruling)]
 
 
 @pytest.mark.parametrize(
