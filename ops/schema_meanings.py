@@ -84,6 +84,7 @@ TABLES: Mapping[str, Meaning] = {
         {
             "epoch": "of the venue, when it showed the order",
             "id": "by which an operator names it",
+            "instrument": "like side and quantity null until the exchange's list of open orders has shown it",
             "closed_at": "when an operator closed it; null: it is open",
         },
     ),

@@ -203,8 +203,8 @@ SELECT id FROM known;
 
 -- COUNTS
 -- Sent by the reconciler and the operator.
--- How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; for the
--- metrics and `ordertrail doubts`.
+-- How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; and orphans
+-- that are open, up to 10,000. For the metrics and `ordertrail doubts`.
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
  AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
@@ -212,7 +212,8 @@ SELECT count(*) AS count,
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0))))) AS unresolved,
-       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds
+       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds,
+       (SELECT count(*) FROM (SELECT FROM orphans WHERE closed_at IS NULL LIMIT 10000) AS open) AS open_orphans
   FROM doubts d
  WHERE d.settled_at IS NULL;
 
@@ -228,8 +229,10 @@ SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::flo
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
- OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved
+ OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved,
+       first.instrument, first.side, first.quantity, first.client_order_id
   FROM doubts d
+  LEFT JOIN LATERAL (SELECT * FROM orders o WHERE o.id = d.order_id ORDER BY o.status LIMIT 1) AS first ON true
  WHERE d.settled_at IS NULL
  ORDER BY d.since
  LIMIT $1;
@@ -247,9 +250,10 @@ SELECT FROM doubts WHERE order_id = $1 FOR UPDATE;
 -- that a reconciler that has leased the order lets go. Not placed: only where nothing shows acceptance. One that is
 -- placed is reviewed once more, for its owner may want it canceled. Returns what the order is, and whether the word was
 -- taken; nothing: it was never in doubt.
--- $1 the id; $2 the statuses of the rows; $3 the reason, with the operator's evidence.
+-- $1 the id; $2 the statuses of the rows; $3 the reason, with the operator's evidence. Of the action: $4 who; $5 through
+-- which door; $6 the evidence; $7 how much was filled, $8 at which average price, or null.
 WITH doubt AS MATERIALIZED (
-    SELECT d.order_id,
+    SELECT d.order_id, (SELECT max(o.status) FROM orders o WHERE o.id = d.order_id) AS status,
            d.settled_at IS NULL AND (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
  AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
@@ -265,7 +269,7 @@ WITH doubt AS MATERIALIZED (
                AS is_being_sent
       FROM doubts d WHERE d.order_id = $1
 ), held AS MATERIALIZED (
-    SELECT order_id FROM doubt
+    SELECT order_id, status FROM doubt
      WHERE is_unresolved
        AND NOT is_being_sent
        AND NOT (was_accepted AND 'NOT_PLACED' = ANY($2::order_status_enum[]))
@@ -284,6 +288,11 @@ WITH doubt AS MATERIALIZED (
        SET settled_at = CASE WHEN $2::order_status_enum[] <> '{COMPLETED}' THEN clock_timestamp() END,
            next_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3
       FROM held WHERE d.order_id = held.order_id
+), acted AS (
+    INSERT INTO operator_actions (action, operator, origin, reason, order_id, subject, before, after)
+    SELECT 'resolve', $4::varchar, $5::varchar, $6::varchar, order_id, NULL, jsonb_build_object('status', status), jsonb_strip_nulls(jsonb_build_object('statuses', $2::order_status_enum[], 'filled_quantity', $7::bigint, 'filled_price', $8::varchar))
+      FROM held
+    RETURNING id, acted_at
 )
 SELECT is_unresolved, was_accepted, is_placed, is_being_sent, held.order_id IS NOT NULL AS is_taken
   FROM doubt LEFT JOIN held USING (order_id);

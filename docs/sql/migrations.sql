@@ -246,8 +246,7 @@ CREATE INDEX sightings_seen_at ON sightings (seen_at);
 
 CREATE FUNCTION refuse_all_but_closing() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF OLD.closed_at IS NOT NULL OR NEW.closed_at IS NULL
-       OR to_jsonb(OLD) - 'closed_at' IS DISTINCT FROM to_jsonb(NEW) - 'closed_at' THEN
+    IF OLD.closed_at IS NOT NULL OR NOT to_jsonb(NEW) @> jsonb_strip_nulls(to_jsonb(OLD)) THEN
         RAISE EXCEPTION '% can only be closed, and once', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;

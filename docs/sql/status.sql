@@ -15,7 +15,8 @@ SELECT count(*) AS count,
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0))))) AS unresolved,
-       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds
+       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds,
+       (SELECT count(*) FROM (SELECT FROM orphans WHERE closed_at IS NULL LIMIT 10000) AS open) AS open_orphans
   FROM doubts d
  WHERE d.settled_at IS NULL
 ), late AS MATERIALIZED (
@@ -35,7 +36,7 @@ SELECT clock_timestamp() AS read_at,
        (SELECT version_num FROM alembic_version) AS schema_version,
        doubt.count AS doubts, doubt.unresolved, doubt.oldest_seconds,
        (SELECT count(*) FROM (SELECT FROM parked WHERE closed_at IS NULL LIMIT 10000) AS open) AS parked,
-       (SELECT count(*) FROM (SELECT FROM orphans WHERE closed_at IS NULL LIMIT 10000) AS open) AS orphans,
+       doubt.open_orphans AS orphans,
        (SELECT count(*) FROM late) AS late_arrivals,
        ARRAY(SELECT order_id FROM late WHERE NOT is_over LIMIT 5) AS live_late_arrivals,
        coalesce(switch.is_halted, false) AS is_halted,

@@ -7,17 +7,25 @@ Exit codes: 0 done, 1 refused, 2 usage or connection error.
 
 import asyncio
 import contextlib
-import getpass
-import json as json_text
 import signal
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
+from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Annotated, Any, Literal, assert_never
+from typing import Literal, assert_never
 
-from cyclopts import Parameter
-
+from ordertrail.cli.at_database import (
+    DONE,
+    REFUSED,
+    USAGE_OR_CONNECTION,
+    Json,
+    plain,
+    print_json,
+    run,
+    say,
+    user,
+    with_database,
+)
+from ordertrail.cli.output import print_result
+from ordertrail.cli.tables import print_table, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.operator_word import FillByHand, OperatorWord
 from ordertrail.reconciliation import operator_resolution
@@ -30,14 +38,10 @@ from ordertrail.runtime.telemetry import streams
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.server.service import Service
 from ordertrail.server.start_line import say_start, want_exchange_url
-from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.doubt_rows import DoubtView
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.switch import PostgresSwitch
-
-DONE, REFUSED, USAGE_OR_CONNECTION = 0, 1, 2
-
-Json = Annotated[bool, Parameter(negative="")]
 
 
 def reconcile(*, once: bool = False, json: Json = False) -> int:
@@ -58,13 +62,15 @@ def reconcile(*, once: bool = False, json: Json = False) -> int:
     configure_logs(level="error" if once else settings.log_level, log_format=settings.log_format)
     service = Service(settings.model_copy(update={"reconcile_in_api": False}))
     if once:
-        return _run(_reconcile_once(service, as_json=json))
+        return run(_reconcile_once(service, as_json=json))
     say_start("reconcile", settings)
-    return _run(_reconcile_until_stopped(service))
+    return run(_reconcile_until_stopped(service))
 
 
 def doubts(*, limit: int = 100, json: Json = False) -> int:
-    """List orders in doubt, oldest first: how long, what they are, how often they were reviewed, the last observation.
+    """List orders in doubt, oldest first: what they are, how long, how often they were reviewed, the last observation.
+
+    Those that wait for a person's word are marked with an exclamation mark.
 
     Parameters
     ----------
@@ -78,22 +84,40 @@ def doubts(*, limit: int = 100, json: Json = False) -> int:
         counts = await rows.counts()
         found = await rows.oldest(limit=limit)
         if json:
-            _print_json(
+            print_json(
                 {
                     "count": counts.count,
                     "unresolved": counts.unresolved,
-                    "doubts": [{name: _plain(getattr(each, name)) for name in each.__slots__} for each in found],
+                    "doubts": [{name: plain(getattr(each, name)) for name in each.__slots__} for each in found],
                 }
             )
             return DONE
-        for each in found:
-            tries = f"{each.tries} {'try' if each.tries == 1 else 'tries'}"
-            observation = each.last_observation or "not queried yet"
-            print(f"{each.order_id}  {each.age_seconds:9.1f} s  {each.status}  {tries}  {observation}")
-        print(f"{counts.count} in doubt, {counts.unresolved} of them unresolved.")
+        if found:
+            print_table(_DOUBT_COLUMNS, [_cells(each) for each in found])
+        mark = " (!): `ordertrail order resolve` ends them" if counts.unresolved else ""
+        print(f"{counts.count} in doubt, {counts.unresolved} of them unresolved{mark}.")
         return DONE
 
-    return _with_database(show)
+    return with_database(show)
+
+
+_KEY_LENGTH_MAX = 20
+_DOUBT_COLUMNS = ("", "order", "age", "status", "instrument", "side", "quantity", "key", "tries", "last observation")
+
+
+def _cells(doubt: DoubtView) -> list[object]:
+    return [
+        "!" if doubt.is_unresolved else "",
+        doubt.order_id,
+        f"{doubt.age_seconds:.1f} s",
+        doubt.status,
+        doubt.instrument,
+        doubt.side,
+        doubt.quantity,
+        shortened(doubt.client_order_id or "", _KEY_LENGTH_MAX),
+        doubt.tries,
+        doubt.last_observation or "not asked yet",
+    ]
 
 
 def resolve(
@@ -122,28 +146,28 @@ def resolve(
     """
     words = read_evidence(evidence)
     if words is None:
-        return _say(f"--evidence must be a line of 1 to {EVIDENCE_LENGTH_MAX} characters.", USAGE_OR_CONNECTION)
+        return say(f"--evidence must be a line of 1 to {EVIDENCE_LENGTH_MAX} characters.", USAGE_OR_CONNECTION)
     if (quantity is None) != (price is None):
-        return _say("--quantity and --price go together.", USAGE_OR_CONNECTION)
+        return say("--quantity and --price go together.", USAGE_OR_CONNECTION)
     fill = None
     if quantity is not None and price is not None:
         if quantity < 1 or not price.is_finite() or price <= 0:
-            return _say("--quantity and --price must be greater than 0.", USAGE_OR_CONNECTION)
+            return say("--quantity and --price must be greater than 0.", USAGE_OR_CONNECTION)
         fill = FillByHand(quantity, price)
 
     async def settle(rows: PostgresDoubts, _database: Database) -> int:
         resolution = await operator_resolution.resolve(
-            rows, order_id, OperatorWord(outcome), words, operator=Operator(_user(), Origin.CLI), fill=fill
+            rows, order_id, OperatorWord(outcome), words, operator=Operator(user(), Origin.CLI), fill=fill
         )
         match resolution:
             case Resolved(status):
-                print(f"Order {order_id} is {status}.")
+                print_result(f"Order {order_id} is {status}.")
                 return DONE
             case NotResolvable():
-                return _say(f"Order {order_id} {_NOT_RESOLVABLE[resolution]} Nothing was changed.", REFUSED)
+                return say(f"Order {order_id} {_NOT_RESOLVABLE[resolution]} Nothing was changed.", REFUSED)
         assert_never(resolution)
 
-    return _with_database(settle)
+    return with_database(settle)
 
 
 _NOT_RESOLVABLE = {
@@ -177,12 +201,12 @@ def resume() -> int:
 
 def _switch(*, halted: bool, reason: str | None) -> int:
     async def turn(_rows: PostgresDoubts, database: Database) -> int:
-        operator = Operator(_user(), Origin.CLI)
+        operator = Operator(user(), Origin.CLI)
         await PostgresSwitch(database).turn(halted=halted, operator=operator, reason=reason)
         print("Placing is halted; every process obeys within seconds." if halted else "Placing is resumed.")
         return DONE
 
-    return _with_database(turn)
+    return with_database(turn)
 
 
 async def _reconcile_once(service: Service, *, as_json: bool) -> int:
@@ -192,7 +216,7 @@ async def _reconcile_once(service: Service, *, as_json: bool) -> int:
     swept = service.schedule.swept
     if as_json:
         names = [name for name in report.__slots__ if name != "observations"]
-        _print_json(
+        print_json(
             {
                 **{name: getattr(report, name) for name in names},
                 "observations": [
@@ -241,49 +265,3 @@ async def _opened(service: Service) -> AsyncIterator[None]:
         yield
     finally:
         await service.close()
-
-
-def _with_database(act: Callable[[PostgresDoubts, Database], Awaitable[int]]) -> int:
-    settings = load_settings()
-    database = Database(
-        settings.database_url.get_secret_value(),
-        timeout_seconds=settings.database_timeout_seconds,
-        connections_max=1,
-    )
-
-    async def connect_and_act() -> int:
-        await database.open()
-        try:
-            return await act(PostgresDoubts(database), database)
-        finally:
-            await database.close()
-
-    return _run(connect_and_act())
-
-
-def _run(work: Any) -> int:
-    try:
-        code: int = asyncio.run(work)
-    except (StatementFailed, StatementOutcomeUnknown) as error:
-        return _say(f"The database could not be used: {error}", USAGE_OR_CONNECTION)
-    return code
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json_text.dumps(document))
-
-
-def _say(sentence: str, code: int) -> int:
-    print(f"ordertrail: {sentence}", file=sys.stderr, flush=True)
-    return code

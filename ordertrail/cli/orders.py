@@ -18,6 +18,7 @@ from ordertrail.cli import api_documents
 from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown, request
 from ordertrail.cli.api_documents import Order, OrderWithTrail, Page, problem_of
 from ordertrail.cli.output import print_result
+from ordertrail.cli.tables import print_table
 from ordertrail.domain.trail import PLACED_STATUSES, Outcome
 from ordertrail.runtime.notices import say
 from ordertrail.runtime.settings import load_settings
@@ -119,7 +120,7 @@ def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 6
         print(_sentence(order))
         print(f"  {_terms(order)}")
         rows = [[row.created_at, row.status, row.reason, row.exchange_order_id] for row in order.trail]
-        _print_table(["created_at", "status", "reason", "exchange_order_id"], rows)
+        print_table(["created_at", "status", "reason", "exchange_order_id"], rows)
     return _EXIT_CODES.get(order.outcome, NOT_KNOWN)
 
 
@@ -178,7 +179,7 @@ def list_orders(
         _print_json(answer.document)
         return PLACED
     rows = [[order.created_at, order.id, _terms(order), order.status, order.outcome] for order in page.orders]
-    _print_table(["created_at", "id", "order", "status", "outcome"], rows)
+    print_table(["created_at", "id", "order", "status", "outcome"], rows)
     if page.next_cursor:
         say(f"There are more: --cursor {page.next_cursor}")
     return PLACED
@@ -285,13 +286,6 @@ def _problem(answer: ApiReply) -> str:
 
 def _not_ours(answer: ApiReply) -> str:
     return f"The answer was HTTP {answer.status} and not what Ordertrail's API answers; is that its address?"
-
-
-def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
-    cells = [columns] + [["" if value is None else str(value) for value in row] for row in rows]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ Exit codes: 0 nothing is to be done, 1 something is, 2 neither the API nor the d
 
 import asyncio
 import json as json_text
-import sys
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, request
+from ordertrail.runtime.notices import say
 from ordertrail.runtime.settings import Settings, load_settings
 from ordertrail.server.status_document import Document, figures_sections, text_of, to_do
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
@@ -51,10 +51,10 @@ def _of_the_api(url: str, *, timeout_seconds: float) -> Document | None:
     try:
         answer = request(url, "GET", "/status", timeout_seconds=timeout_seconds)
     except (RequestNotSent, RequestOutcomeUnknown) as error:
-        _say(str(error))
+        say(str(error))
         return None
     if answer.status != 200 or not isinstance(answer.document.get("to_do"), list):
-        _say(f"{url} answered with HTTP {answer.status} and no status.")
+        say(f"{url} answered with HTTP {answer.status} and no status.")
         return None
     return answer.document
 
@@ -64,7 +64,7 @@ def _of_the_database(settings: Settings, url: str) -> Document | None:
     try:
         figures = asyncio.run(_read(settings))
     except (StatementFailed, StatementOutcomeUnknown) as error:
-        _say(f"Nor could the database be read: {error}.")
+        say(f"Nor could the database be read: {error}.")
         return None
     sections: Document = {
         "api": {"url": url, "to_do": f"No API answers at {url}: start it, or look why it does not answer."},
@@ -199,7 +199,3 @@ _RENDER = {
     "log": _log,
     "invariants": _invariants,
 }
-
-
-def _say(sentence: str) -> None:
-    print(f"ordertrail: {sentence}", file=sys.stderr, flush=True)

@@ -64,6 +64,7 @@ class Schedule:
         metrics.DOUBTS.set(doubts.count)
         metrics.DOUBTS_UNRESOLVED.set(doubts.unresolved)
         metrics.DOUBTS_OLDEST_SECONDS.set(doubts.oldest_seconds)
+        metrics.ORPHANS_OPEN.set(doubts.open_orphans)
         self.swept = await self._sweep.run_once()
         if self.swept.observed or self.swept.orphans:
             _log.warning(

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus
-from ordertrail.domain.venue_answer import NoAnswer
+from ordertrail.domain.venue_answer import NoAnswer, VenueOrder
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.doubt_rows import SweepRows
+from ordertrail.storage.doubt_rows import ShownOrder, SweepRows
 from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
@@ -84,15 +84,16 @@ class Sweep:
         answer = await self._gateway.open_orders()
         if isinstance(answer, NoAnswer):
             return
-        shown = [
-            (order.client_order_id, order.exchange_order_id)
-            for order in answer.orders
-            if order.ord_status != "rejected" and order.exchange_order_id is not None
-        ]
+        shown = [order for order in answer.orders if order.ord_status != "rejected"]
         for start in range(0, len(shown), ORDERS_PER_PAGE):
-            await self._compare(epoch, dict(shown[start : start + ORDERS_PER_PAGE]), swept)
+            terms = {order.client_order_id: order for order in shown[start : start + ORDERS_PER_PAGE]}
+            ids = {id_: order.exchange_order_id for id_, order in terms.items() if order.exchange_order_id is not None}
+            await self._compare(epoch, ids, swept, terms)
 
-    async def _compare(self, epoch: str, shown: Mapping[str, str], swept: Swept) -> None:
+    async def _compare(
+        self, epoch: str, shown: Mapping[str, str], swept: Swept, terms: Mapping[str, VenueOrder] | None = None
+    ) -> None:
+        """`terms`: what the orders are, where the exchange has shown that."""
         if not shown:
             return
         swept.shown_orders += len(shown)
@@ -110,9 +111,10 @@ class Sweep:
                 swept.late += 1
                 metrics.LATE_ARRIVALS.inc()
                 _log.critical("an order arrived at the exchange after it was settled as not placed", order_id=order_id)
-        await self._keep_orphans(epoch, {id_: shown[id_] for id_ in shown.keys() - statuses.keys()}, swept)
+        orphans = {id_: _shown(shown[id_], (terms or {}).get(id_)) for id_ in shown.keys() - statuses.keys()}
+        await self._keep_orphans(epoch, orphans, swept)
 
-    async def _keep_orphans(self, epoch: str, orphans: Mapping[str, str], swept: Swept) -> None:
+    async def _keep_orphans(self, epoch: str, orphans: Mapping[str, ShownOrder], swept: Swept) -> None:
         fresh = await self._rows.keep_orphans(self._venue, epoch, orphans) if orphans else []
         swept.orphans += len(fresh)
         for order_id in fresh:
@@ -120,6 +122,13 @@ class Sweep:
             _log.critical(
                 "the exchange has an order that was never recorded here",
                 order_id=order_id,
-                exchange_order_id=orphans[order_id],
+                exchange_order_id=orphans[order_id].exchange_order_id,
+                instrument=orphans[order_id].instrument,
                 venue=self._venue,
             )
+
+
+def _shown(exchange_order_id: str, order: VenueOrder | None) -> ShownOrder:
+    if order is None:
+        return ShownOrder(exchange_order_id)
+    return ShownOrder(exchange_order_id, order.instrument, order.side.value, order.quantity)

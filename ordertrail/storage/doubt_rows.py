@@ -81,8 +81,12 @@ class DoubtView:
     tries: int
     last_observation: str | None
     next_at: datetime
-    status: str
+    status: str | None
     is_unresolved: bool
+    instrument: str | None
+    side: str | None
+    quantity: int | None
+    client_order_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,43 @@ class Resolvable:
 
 @dataclass(frozen=True, slots=True)
 class DoubtCounts:
-    """How many orders are in doubt, how many of them wait for a person, for how long the oldest has been in doubt."""
+    """How many orders are in doubt, how many of them wait for a person, for how long the oldest has been in doubt.
+
+    `open_orphans`: those that no person has closed; of very many 10,000.
+    """
 
     count: int
     unresolved: int
     oldest_seconds: float
+    open_orphans: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownOrder:
+    """An order that the exchange has shown; what it is stands in its list of open orders, and not in its reports."""
+
+    exchange_order_id: str
+    instrument: str | None = None
+    side: str | None = None
+    quantity: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanView:
+    """An order at the exchange that was never recorded here, for a person; the last three once it is closed."""
+
+    id: int
+    shown_at: datetime
+    venue: str
+    epoch: str
+    client_order_id: str
+    exchange_order_id: str
+    instrument: str | None
+    side: str | None
+    quantity: int | None
+    closed_at: datetime | None
+    closed_by: str | None
+    evidence: str | None
 
 
 class DoubtRows(Protocol):
@@ -212,6 +248,25 @@ class SweepRows(Protocol):
         """
         ...
 
-    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, str]) -> list[str]:
-        """Keep orders (client order id: exchange order id) that have none; returns those not kept before."""
+    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, ShownOrder]) -> list[str]:
+        """Keep orders (by client order id) that have none; returns those not kept before.
+
+        What is known of one that is kept already is filled in, as long as it is open.
+        """
+        ...
+
+
+class OrphanRows(Protocol):
+    """What a person needs of a database to end orphans."""
+
+    async def orphans(self, *, limit: int, is_open: bool = True) -> list[OrphanView]:
+        """Those that are open, or all, oldest first."""
+        ...
+
+    async def orphan(self, orphan_id: int) -> OrphanView | None:
+        """One, open or closed."""
+        ...
+
+    async def close_orphan(self, orphan_id: int, *, operator: Operator, evidence: str) -> bool:
+        """Close it and keep who said why; False: there is none that is open."""
         ...

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import asyncpg
 
 from ordertrail.domain.deadlines import Deadlines
-from ordertrail.storage.doubt_rows import DoubtRows, SweepRows
+from ordertrail.storage.doubt_rows import DoubtRows, OrphanRows, SweepRows
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
@@ -50,7 +50,9 @@ COLUMNS = {
     "doubts": ("order_id", "since", "next_at", "leased_until", "fence", "tries", "last_seen", "settled_at"),
     "cancel_requests": ("order_id", "requested_at"),
     "sightings": ("order_id", "exchange_order_id"),
-    "orphans": ("venue", "epoch", "client_order_id", "exchange_order_id"),
+    "orphans": (
+        "venue", "epoch", "client_order_id", "exchange_order_id", "instrument", "side", "quantity", "closed_at",
+    ),
     "sweep_positions": ("venue", "epoch", "seq", "leased_until"),
     "venue_epochs": ("venue", "epoch", "begun_at"),
 }  # fmt: skip
@@ -64,12 +66,14 @@ APPEND_ONLY = (
     "orders", "order_keys", "attempts", "attempt_answers", "cancel_requests", "sightings", "orphans", "venue_epochs",
 )  # fmt: skip
 
+GUARDED = [*((table, "append_only") for table in APPEND_ONLY), ("orphans", "closed_once")]
+
 Record = dict[str, Any]
 Contents = dict[str, list[Record]]
 
 
-class Doubts(DoubtRows, SweepRows, Protocol):
-    """Both in one, as the service has them."""
+class Doubts(DoubtRows, SweepRows, OrphanRows, Protocol):
+    """All in one, as the service has them."""
 
 
 class DatabaseSubject(Protocol):
@@ -173,11 +177,11 @@ class Postgres:
     @contextlib.asynccontextmanager
     async def _history_can_change(self) -> AsyncIterator[None]:
         async with self._connection.transaction():
-            for table in APPEND_ONLY:
-                await self._connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
+            for table, trigger in GUARDED:
+                await self._connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
             yield
-            for table in APPEND_ONLY:
-                await self._connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER append_only")
+            for table, trigger in GUARDED:
+                await self._connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}")
 
 
 class Simulated:
@@ -216,7 +220,7 @@ class Simulated:
             ],
             "cancel_requests": list(tables.cancels.items()),
             "sightings": list(tables.sightings.items()),
-            "orphans": list(tables.orphans),
+            "orphans": [tuple(orphan[name] for name in COLUMNS["orphans"]) for orphan in tables.orphans.values()],
             "sweep_positions": [(venue, *position) for venue, position in tables.sweeps.items()],
             "venue_epochs": [(*epoch, begun_at) for epoch, begun_at in tables.epochs.items()],
         }

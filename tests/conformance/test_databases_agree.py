@@ -21,7 +21,7 @@ from ordertrail.domain.operator_word import statuses_of as statuses_of_word
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.order_in_doubt import SendAnswer
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
-from ordertrail.storage.doubt_rows import AnsweredSend, Lease, OperatorRuling, Verdict, WantedSend
+from ordertrail.storage.doubt_rows import AnsweredSend, Lease, OperatorRuling, ShownOrder, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
@@ -424,7 +424,8 @@ def keep_observations(walk: Walk) -> Operation:
 
 
 def keep_orphans(walk: Walk) -> Operation:
-    orphans = {walk.text("x", "y", "z"): walk.text("E-1", "E-2") for _ in range(2)}
+    terms = walk.random.choice([(None, None, None), ("AAPL12345678", "buy", 7)])
+    orphans = {walk.text("x", "y", "z"): ShownOrder(walk.text("E-1", "E-2"), *terms) for _ in range(2)}
     epoch = walk.random.choice(EPOCHS)
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.trail import OrderStatus, TrailRow
-from ordertrail.storage.doubt_rows import Lease, Verdict
+from ordertrail.storage.doubt_rows import Lease, ShownOrder, Verdict
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
 from tests.conformance.arrange import DUE, in_doubt, lease_due, settled
@@ -12,6 +13,7 @@ from tests.conformance.databases import RACERS, DatabaseSubject, Doubts
 from tests.support.orders import an_order, new_id
 
 VENUE = "venue"
+ADA = Operator("ada", Origin.CLI)
 
 
 async def taken_ids(doubts: Doubts) -> list[str]:
@@ -245,9 +247,13 @@ async def test_many_see_the_same_at_once(database: DatabaseSubject, rows: Rows, 
 # Orphans
 
 
+def shown(**exchange_order_ids: str) -> dict[str, ShownOrder]:
+    return {id_: ShownOrder(exchange_order_id) for id_, exchange_order_id in exchange_order_ids.items()}
+
+
 async def test_orphan_is_kept_once(doubts: Doubts) -> None:
-    assert await doubts.keep_orphans(VENUE, "1", {"b": "E-1", "a": "E-2"}) == ["b", "a"]
-    assert await doubts.keep_orphans(VENUE, "1", {"a": "E-2", "c": "E-3", "b": "E-1"}) == ["c"]
+    assert await doubts.keep_orphans(VENUE, "1", shown(b="E-1", a="E-2")) == ["b", "a"]
+    assert await doubts.keep_orphans(VENUE, "1", shown(a="E-2", c="E-3", b="E-1")) == ["c"]
     assert await doubts.keep_orphans(VENUE, "1", {}) == []
 
 
@@ -257,16 +263,71 @@ async def test_orphan_is_kept_once(doubts: Doubts) -> None:
 async def test_orphan_is_another_by_any_of_its_names(
     database: DatabaseSubject, doubts: Doubts, venue: str, epoch: str, exchange_order_id: str
 ) -> None:
-    await doubts.keep_orphans(VENUE, "1", {"a": "E-1"})
+    await doubts.keep_orphans(VENUE, "1", shown(a="E-1"))
 
-    assert await doubts.keep_orphans(venue, epoch, {"a": exchange_order_id}) == ["a"]
+    assert await doubts.keep_orphans(venue, epoch, shown(a=exchange_order_id)) == ["a"]
     assert len((await database.contents())["orphans"]) == 2
 
 
 async def test_bad_orphan_leaves_nothing_of_its_batch(database: DatabaseSubject, doubts: Doubts) -> None:
     with pytest.raises(StatementFailed):
-        await doubts.keep_orphans(VENUE, "1", {"a": "E-1", "b\x00": "E-2"})
+        await doubts.keep_orphans(VENUE, "1", {"a": ShownOrder("E-1"), "b\x00": ShownOrder("E-2")})
     with pytest.raises(StatementFailed):
         await doubts.keep_observations({"a": "E-1", "b": "E-\x00"})
 
     assert not any((await database.contents()).values())
+
+
+async def test_what_an_orphan_is_is_filled_in_once_it_is_shown(doubts: Doubts) -> None:
+    known = ShownOrder("E-1", "AAPL12345678", "buy", 70_000)
+    await doubts.keep_orphans(VENUE, "1", shown(a="E-1"))
+
+    assert await doubts.keep_orphans(VENUE, "1", {"a": known}) == []
+    assert await doubts.keep_orphans(VENUE, "1", shown(a="E-1")) == []
+    assert await doubts.keep_orphans(VENUE, "1", {"a": ShownOrder("E-1", "OTHER1234567", "sell", 1)}) == []
+
+    [orphan] = await doubts.orphans(limit=10)
+    assert (orphan.instrument, orphan.side, orphan.quantity) == ("AAPL12345678", "buy", 70_000)
+
+
+async def test_orphan_is_closed_once_with_who_said_why(database: DatabaseSubject, doubts: Doubts) -> None:
+    await doubts.keep_orphans(VENUE, "1", shown(a="E-1", b="E-2"))
+    [first, second] = await doubts.orphans(limit=10)
+    assert (await doubts.counts()).open_orphans == 2
+
+    assert await doubts.close_orphan(first.id, operator=ADA, evidence="booked by hand")
+    assert not await doubts.close_orphan(first.id, operator=ADA, evidence="again")
+    assert not await doubts.close_orphan(2**40, operator=ADA, evidence="no such orphan")
+
+    assert await doubts.orphans(limit=10) == [second]
+    assert (await doubts.counts()).open_orphans == 1
+    closed = await doubts.orphan(first.id)
+    assert closed is not None and closed.closed_at is not None
+    assert (closed.closed_by, closed.evidence) == ("ada", "booked by hand")
+    assert await doubts.orphans(limit=10, is_open=False) == [closed, second]
+    assert await doubts.orphans(limit=1, is_open=False) == [closed]
+    [action] = await database.actions()
+    assert (action["action"], action["subject"], action["reason"]) == ("close_orphan", str(first.id), "booked by hand")
+    assert action["before"] == {"venue": VENUE, "client_order_id": "a", "exchange_order_id": "E-1"}
+
+
+async def test_orphan_that_is_closed_stays_closed_when_it_is_shown_again(doubts: Doubts) -> None:
+    await doubts.keep_orphans(VENUE, "1", shown(a="E-1"))
+    [orphan] = await doubts.orphans(limit=10)
+    await doubts.close_orphan(orphan.id, operator=ADA, evidence="ours")
+
+    assert await doubts.keep_orphans(VENUE, "1", {"a": ShownOrder("E-1", "AAPL12345678", "buy", 1)}) == []
+    assert await doubts.orphans(limit=10) == []
+    assert await doubts.orphan(orphan.id + 1000) is None
+
+
+async def test_one_of_many_closes_an_orphan(database: DatabaseSubject, doubts: Doubts) -> None:
+    await doubts.keep_orphans(VENUE, "1", shown(a="E-1"))
+    [orphan] = await doubts.orphans(limit=10)
+
+    closed = await database.together(
+        *(doubts.close_orphan(orphan.id, operator=ADA, evidence=f"{n}") for n in range(RACERS))
+    )
+
+    assert sorted(closed) == [False] * (RACERS - 1) + [True]
+    assert len(await database.actions()) == 1

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ordertrail.storage.postgres import doubt_statements, order_statements, sweep_statements
+from ordertrail.storage.postgres import doubt_statements, order_statements, status_statements, sweep_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.order_statements import Variant
 from tests.support.postgres import run
@@ -49,6 +49,7 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
         (sweep_statements.KEEP_OBSERVATIONS, (IDS, IDS)),
         (doubt_statements.COUNTS, ()),
         (doubt_statements.OLDEST, (50,)),
+        (status_statements.STATUS_FIGURES, ()),
         (doubt_statements.LOCK_DOUBT, ("order-1",)),
         (doubt_statements.RESOLVE, ("order-1", ["COMPLETED"], "x", "ada", "cli", "x", 1, "1.5")),
     ],

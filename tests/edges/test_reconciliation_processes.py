@@ -134,11 +134,58 @@ def test_doubts_are_listed_by_age(site: Site) -> None:
 
     human, machine = site.command("doubts"), site.command("doubts", "--json")
 
-    assert [line.split()[0] for line in human.stdout.splitlines()] == [old, young, "2"]
+    header, *lines = human.stdout.splitlines()
+    assert header.split() == [
+        "order",
+        "age",
+        "status",
+        "instrument",
+        "side",
+        "quantity",
+        "key",
+        "tries",
+        "last",
+        "observation",
+    ]
+    assert [line.split()[:2] for line in lines[:1]] == [["!", old]]
+    assert [line.split()[0] for line in lines[1:]] == [young, "2"]
+    assert all(line.endswith("not asked yet") and "AAPL12345678  buy" in line for line in lines[:2])
+    assert all(len(line) <= 180 for line in lines)
     document = json.loads(machine.stdout)
     assert (document["count"], document["unresolved"]) == (2, 1)
     assert [each["status"] for each in document["doubts"]] == ["UNRESOLVED", "EXCHANGE_CREATION_FAILED"]
     assert document["doubts"][0]["age_seconds"] >= 100
+    assert [each["is_unresolved"] for each in document["doubts"]] == [True, False]
+    assert [each["last_observation"] for each in document["doubts"]] == [None, None]
+
+
+def test_orphans_are_listed_shown_and_closed_with_evidence(site: Site) -> None:
+    site.execute(
+        "INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id, instrument, side, quantity)"
+        " VALUES ('http', '1', 'theirs', 'E-7', 'AAPL12345678', 'buy', 10),"
+        " ('http', '1', 'other', 'E-8', NULL, NULL, NULL)"
+    )
+    [first, second] = json.loads(site.command("orphans", "--json").stdout)["orphans"]
+
+    listed = site.command("orphans")
+    no_words = site.command("orphans", "close", str(first["id"]))
+    closed = site.command("orphans", "close", str(first["id"]), "--evidence", "booked by hand")
+    again = site.command("orphans", "close", str(first["id"]), "--evidence", "booked by hand")
+    shown = site.command("orphans", "show", str(first["id"]))
+
+    assert (no_words.returncode, closed.returncode, again.returncode) == (2, 0, 1), closed.stderr
+    assert "AAPL12345678" in listed.stdout and "not shown" in listed.stdout
+    assert listed.stdout.endswith("2 are open.\n")
+    assert "booked by hand" in shown.stdout
+    assert "nothing was changed" in again.stderr
+    left = json.loads(site.command("orphans", "list", "--json").stdout)
+    assert ([each["id"] for each in left["orphans"]], left["open"]) == ([second["id"]], 1)
+    every = json.loads(site.command("orphans", "list", "--all", "--json").stdout)
+    assert [each["evidence"] for each in every["orphans"]] == ["booked by hand", None]
+    assert site.command("orphans", "show", "12345").returncode == 1
+    assert site.query("SELECT action, reason, subject FROM operator_actions") == [
+        ("close_orphan", "booked by hand", str(first["id"]))
+    ]
 
 
 @pytest.mark.parametrize(

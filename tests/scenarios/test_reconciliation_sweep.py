@@ -38,8 +38,9 @@ async def test_orphan_is_kept_once(house: Installation) -> None:
     first, second = await sweep_of(house).run_once(), await sweep_of(house).run_once()
 
     assert (first.orphans, second.orphans) == (1, 0)
-    (kept,) = await house.connection.fetch("SELECT client_order_id, exchange_order_id FROM orphans")
-    assert tuple(kept) == (order.id, house.at_exchange(order)[0])
+    [kept] = await house.service.doubts.orphans(limit=10)
+    assert (kept.client_order_id, kept.exchange_order_id) == (order.id, house.at_exchange(order)[0])
+    assert (kept.instrument, kept.side, kept.quantity) == (order.instrument, order.side, order.quantity)
 
 
 async def test_placed_orders_are_nothing_new(house: Installation) -> None:

@@ -69,7 +69,7 @@ class Tables:
     doubts: dict[str, _Doubt] = field(default_factory=dict)
     cancels: dict[str, datetime] = field(default_factory=dict)
     sightings: dict[str, str] = field(default_factory=dict)
-    orphans: dict[tuple[str, str, str, str], None] = field(default_factory=dict)
+    orphans: dict[tuple[str, str, str, str], Record] = field(default_factory=dict)
     sweeps: dict[str, tuple[str, int, datetime | None]] = field(default_factory=dict)
     epochs: dict[tuple[str, str], datetime] = field(default_factory=dict)
     turns: list[Record] = field(default_factory=list)
@@ -603,6 +603,7 @@ def _counts(tables: Tables, now: datetime) -> list[Record]:
             "count": len(open_doubts),
             "unresolved": sum(_is_unresolved(tables, order_id) for order_id, _ in open_doubts),
             "oldest_seconds": (now - oldest).total_seconds(),
+            "open_orphans": sum(orphan["closed_at"] is None for orphan in tables.orphans.values()),
         }
     ]
 
@@ -623,6 +624,7 @@ def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
             "next_at": tables.doubts[order_id].next_at,
             "status": statuses[_rank(tables, order_id)] if order_id in tables.orders else None,
             "is_unresolved": _is_unresolved(tables, order_id),
+            **_terms(tables, order_id),
         }
         for since, order_id in doubts
     ]
@@ -673,16 +675,46 @@ def _keep_observations(tables: Tables, now: datetime, ids: Sequence[str], exchan
     return kept
 
 
-def _keep_orphans(
-    tables: Tables, _now: datetime, venue: str, epoch: str, ids: Sequence[str], exchange_ids: Sequence[str]
-) -> list[Record]:
+def _terms(tables: Tables, order_id: str) -> Record:
+    """What an order is, by its first row."""
+    rows = tables.orders.get(order_id, {})
+    first: Record = min(rows.values(), key=lambda row: _RANK[row["status"]], default={})
+    return {name: first.get(name) for name in ("instrument", "side", "quantity", "client_order_id")}
+
+
+def _keep_orphans(tables: Tables, now: datetime, venue: str, epoch: str, *columns: Sequence[Any]) -> list[Record]:
     fresh = []
-    for order_id, exchange_order_id in zip(ids, exchange_ids, strict=True):
-        orphan = (venue, epoch, order_id, exchange_order_id)
-        if orphan not in tables.orphans:
-            tables.orphans[orphan] = None
+    for order_id, exchange_order_id, *terms in zip(*columns, strict=True):
+        known = dict(zip(("instrument", "side", "quantity"), terms, strict=True))
+        key = (venue, epoch, order_id, exchange_order_id)
+        if key not in tables.orphans:
+            names = dict(zip(("venue", "epoch", "client_order_id", "exchange_order_id"), key, strict=True))
+            kept = {"id": len(tables.orphans) + 1, "shown_at": now, **names, **known, "closed_at": None}
+            tables.orphans[key] = {**kept, "closed_by": None, "evidence": None}
             fresh.append({"client_order_id": order_id})
+        elif tables.orphans[key]["closed_at"] is None and tables.orphans[key]["instrument"] is None:
+            tables.orphans[key].update(known)
     return fresh
+
+
+def _list_orphans(tables: Tables, _now: datetime, limit: int, is_open: bool) -> list[Record]:
+    _need_limit(limit)
+    return [dict(each) for each in tables.orphans.values() if not is_open or each["closed_at"] is None][:limit]
+
+
+def _read_orphan(tables: Tables, _now: datetime, orphan_id: int) -> list[Record]:
+    return [dict(each) for each in tables.orphans.values() if each["id"] == orphan_id]
+
+
+def _close_orphan(
+    tables: Tables, now: datetime, orphan_id: int, operator: str, origin: str, evidence: str
+) -> list[Record]:
+    found = [each for each in tables.orphans.values() if each["id"] == orphan_id and each["closed_at"] is None]
+    for orphan in found:
+        orphan.update(closed_at=now, closed_by=operator, evidence=evidence)
+        before = {name: orphan[name] for name in ("venue", "client_order_id", "exchange_order_id")}
+        _act(tables, "close_orphan", operator, origin, evidence, subject=str(orphan_id), before=before)
+    return [{"id": orphan_id} for _ in found]
 
 
 def _was_accepted(tables: Tables, order_id: str) -> bool:
@@ -855,6 +887,9 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     sweep_statements.STATUSES_OF: ("statuses_of", _statuses_of),
     sweep_statements.KEEP_OBSERVATIONS: ("keep_observations", _keep_observations),
     sweep_statements.KEEP_ORPHANS: ("keep_orphans", _keep_orphans),
+    sweep_statements.LIST_ORPHANS: ("list_orphans", _list_orphans),
+    sweep_statements.READ_ORPHAN: ("read_orphan", _read_orphan),
+    sweep_statements.CLOSE_ORPHAN: ("close_orphan", _close_orphan),
     doubt_statements.LOCK_DOUBT: ("lock_doubt", _lock_doubt),
     doubt_statements.RESOLVE: ("resolve", _resolve),
     switch_statements.READ_SWITCH: ("read_switch", _read_switch),

@@ -81,6 +81,9 @@ LATE_ARRIVALS = Counter(
     "ordertrail_late_arrivals", "Orders found at the exchange after they were settled as not placed."
 )
 ORPHANS = Counter("ordertrail_orphans", "Orders found at the exchange that were never recorded here.")
+ORPHANS_OPEN = Gauge(
+    "ordertrail_orphans_open", "Orphans that no person has closed; of very many 10,000.", multiprocess_mode="livemax"
+)
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )

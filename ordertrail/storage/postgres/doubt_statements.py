@@ -203,12 +203,13 @@ WITH known AS (
 SELECT id FROM known
 """
 
-# How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; for the
-# metrics and `ordertrail doubts`.
+# How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; and orphans
+# that are open, up to 10,000. For the metrics and `ordertrail doubts`.
 COUNTS = f"""
 SELECT count(*) AS count,
        count(*) FILTER (WHERE {fragments.is_unresolved("d.order_id")}) AS unresolved,
-       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds
+       coalesce(extract(epoch FROM clock_timestamp() - min(d.since)), 0)::float8 AS oldest_seconds,
+       (SELECT count(*) FROM (SELECT FROM orphans WHERE closed_at IS NULL LIMIT 10000) AS open) AS open_orphans
   FROM doubts d
  WHERE d.settled_at IS NULL
 """
@@ -219,8 +220,10 @@ OLDEST = f"""
 SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::float8 AS age_seconds, d.tries,
        d.last_seen AS last_observation, d.next_at,
        (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status,
-       {fragments.is_unresolved("d.order_id")} AS is_unresolved
+       {fragments.is_unresolved("d.order_id")} AS is_unresolved,
+       first.instrument, first.side, first.quantity, first.client_order_id
   FROM doubts d
+  LEFT JOIN LATERAL (SELECT * FROM orders o WHERE o.id = d.order_id ORDER BY o.status LIMIT 1) AS first ON true
  WHERE d.settled_at IS NULL
  ORDER BY d.since
  LIMIT $1

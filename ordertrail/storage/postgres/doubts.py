@@ -5,6 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
+from ordertrail.domain.operator_action import Operator
 from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.doubt_rows import (
@@ -14,7 +15,9 @@ from ordertrail.storage.doubt_rows import (
     DoubtView,
     Lease,
     OperatorRuling,
+    OrphanView,
     Resolvable,
+    ShownOrder,
     Unreadable,
     Verdict,
     WantedSend,
@@ -26,7 +29,7 @@ from ordertrail.storage.postgres.orders import stored_order
 
 
 class PostgresDoubts:
-    """`DoubtRows` and `SweepRows` of `ordertrail.storage.doubt_rows`, on PostgreSQL."""
+    """`DoubtRows`, `SweepRows` and `OrphanRows` of `ordertrail.storage.doubt_rows`, on PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -127,7 +130,7 @@ class PostgresDoubts:
 
     async def counts(self) -> DoubtCounts:
         record = (await self._database.fetch(statements.COUNTS))[0]
-        return DoubtCounts(record["count"], record["unresolved"], record["oldest_seconds"])
+        return DoubtCounts(**dict(record))
 
     async def oldest(self, *, limit: int) -> list[DoubtView]:
         records = await self._database.fetch(statements.OLDEST, limit)
@@ -157,11 +160,31 @@ class PostgresDoubts:
         records = await self._database.fetch(sweep_statements.STATUSES_OF, list(order_ids))
         return {r["id"]: frozenset(OrderStatus(status) for status in r["statuses"]) for r in records}
 
-    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, str]) -> list[str]:
+    async def keep_orphans(self, venue: str, epoch: str, orphans: Mapping[str, ShownOrder]) -> list[str]:
+        shown = orphans.values()
         records = await self._database.fetch(
-            sweep_statements.KEEP_ORPHANS, venue, epoch, list(orphans.keys()), list(orphans.values())
+            sweep_statements.KEEP_ORPHANS,
+            venue,
+            epoch,
+            list(orphans.keys()),
+            [each.exchange_order_id for each in shown],
+            [each.instrument for each in shown],
+            [each.side for each in shown],
+            [each.quantity for each in shown],
         )
         return [record["client_order_id"] for record in records]
+
+    async def orphans(self, *, limit: int, is_open: bool = True) -> list[OrphanView]:
+        records = await self._database.fetch(sweep_statements.LIST_ORPHANS, limit, is_open)
+        return [OrphanView(**dict(record)) for record in records]
+
+    async def orphan(self, orphan_id: int) -> OrphanView | None:
+        records = await self._database.fetch(sweep_statements.READ_ORPHAN, orphan_id)
+        return OrphanView(**dict(records[0])) if records else None
+
+    async def close_orphan(self, orphan_id: int, *, operator: Operator, evidence: str) -> bool:
+        arguments = (orphan_id, operator.name, operator.origin, evidence)
+        return bool(await self._database.fetch(sweep_statements.CLOSE_ORPHAN, *arguments))
 
 
 def _newest(leases: Iterable[Lease]) -> dict[str, Lease]:

@@ -1,5 +1,6 @@
 """The statements about what the exchange shows unasked, one constant each; every one is a transaction of its own."""
 
+from ordertrail.domain.operator_action import OperatorAction
 from ordertrail.storage.postgres import fragments
 
 # A replica takes the turn to sweep; one that dies in it leaves it to the next after the lease. Returns the position up
@@ -71,11 +72,66 @@ WITH seen AS (
 SELECT order_id FROM kept
 """
 
-# The exchange has shown orders that were never recorded here: kept for a person. Returns those not kept before.
-# $1 the venue, $2 the epoch; one element an order: $3 client order ids, $4 the exchange's ids.
+# The exchange has shown orders that were never recorded here: kept for a person. Returns those not kept before; what is
+# known of the others is filled in where it was not, for reports say less of an order than the list of open orders.
+# $1 the venue, $2 the epoch; one element an order: $3 client order ids, $4 the exchange's ids, and where they are known
+# $5 instruments, $6 sides, $7 quantities.
 KEEP_ORPHANS = """
-INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id)
-SELECT $1, $2, * FROM unnest($3::varchar[], $4::varchar[])
-ON CONFLICT DO NOTHING
-RETURNING client_order_id
+WITH shown AS (
+    SELECT * FROM unnest($3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[], $7::bigint[])
+        AS t(client_order_id, exchange_order_id, instrument, side, quantity)
+), fresh AS (
+    INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id, instrument, side, quantity)
+    SELECT $1::varchar, $2::varchar, * FROM shown
+    ON CONFLICT DO NOTHING
+    RETURNING client_order_id
+), filled_in AS (
+    UPDATE orphans o SET instrument = s.instrument, side = s.side, quantity = s.quantity
+      FROM shown s
+     WHERE o.venue = $1::varchar AND o.epoch = $2::varchar
+       AND o.client_order_id = s.client_order_id AND o.exchange_order_id = s.exchange_order_id
+       AND o.closed_at IS NULL AND o.instrument IS NULL AND s.instrument IS NOT NULL
+)
+SELECT client_order_id FROM fresh
+"""
+
+_ORPHAN = """
+SELECT o.id, o.seen_at AS shown_at, o.venue, o.epoch, o.client_order_id, o.exchange_order_id,
+       o.instrument, o.side, o.quantity, o.closed_at, a.operator AS closed_by, a.reason AS evidence
+  FROM orphans o
+  LEFT JOIN operator_actions a ON o.closed_at IS NOT NULL AND a.action = 'close_orphan' AND a.subject = o.id::varchar"""
+
+# Orders at the exchange that were never recorded here, oldest first; for `ordertrail orphans`.
+# $1 orders at most; $2 whether only those that are open.
+LIST_ORPHANS = f"""{_ORPHAN}
+ WHERE o.closed_at IS NULL OR NOT $2::boolean
+ ORDER BY o.id
+ LIMIT $1
+"""
+
+# One of them; for `ordertrail orphans show`.
+# $1 its id.
+READ_ORPHAN = f"""{_ORPHAN}
+ WHERE o.id = $1
+"""
+
+# An operator has found out whose it is and closes it, once.
+# $1 its id; of the action: $2 who; $3 through which door; $4 the evidence.
+CLOSE_ORPHAN = f"""
+WITH closed AS (
+    UPDATE orphans SET closed_at = clock_timestamp() WHERE id = $1 AND closed_at IS NULL
+    RETURNING id, venue, client_order_id, exchange_order_id
+), {
+    fragments.acted(
+        OperatorAction.CLOSE_ORPHAN,
+        "closed",
+        operator="$2::varchar",
+        origin="$3::varchar",
+        reason="$4::varchar",
+        subject="id::varchar",
+        before="jsonb_build_object('venue', venue, 'client_order_id', client_order_id, "
+        "'exchange_order_id', exchange_order_id)",
+    )
+}
+SELECT id FROM closed
 """

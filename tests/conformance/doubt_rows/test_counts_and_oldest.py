@@ -22,7 +22,7 @@ from tests.conformance.databases import DatabaseSubject, Doubts
 async def test_nothing_in_doubt(rows: Rows, doubts: Doubts) -> None:
     await recorded(rows)
 
-    assert await doubts.counts() == DoubtCounts(0, 0, 0.0)
+    assert await doubts.counts() == DoubtCounts(0, 0, 0.0, 0)
     assert await doubts.oldest(limit=10) == []
 
 
@@ -47,7 +47,8 @@ async def test_oldest_doubts_come_first(database: DatabaseSubject, rows: Rows, d
     await doubts.apply([settled(gone)])
     first = await unresolved(rows, doubts)
     await database.let_pass(500)
-    [second, third] = await recorded(rows, count=2)
+    [second] = await recorded(rows, client_order_id="k-2")
+    [third] = await recorded(rows)
     await doubts.reopen([second.id])
     await step(rows, second.id, COMPLETED, "verified")
     await step(rows, second.id, FAILED, "not_sent:x")
@@ -61,7 +62,9 @@ async def test_oldest_doubts_come_first(database: DatabaseSubject, rows: Rows, d
     assert [older.status, newer.status] == [UNRESOLVED, COMPLETED]
     assert [older.last_observation, newer.last_observation] == ["differs", None]
     assert [older.tries, newer.tries] == [1, 0]
+    assert [older.client_order_id, newer.client_order_id] == [None, "k-2"]
     assert [older.is_unresolved, newer.is_unresolved] == [True, False]
+    assert {(each.instrument, each.side, each.quantity) for each in (older, newer)} == {("AAPL12345678", "buy", 10)}
     assert 600 < older.age_seconds < 650
     assert 100 < newer.age_seconds < 150
     assert timedelta(seconds=600) < now - older.since < timedelta(seconds=650)

@@ -88,12 +88,12 @@ ORPHANS_OPEN = "CREATE INDEX orphans_open ON orphans (id) WHERE closed_at IS NUL
 # For late arrivals of the last day.
 SIGHTINGS_SEEN = "CREATE INDEX sightings_seen_at ON sightings (seen_at)"
 
-# An operator closes a thing once; why stands in operator_actions, in the same transaction.
+# An operator closes a thing once; why stands in operator_actions, in the same transaction. Until then what was not
+# known of it may be filled in.
 REFUSE_ALL_BUT_CLOSING = """
 CREATE FUNCTION refuse_all_but_closing() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF OLD.closed_at IS NOT NULL OR NEW.closed_at IS NULL
-       OR to_jsonb(OLD) - 'closed_at' IS DISTINCT FROM to_jsonb(NEW) - 'closed_at' THEN
+    IF OLD.closed_at IS NOT NULL OR NOT to_jsonb(NEW) @> jsonb_strip_nulls(to_jsonb(OLD)) THEN
         RAISE EXCEPTION '% can only be closed, and once', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NEW;
