@@ -84,7 +84,7 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
             app.place_order = place_order = _place_order(parts)
             try:
                 # For a server that knows how to drain; any other just ends the lifespan.
-                yield Drainable(parts.start_draining, place_order.in_flight).as_state()
+                yield Drainable(parts.background, parts.start_draining, place_order.in_flight).as_state()
             finally:
                 await place_order.drain()
 

@@ -4,13 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ordertrail.runtime.tasks import BackgroundTasks
+
 _KEY = "drainable"
 
 
 @dataclass(frozen=True, slots=True)
 class Drainable:
-    """`start_draining` makes /readyz say that the process stops; `orders_in_flight` gives the ids of what is begun."""
+    """`start_draining` makes /readyz say that the process stops; `orders_in_flight` gives the ids of what is begun.
 
+    `background`: the tasks without which the process must not go on.
+    """
+
+    background: BackgroundTasks
     start_draining: Callable[[], None]
     orders_in_flight: Callable[[], list[str]]
 

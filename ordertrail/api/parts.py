@@ -11,6 +11,7 @@ from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
 from ordertrail.runtime.clock import Clock
+from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.storage.order_reads import OrderReads
 
 
@@ -34,6 +35,7 @@ class ApiParts:
     start_draining: Callable[[], None]
     switch: Callable[[], Switch]
     venue: str
+    background: BackgroundTasks
     deadlines: Deadlines
     seconds_after_send_by: float
     body_bytes_max: int

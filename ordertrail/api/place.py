@@ -168,11 +168,11 @@ class PlaceOrder:
         except ProblemError as problem:
             self._respond(response_to_problem(problem, has_key=head.key is not None), respond)
             return
-        except Exception:  # noqa: BLE001 - a mistake of ours before there was an order; the client gets an answer
-            metrics.INVARIANTS_BROKEN.labels("request_raised").inc()
-            _log.exception("a request raised")
+        except Exception as error:  # noqa: BLE001 - a mistake of ours before there was an order; it gets an answer
             bug = ProblemError("internal-error", headers=_RETRY_AFTER)
             self._respond(response_to_problem(bug, has_key=head.key is not None), respond)
+            metrics.INVARIANTS_BROKEN.labels("request_raised").inc()
+            _log.error("a request raised", exc_info=error)
             return
         shed = self._shed(len(self._in_flight))
         if shed is not None:
@@ -251,17 +251,23 @@ class PlaceOrder:
             taken.respond(None)
             return
         order, trace_id = taken.order, taken.trace_id
+        seconds = self._clock.monotonic() - taken.start
+        placement = bug = None
         try:
             placement = task.result()
-            self._observe(order, placement, trace_id, self._clock.monotonic() - taken.start)
             answer = self._responses.to(order, placement, trace_id)
         except ProblemError as problem:
             answer = response_to_problem(problem, has_key=order.client_order_id is not None)
-        except Exception:  # noqa: BLE001 - whatever it was, the client gets an answer
-            metrics.INVARIANTS_BROKEN.labels("placing_raised").inc()
-            _log.exception("placing raised", order_id=order.id, trace_id=trace_id)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the client gets an answer
+            bug = error
             answer = self._responses.to_bug(order, trace_id)
+        # The client is answered first: nothing that is told of an order may stand between it and its answer.
         self._respond(answer, taken.respond)
+        if placement is not None:
+            self._observe(order, placement, trace_id, seconds)
+        if bug is not None:
+            metrics.INVARIANTS_BROKEN.labels("placing_raised").inc()
+            _log.error("placing raised", order_id=order.id, trace_id=trace_id, exc_info=bug)
 
     def _observe(self, order: Order, placement: Placement, trace_id: str, seconds: float) -> None:
         if type(placement) is Placed:
@@ -285,8 +291,10 @@ class PlaceOrder:
             )
 
     def _respond(self, answer: WholeResponse, respond: Respond) -> None:
-        self._status_counters[answer.status].add()
-        respond(answer)
+        try:
+            respond(answer)
+        finally:
+            self._status_counters[answer.status].add()
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()

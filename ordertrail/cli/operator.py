@@ -251,11 +251,12 @@ async def _reconcile_until_stopped(service: Service) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_requested.set)
+    service.background.when_lost = stop_requested.set
     async with _opened(service):
         service.start_reconciling()
         print("ordertrail reconcile started", flush=True)
         await stop_requested.wait()
-    return DONE
+    return DONE if service.background.problem is None else REFUSED
 
 
 @contextlib.asynccontextmanager

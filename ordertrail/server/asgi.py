@@ -3,6 +3,11 @@
 import contextlib
 import gc
 import os
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import load_settings
@@ -17,14 +22,16 @@ if is_worker():
         share_metrics(load_settings(quietly=True).data_dir, parent=os.getppid())
 
 from ordertrail.api.app import create_app
+from ordertrail.api.parts import ApiParts
 from ordertrail.runtime import failpoints
-from ordertrail.runtime.telemetry.logs import configure_logs
+from ordertrail.runtime.telemetry.logs import configure_logs, flush
 from ordertrail.server.service import Service
 from ordertrail.server.start_line import say_start
 from ordertrail.venues.venue import Venue
 
 # An order's objects are freed by their reference counts; the collector would walk them in vain, every 700 objects.
 GC_THRESHOLDS = (20_000, 50, 100)
+EXIT_TASK_LOST = 1
 
 
 def make_service(venue: Venue | None = None, *, is_bare: bool = False) -> Service:
@@ -44,6 +51,27 @@ def make_service(venue: Venue | None = None, *, is_bare: bool = False) -> Servic
     return Service(settings, venue=venue)
 
 
+@asynccontextmanager
+async def _open_bare() -> AsyncIterator[ApiParts]:
+    """For any server of ASGI applications: where a background task is lost, the process ends as it would for ours."""
+    service = make_service(is_bare=True)
+    service.background.when_lost = partial(_have_the_server_stop, service.settings.drain_bound_seconds)
+    async with service.open_for_api() as parts:
+        yield parts
+    if service.background.problem is not None:
+        # All is answered and recorded. The server would say that it ended because it was told to.
+        flush()
+        os._exit(EXIT_TASK_LOST)
+
+
+def _have_the_server_stop(bound_seconds: float) -> None:
+    """SIGTERM is what every server drains at; one that does not come to an end is ended."""
+    timer = threading.Timer(bound_seconds, os._exit, (EXIT_TASK_LOST,))
+    timer.daemon = True
+    timer.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 # For any server of ASGI applications, and for that of `ordertrail api`.
-app = create_app(lambda: make_service(is_bare=True).open_for_api())
+app = create_app(_open_bare)
 served_app = create_app(lambda: make_service().open_for_api())

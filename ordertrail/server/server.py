@@ -56,7 +56,6 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         self._signals: set[int] = set()
         self._is_hurried = False
-        self._sweeping: asyncio.Task[None] | None = None
 
     @override
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -74,7 +73,9 @@ class Server(uvicorn.Server):
                 raise CannotStart(str(failure or "The server cannot listen.")) from failure
             _log.error("the service cannot start", exc_info=failure)
             raise CannotStart(f"The service cannot start: {type(failure).__name__}: {failure}") from failure
-        self._sweeping = asyncio.create_task(self._sweep())
+        background = drainable_of(self.lifespan.state).background
+        background.when_lost = self.stop
+        background.start("the limits of connections", self._sweep())
         self._on_ready()
 
     async def _sweep(self) -> None:
@@ -113,10 +114,7 @@ class Server(uvicorn.Server):
                 connection.stop()
             await self._wait(bound, until=self._is_quiet)
             await self.lifespan.shutdown()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait({self._sweeping})
-        if self.lifespan.should_exit:
+        if self.lifespan.should_exit or drainable_of(self.lifespan.state).background.problem is not None:
             raise SystemExit(1)
 
     def _is_in_a_hurry(self) -> bool:
@@ -159,6 +157,8 @@ async def _kill_after(
         give_up()
 
     watching = asyncio.create_task(watch())
+    # A bound that nobody keeps any more is over.
+    watching.add_done_callback(lambda task: None if task.cancelled() or task.exception() is None else give_up())
     try:
         yield
     finally:

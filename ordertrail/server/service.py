@@ -18,6 +18,7 @@ from ordertrail.reconciliation.schedule import Schedule
 from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.server.housekeeping import Housekeeping
 from ordertrail.server.readiness import Readiness
 from ordertrail.server.start_line import title_of
@@ -118,7 +119,8 @@ class Service:
         self.admission = Admission(
             self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max
         )
-        self.readiness = Readiness(self.watch, self.spool)
+        self.background = BackgroundTasks()
+        self.readiness = Readiness(self.watch, self.spool, self.background)
         self.status = Status(
             self.database,
             self.watch,
@@ -139,8 +141,6 @@ class Service:
             clock=self.clock,
             status=self.status,
         )
-        self._reconciling: asyncio.Task[None] | None = None
-        self._housekeeping: asyncio.Task[None] | None = None
 
     def _schedule(self) -> Schedule:
         settings = self.settings
@@ -169,20 +169,17 @@ class Service:
             # Before any request comes: while placing is halted, none is taken.
             with suppress(StatementFailed, StatementOutcomeUnknown):
                 await self.switch_watch.run_once()
-        self._housekeeping = asyncio.create_task(self.housekeeping.run())
+        self.background.start("housekeeping", self.housekeeping.run())
         if self.settings.reconcile_in_api:
             self.start_reconciling()
 
     def start_reconciling(self) -> None:
         """Reconcile on the schedule, until `close`."""
-        self._reconciling = asyncio.create_task(self.schedule.run())
+        self.background.start("reconciliation", self.schedule.run())
 
     async def close(self) -> None:
         """Stop, once nothing is being placed any more."""
-        for task in (self._reconciling, self._housekeeping):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        await self.background.stop()
         await self.journal.close()
         await self.spool.close()
         await self.venue.close()
@@ -204,6 +201,7 @@ class Service:
                 start_draining=self.readiness.start_draining,
                 switch=lambda: self.switch_watch.switch,
                 venue=self.venue_title,
+                background=self.background,
                 deadlines=self.deadlines,
                 seconds_after_send_by=self.settings.seconds_after_send_by,
                 body_bytes_max=self.settings.body_bytes_max,

@@ -113,7 +113,7 @@ def _put(line: dict[str, Any]) -> None:
 def _rendered(line: dict[str, Any]) -> bytes:
     _stamp(line)
     try:
-        if line.get("exc_info"):
+        if "exc_info" in line:
             line = dict(structlog.processors.format_exc_info(None, "", line))
         rendered = _to_bytes(line)
         if len(rendered) <= LINE_BYTES_MAX:
