@@ -229,6 +229,9 @@ class _UnderWay:
         self._tasks.remove(task)
         if not self._is_mostly_full:
             self._has_room.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            metrics.INVARIANTS_BROKEN.labels("review_raised").inc()
+            _log.error("a review ended without a result", exc_info=error)
 
 
 def _publish(verdict: Verdict) -> None:

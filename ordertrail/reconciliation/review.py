@@ -117,6 +117,11 @@ class Review:
             self._events.append(ReviewEvent.FAILED)
             _log.warning("a review could not use the database", order_id=self._lease.order_id, error=str(error))
             return Reviewed(tuple(self._events), None)
+        except Exception:  # noqa: BLE001 - a mistake of ours; the order is reviewed again, and all see that there is one
+            self._events.append(ReviewEvent.FAILED)
+            metrics.INVARIANTS_BROKEN.labels("review_raised").inc()
+            _log.exception("a review raised", order_id=self._lease.order_id)
+            return Reviewed(tuple(self._events), None)
         return Reviewed(tuple(self._events), verdict if is_applied else None)
 
     async def _verdict(self) -> Verdict:

@@ -83,6 +83,7 @@ class GroupCommit(ABC, Generic[AnyPending]):
         self._rows = BufferedHistogram(metrics.COMMIT_ROWS.labels(batcher))
         self._seconds = BufferedHistogram(metrics.COMMIT_SECONDS.labels(batcher))
         self._failed = metrics.DATABASE_FAILURES.labels("failed")
+        self._repeated = metrics.DATABASE_REPEATS_FAILED
         self._outcome_unknown = metrics.DATABASE_FAILURES.labels("outcome_unknown")
 
     @abstractmethod
@@ -119,14 +120,20 @@ class GroupCommit(ABC, Generic[AnyPending]):
             while self._waiting:
                 batch = self._waiting[: self._limits.rows_max]
                 del self._waiting[: len(batch)]
-                batch = self._without_late(batch, "waited too long for a commit", may_have_happened=False)
-                if batch:
-                    await self._write_batch(batch)
+                try:
+                    waiting_still = self._without_late(batch, "waited too long for a commit", may_have_happened=False)
+                    if waiting_still:
+                        await self._write_batch(waiting_still)
+                except Exception as error:  # noqa: BLE001
+                    # A bug of ours: every waiter learns of it, nothing is known of the rows, and the next are written.
+                    for waiting in batch:
+                        waiting.fail(error)
         finally:
             self._task = None
 
     async def _write_batch(self, batch: list[AnyPending], *, may_have_happened: bool = False) -> None:
         seconds_left: float | None = None  # the first try has the statement's own limit
+        is_repeat = False
         while True:
             start = self._clock.monotonic()
             try:
@@ -139,8 +146,8 @@ class GroupCommit(ABC, Generic[AnyPending]):
                 self._rows.observe(len(batch))
                 return
             except StatementFailed as error:
-                self._failed.inc()
                 if len(batch) == 1:
+                    self._failed.inc()
                     # A repeat that is refused does not prove that the lost try before it wrote nothing.
                     batch[0].fail(
                         StatementOutcomeUnknown(str(error), may_have_happened=True) if may_have_happened else error
@@ -150,7 +157,8 @@ class GroupCommit(ABC, Generic[AnyPending]):
                     await self._write_batch([waiting], may_have_happened=may_have_happened)
                 return
             except StatementOutcomeUnknown as error:
-                self._outcome_unknown.inc()
+                (self._repeated if is_repeat else self._outcome_unknown).inc()
+                is_repeat = True
                 may_have_happened |= error.may_have_happened
                 batch = self._without_late(
                     batch, str(error), may_have_happened=may_have_happened, after_seconds=REPEAT_AFTER_SECONDS

@@ -60,8 +60,9 @@ COMMIT_QUEUE = Gauge(
     "ordertrail_commit_queue_rows", "Rows that wait for a commit.", ["batcher"], multiprocess_mode="livesum"
 )
 DATABASE_FAILURES = Counter(
-    "ordertrail_database_failures", "Statements that failed, or whose outcome is unknown.", ["kind"]
+    "ordertrail_database_failures", "Writes that failed, or whose outcome is unknown; each once.", ["kind"]
 )
+DATABASE_REPEATS_FAILED = Counter("ordertrail_database_repeats_failed", "Repeats of such a write that failed, too.")
 SPOOLED = Counter("ordertrail_spooled", "Trails that went to the spool on disk.")
 REPLAYED = Counter("ordertrail_replayed", "Trails from the spool that the database has taken.")
 SPOOL_BYTES = Gauge("ordertrail_spool_bytes", "Bytes in the spool's folder.", multiprocess_mode="livemax")

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 from typing_extensions import override
 
 from ordertrail.domain.capabilities import Capabilities
@@ -49,6 +50,11 @@ UNKNOWN = TrailRow(S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout")
 NOT_SENT = TrailRow(S.EXCHANGE_CREATION_FAILED, "not_sent:closed")
 REFUSED = TrailRow(S.EXCHANGE_CREATION_FAILED, "refused:no_funds")
 LOST = StatementOutcomeUnknown("cut", may_have_happened=True)
+
+
+def raised() -> float:
+    """How many reviews have raised so far."""
+    return REGISTRY.get_sample_value("ordertrail_invariants_broken_total", {"name": "review_raised"}) or 0
 
 
 def at(seconds: float) -> datetime:
@@ -110,6 +116,8 @@ class Database:
     async def apply(self, verdicts: Sequence[Verdict]) -> list[bool]:
         if self.fails == "apply":
             raise LOST
+        if self.fails == "apply by a bug":
+            raise KeyError("bug")
         self.verdicts += verdicts
         for verdict in verdicts:
             self.applied.put_nowait(verdict)
@@ -650,6 +658,17 @@ async def test_enqueueing_ends_where_nothing_is_due(house: House) -> None:
 
     assert report.batches == 200
     assert house.log == ["enqueue_due_batches 200"] * 2
+
+
+async def test_bug_in_applying_a_verdict_is_counted_and_holds_up_no_other(house: House) -> None:
+    before = raised()
+    house.many(3)
+    house.database.fails = "apply by a bug"
+
+    report = await house.run()
+
+    assert report.errors == 3
+    assert raised() - before == 3
 
 
 async def test_lease_is_longer_than_a_review_can_take(house: House) -> None:
