@@ -145,7 +145,7 @@ def test_worker_that_lost_a_task_is_replaced(database_url: str, tmp_path: Path, 
 
         server.cancel("Schedule.run", victim)
 
-        until(lambda: "a worker died and is replaced" in server.log, what="it is replaced")
+        until(lambda: "a worker died and is replaced" in server.log, timeout_seconds=90, what="it is replaced")
         assert re.search(rf'"pid":{victim},"exit_code":1\b', server.log)
         server.wait_until_ready()
 
