@@ -3,10 +3,9 @@
 import asyncio
 import io
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import SecretStr
 
 from ordertrail import __version__
 from ordertrail.cli.output import end_as_by_broken_pipe
@@ -89,12 +88,14 @@ def settings(*, json: bool = False) -> int:
     """List every setting with its meaning, default and present value; secrets are masked."""
     import msgspec
 
+    from ordertrail.cli.shown_settings import shown
+
     present = read_known_settings()
     rows = [
         {
             "name": variable_of(name),
-            "value": _shown(getattr(present, name)),
-            "default": _shown(field.default),
+            "value": shown(name, getattr(present, name)),
+            "default": shown(name, field.default),
             "meaning": field.description,
         }
         for name, field in Settings.model_fields.items()
@@ -114,18 +115,6 @@ def settings(*, json: bool = False) -> int:
         print(f"{row['name']}={row['value'] if row['value'] is not None else ''}")
         print(f"    {row['meaning']}; default {row['default'] if row['default'] is not None else 'unset'}")
     return code
-
-
-def _shown(value: Any) -> Any:
-    """A setting as it may be shown: passwords inside URLs are masked."""
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if isinstance(value, str) and "://" in value:
-        scheme, _, rest = value.partition("://")
-        credentials, at, place = rest.rpartition("@")
-        user = credentials.partition(":")[0]
-        return f"{scheme}://{user}:***@{place}" if at else value
-    return value if isinstance(value, int | float | None) else str(value)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from ordertrail import __version__
 from ordertrail.runtime import notices
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, is_started_by_up
+from ordertrail.storage.postgres.address import read_address
 from ordertrail.venues.registry import SIMULATED, venue_title
 
 NO_REAL_ORDER = "no real order is placed"
@@ -40,9 +41,8 @@ def shown_exchange(settings: Settings) -> str:
 
 
 def shown_database(settings: Settings) -> str:
-    """Host, port and name of the database."""
-    place = settings.database_url.get_secret_value().rpartition("@")[2].partition("?")[0]
-    return place.rpartition("://")[2]
+    """Host, port and name of the database; CannotStart where its URL cannot be read."""
+    return read_address(settings.database_url.get_secret_value()).place
 
 
 def want_exchange_url(settings: Settings, *, workers: int = 1) -> None:

@@ -81,6 +81,12 @@ class Address:
         return f"Address({self.shown})"
 
     @property
+    def place(self) -> str:
+        """Hosts, ports and name, for a person."""
+        hosts = (f"{host or 'localhost'}{'' if port is None else f':{port}'}" for host, port in self.hosts)
+        return f"{','.join(hosts)}/{self.database or self.user or ''}"
+
+    @property
     def tls_url(self) -> str:
         """What the driver reads of TLS, in the only form in which it does."""
         return "postgresql://?" + urlencode(self.tls, quote_via=quote)
