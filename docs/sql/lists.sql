@@ -32,13 +32,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- The order of a key, $2.
 WITH page AS MATERIALIZED (
@@ -60,13 +60,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- The order of a key, $2, if its present status is the wanted one; `outcome` may come to it.
 WITH page AS MATERIALIZED (
@@ -113,13 +113,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- The order of a key, $2, if its outcome is the wanted one.
 WITH page AS MATERIALIZED (
@@ -165,13 +165,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- By a status of the happy path, or one that the exchange reported.
 WITH page AS MATERIALIZED (
@@ -195,13 +195,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- By such a status, and by outcome.
 WITH page AS MATERIALIZED (
@@ -249,13 +249,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- By the status of a failure, off the index orders_failed.
 WITH page AS MATERIALIZED (
@@ -280,13 +280,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- By such a status, and by outcome, off the same index.
 WITH page AS MATERIALIZED (
@@ -335,13 +335,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- By the outcome not_placed or pending, off the index orders_failed.
 WITH page AS MATERIALIZED (
@@ -389,13 +389,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- By the outcome placed.
 WITH page AS MATERIALIZED (
@@ -440,13 +440,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
 -- By the outcome unknown.
 WITH page AS MATERIALIZED (
@@ -492,10 +492,10 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank;
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;

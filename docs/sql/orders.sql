@@ -374,14 +374,27 @@ ON CONFLICT DO NOTHING;
 -- yet it comes without a place_by, and its send_by has passed. The reconciler reviews these orders at once, for it may
 -- have been here before; its fence rises, for it does not know these rows, which may forbid what it is about to do.
 -- An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by,
--- $9 status, $10 reason, $11 exchange_order_id; $12 the reason of rows that are left out where the reconciler has sent
--- the order since.
+-- $9 status, $10 reason, $11 exchange_order_id, $12 the time of its step by its process's clock; $13 the reason of rows
+-- that are left out where the reconciler has sent the order since; $14 the seconds after which a step's time is not
+-- believed. Nor is it if it lies ahead; and no step was before the order's first row.
 WITH input AS MATERIALIZED (
     SELECT *
       FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
-                  $7::varchar[], $8::timestamptz[], $9::order_status_enum[], $10::varchar[], $11::varchar[])
+                  $7::varchar[], $8::timestamptz[], $9::order_status_enum[], $10::varchar[], $11::varchar[],
+                  $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, status, reason,
-             exchange_order_id)
+             exchange_order_id, step_at)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), timed AS MATERIALIZED (
+    SELECT input.*, at,
+           CASE WHEN step_at < at AND step_at > at - $14::float8 * interval '1 second'
+                THEN least(at AT TIME ZONE 'UTC',
+                           greatest(step_at AT TIME ZONE 'UTC',
+                                    (SELECT i.created_at FROM orders i
+                                      WHERE i.id = input.id AND i.status = 'INITIATED')))
+                ELSE at AT TIME ZONE 'UTC' END AS created_at
+      FROM input CROSS JOIN instant
 ), claimed AS (
     INSERT INTO order_keys (client_order_id, order_id)
     SELECT client_order_id, id FROM input
@@ -391,13 +404,14 @@ WITH input AS MATERIALIZED (
     RETURNING order_id
 ), replayed AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
-                        status, reason, exchange_order_id, client_order_id, send_by)
-    SELECT id, clock_timestamp() AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, status, reason,
+                        status, reason, exchange_order_id, client_order_id, send_by, recorded_at)
+    SELECT id, created_at, type, side, instrument, limit_price, quantity, status, reason,
            exchange_order_id,
            CASE WHEN status = 'INITIATED' AND id IN (SELECT order_id FROM claimed) THEN client_order_id END,
-           CASE WHEN status = 'INITIATED' THEN clock_timestamp() END
-      FROM input
-     WHERE reason IS DISTINCT FROM $12::varchar OR NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = input.id)
+           CASE WHEN status = 'INITIATED' THEN at END,
+           nullif(at AT TIME ZONE 'UTC', created_at)
+      FROM timed
+     WHERE reason IS DISTINCT FROM $13::varchar OR NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = timed.id)
      ORDER BY id, status
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -414,9 +428,10 @@ SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1:
 
 -- INITIATED_TIMES
 -- Sent by placement.
--- Since when these orders have been recorded, and whether placing is halted; after an insert that found some there.
+-- Since when these orders have been recorded, by the database's clock, for deadlines are reckoned from it; and whether
+-- placing is halted; after an insert that found some there.
 -- $1 ids.
-SELECT id, created_at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
+SELECT id, coalesce(recorded_at, created_at) AS created_at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
   FROM orders
  WHERE id = ANY($1::varchar[]) AND status = 'INITIATED';
 
@@ -458,11 +473,12 @@ SELECT o.id, o.status::text AS status
 -- Sent by placement and the API's reads.
 -- One order with its trail. The two subqueries at the end do not depend on the row, so that they run once an order.
 -- $1 the id.
-SELECT id, orders.created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
-       exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at,
+SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_price, quantity,
+       status::text AS status, reason, exchange_order_id, client_order_id, place_by, send_by,
+       clock_timestamp() AS read_at,
        EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                 WHERE a.order_id = $1::varchar AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
        EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = $1::varchar) AS is_forbidden
   FROM orders
  WHERE id = $1::varchar
- ORDER BY orders.created_at, orders.status;
+ ORDER BY coalesce(recorded_at, created_at), orders.status;

@@ -17,8 +17,20 @@ _NULLABLE_STRING = {"type": ["string", "null"]}
 _MOMENT = {"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}
 
 _EXAMPLE_TRAIL = [
-    {"status": "INITIATED", "created_at": "2026-11-22T09:30:00.123456Z", "reason": None, "exchange_order_id": None},
-    {"status": "COMPLETED", "created_at": "2026-11-22T09:30:00.131072Z", "reason": None, "exchange_order_id": "X-1"},
+    {
+        "status": "INITIATED",
+        "created_at": "2026-11-22T09:30:00.123456Z",
+        "recorded_at": None,
+        "reason": None,
+        "exchange_order_id": None,
+    },
+    {
+        "status": "COMPLETED",
+        "created_at": "2026-11-22T09:30:00.131072Z",
+        "recorded_at": None,
+        "reason": None,
+        "exchange_order_id": "X-1",
+    },
 ]
 _EXAMPLE = EXAMPLE_ORDER | {"client_order_id": None}
 _EXAMPLE_SINGLE = {**_EXAMPLE, "venue": "http://exchange:9000", "trail": _EXAMPLE_TRAIL, "executions": []}
@@ -28,10 +40,15 @@ TRAIL = {
     "description": "The rows of the order, oldest first. A row is never changed.",
     "items": {
         "type": "object",
-        "required": ["status", "created_at", "reason", "exchange_order_id"],
+        "required": ["status", "created_at", "recorded_at", "reason", "exchange_order_id"],
         "properties": {
             "status": {"type": "string", "enum": STATUSES},
             "created_at": {"type": ["string", "null"], "format": "date-time"},
+            "recorded_at": {
+                "description": "When it was written, where that was later: the database was away when it happened.",
+                "type": ["string", "null"],
+                "format": "date-time",
+            },
             "reason": _NULLABLE_STRING,
             "exchange_order_id": _NULLABLE_STRING,
         },

@@ -50,6 +50,7 @@ def _row_json(row: TrailRow) -> dict[str, Any]:
     return {
         "status": row.status.value,
         "created_at": None if row.created_at is None else rfc_3339(row.created_at),
+        "recorded_at": None if row.recorded_at is None else rfc_3339(row.recorded_at),
         "reason": row.reason,
         "exchange_order_id": row.exchange_order_id,
     }

@@ -53,6 +53,8 @@ class Send:
 class OrderInDoubt:
     """An order that is not settled, as one transaction saw it; `now` is the database's clock.
 
+    `created_at`: the earliest moment at which it may have been recorded; of an order that went through the spool, which
+    is never sent again, by a process's clock.
     `observed_exchange_order_id`: the exchange order id under which the exchange's own reports or lists have shown it.
     """
 

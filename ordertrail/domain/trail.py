@@ -149,12 +149,17 @@ _WHY_NOT_SENT = {
 
 @dataclass(frozen=True, slots=True)
 class TrailRow:
-    """One row of `orders`: a status that was reached, when (UTC), and on what evidence."""
+    """One row of `orders`: a status that was reached, when (UTC), and on what evidence.
+
+    `recorded_at`: when it was written, where that was later: it went through the spool, and `created_at` is the time of
+    its step by its process's clock. Else both are the database's.
+    """
 
     status: OrderStatus
     reason: str | None = None
     exchange_order_id: str | None = None
     created_at: datetime | None = None
+    recorded_at: datetime | None = None
 
     @property
     def parsed_reason(self) -> Reason:

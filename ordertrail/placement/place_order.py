@@ -5,7 +5,7 @@ stands alone, and a reconciler queries the exchange once the send's deadlines ha
 that commit is confirmed, so no order is at the exchange without its row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -94,7 +94,7 @@ class Placing:
         try:
             recorded = await self._journal.initiated(order)
         except STATEMENT_ERRORS as error:
-            return await self._not_recorded(order, error)
+            return await self._not_recorded(order, error, start=start)
         if isinstance(recorded, KeyTaken):
             return await self.repeat(recorded.order_id)
         failpoints.reach("after_initiated")
@@ -137,12 +137,16 @@ class Placing:
         except STATEMENT_ERRORS:
             return Repeated(order_id, None)
 
-    async def _not_recorded(self, order: Order, error: StatementFailed | StatementOutcomeUnknown) -> Placement:
+    async def _not_recorded(
+        self, order: Order, error: StatementFailed | StatementOutcomeUnknown, *, start: float
+    ) -> Placement:
         """Step 1 failed: nothing was sent, and the row to be written says so."""
         _log.error("INITIATED could not be written", order_id=order.id, error=str(error))
+        failed_at = self._clock.now()
+        began_at = failed_at - timedelta(seconds=self._clock.monotonic() - start)
         rows = (
-            TrailRow(OrderStatus.INITIATED),
-            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, NOT_RECORDED.text),
+            TrailRow(OrderStatus.INITIATED, created_at=began_at),
+            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, NOT_RECORDED.text, created_at=failed_at),
         )
         may_be_recorded = isinstance(error, StatementOutcomeUnknown) and error.may_have_happened
         failpoints.reach("before_never_sent")
@@ -188,6 +192,7 @@ class Placing:
         retry_after_seconds: float | None = None,
     ) -> Failed:
         """Write the first of `choices` that the database takes."""
+        failed_at = self._clock.now()
         initiated = TrailRow(OrderStatus.INITIATED, created_at=created_at)
         place_by = self._deadlines.place_by(order, created_at)
         row = choices[-1]
@@ -205,7 +210,7 @@ class Placing:
                     error=str(error),
                 )
         else:
-            await self._unrecorded(order, (initiated, row), None)
+            await self._unrecorded(order, (initiated, replace(row, created_at=failed_at)), None)
         return Failed(order, (initiated, row), place_by, retry_after_seconds)
 
     async def _unrecorded(self, order: Order, rows: tuple[TrailRow, ...], error: Exception | None) -> None:

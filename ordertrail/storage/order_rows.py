@@ -6,12 +6,15 @@ Errors are `StatementFailed` (nothing of the call remains) and `StatementOutcome
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from ordertrail.domain.order import Order
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
+
+# A process's clock may say anything, the spool may have waited long; older than this is not believed.
+STEP_AGE_MAX = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,11 @@ class NewTrailRow:
 
 @dataclass(frozen=True, slots=True)
 class SpooledTrail:
-    """A trail that the database could not take when it happened; `order.place_by` is only the caller's own."""
+    """A trail that the database could not take when it happened; `order.place_by` is only the caller's own.
+
+    Each row's `created_at` is the time of its step, by the process's clock but where the database had said it already;
+    None: it was spooled by a release that did not keep it.
+    """
 
     order: Order
     rows: tuple[TrailRow, ...]
@@ -86,7 +93,9 @@ class Rows(Protocol):
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
         """Append what a spool kept; what is there already stays, and a key that another order has stays its own.
 
-        `not_sent:not_recorded` is left out where reconciliation has sent the order since.
+        `not_sent:not_recorded` is left out where reconciliation has sent the order since. A row keeps the time of its
+        step where that can be: not after now, not before the order's first row, not STEP_AGE_MAX ago. No deadline is
+        reckoned from it.
         """
         ...
 

@@ -40,6 +40,7 @@ class _Row(msgspec.Struct, omit_defaults=True):
     status: OrderStatus
     reason: str | None = None
     exchange_order_id: str | None = None
+    at: datetime | None = None  # not there in the files of a release before this one
 
 
 class _Record(msgspec.Struct, omit_defaults=True):
@@ -286,7 +287,7 @@ def _line(trail: SpooledTrail) -> bytes:
             side=order.side,
             instrument=order.instrument,
             quantity=order.quantity,
-            rows=[_Row(row.status, row.reason, row.exchange_order_id) for row in trail.rows],
+            rows=[_Row(row.status, row.reason, row.exchange_order_id, row.created_at) for row in trail.rows],
             limit_price=order.limit_price,
             client_order_id=order.client_order_id,
             place_by=order.place_by,
@@ -341,4 +342,4 @@ def _parse(line: bytes) -> SpooledTrail | None:
         found.client_order_id,
         found.place_by,
     )
-    return SpooledTrail(order, tuple(TrailRow(r.status, r.reason, r.exchange_order_id) for r in found.rows))
+    return SpooledTrail(order, tuple(TrailRow(r.status, r.reason, r.exchange_order_id, r.at) for r in found.rows))

@@ -1,6 +1,7 @@
 """The seed's "other potential failure scenarios": the exact rows, and the exact answer, of each."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ordertrail.domain.venue_answer import Absent, Accepted, Found, NoAnswer, No
 from ordertrail.runtime import failpoints
 from ordertrail.up.tcp_ports import free_port
 from tests.support.orders import LATER, request_body
-from tests.support.service import Reply, Row, Running, ScriptedVenue, found, running
+from tests.support.service import WAIT_SECONDS, Reply, Row, Running, ScriptedVenue, found, running
 
 INITIATED: Row = ("INITIATED", None, None)
 MARKET: dict[str, Any] = {"type": "market", "without": ("limit_price",)}
@@ -498,3 +499,47 @@ async def come_back(service: Running) -> None:
     service.bring_database_back()
     await service.service.housekeeping.run_once()
     await service.service.housekeeping.run_once()
+
+
+async def spooled_and_replayed(service: Running, *, wrong_by: timedelta) -> tuple[str, datetime]:
+    """An order whose trail went to the spool while the process's clock was wrong, and was replayed."""
+    service.take_database_away()
+    service.clock.wall_wrong_by = wrong_by
+    order_id = (await service.place()).body["order_id"]
+    service.clock.wall_wrong_by = timedelta(0)
+    service.bring_database_back()
+    before = datetime.now(UTC)
+    await service.service.housekeeping.run_once()
+    await service.service.housekeeping.run_once()
+    return order_id, before
+
+
+async def test_spooled_rows_have_the_time_of_their_steps_and_beside_it_when_they_were_written(
+    service: Running, venue: ScriptedVenue
+) -> None:
+    """The database came back 37 seconds later: the trail said that all had happened then."""
+    order_id, replayed_after = await spooled_and_replayed(service, wrong_by=timedelta(seconds=-37))
+
+    reply = await service.call("GET", f"/orders/{order_id}/trail")
+
+    first, second = reply.body["trail"]
+    assert [first["status"], second["status"]] == ["INITIATED", "DATABASE_PERSISTENCE_FAILED"]
+    for row in (first, second):
+        happened, written = (datetime.fromisoformat(row[name]) for name in ("created_at", "recorded_at"))
+        assert written >= replayed_after - timedelta(seconds=1)
+        assert timedelta(seconds=30) < written - happened < timedelta(seconds=37 + WAIT_SECONDS)
+    assert first["created_at"] <= second["created_at"]
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(days=365), timedelta(days=-365 * 50), timedelta(seconds=90)], ids=str)
+async def test_time_of_a_step_that_cannot_be_is_the_databases_own(
+    service: Running, venue: ScriptedVenue, wrong_by: timedelta
+) -> None:
+    order_id, replayed_after = await spooled_and_replayed(service, wrong_by=wrong_by)
+
+    reply = await service.call("GET", f"/orders/{order_id}/trail")
+
+    for row in reply.body["trail"]:
+        assert row["recorded_at"] is None
+        happened = datetime.fromisoformat(row["created_at"])
+        assert abs(happened - replayed_after) < timedelta(seconds=WAIT_SECONDS)

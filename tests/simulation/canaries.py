@@ -394,8 +394,8 @@ def an_unresolved_order_settled_without_a_word() -> Iterator[None]:
 def not_recorded_answered_as_final() -> Iterator[None]:
     original = Placing._not_recorded
 
-    async def not_recorded(self: Placing, order: Order, error: Any) -> Any:
-        placement = await original(self, order, error)
+    async def not_recorded(self: Placing, order: Order, error: Any, **when: Any) -> Any:
+        placement = await original(self, order, error, **when)
         if isinstance(placement, Failed) and placement.may_be_recorded:
             return made(replace(placement, may_be_recorded=False))
         return placement

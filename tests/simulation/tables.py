@@ -7,7 +7,7 @@ show. Times are the `now` of the transaction, aware, UTC, but `created_at`, whic
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
@@ -181,7 +181,8 @@ def _insert(tables: Tables, row: Record) -> bool:
     status = str(row["status"])
     if status in rows:
         return False
-    nothing = dict.fromkeys(("reason", "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by"))
+    optional = ("reason", "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by", "recorded_at")
+    nothing = dict.fromkeys(optional)
     rows[status] = {**nothing, **row, "status": status}
     return True
 
@@ -308,9 +309,12 @@ def _insert_never_sent(tables: Tables, now: datetime, *columns: Any) -> list[Rec
 
 
 def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
-    (ids, types, sides, instruments, prices, quantities, keys, _, statuses, reasons, exchange_ids, not_recorded) = (
+    ids, types, sides, instruments, prices, quantities, keys, _, statuses, reasons, exchange_ids, steps_at, *more = (
         columns
     )
+    not_recorded, step_seconds_max = more
+    # What one statement inserts, its other parts do not see.
+    first_rows = {order_id: tables.orders.get(order_id, {}).get("INITIATED") for order_id in ids}
     first = [
         (key, order_id) for key, order_id, status in zip(keys, ids, statuses, strict=True) if status == "INITIATED"
     ]
@@ -322,9 +326,11 @@ def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
         if reasons[index] == not_recorded and was_sent_later[order_id]:
             continue
         is_first = status == "INITIATED"
+        created_at = _step_time(now, steps_at[index], first_rows[order_id], step_seconds_max)
         row = {
             "id": order_id,
-            "created_at": _plain(now),
+            "created_at": created_at,
+            "recorded_at": None if created_at == _plain(now) else _plain(now),
             "type": str(types[index]),
             "side": str(sides[index]),
             "instrument": instruments[index],
@@ -343,6 +349,14 @@ def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     return []
 
 
+def _step_time(now: datetime, step_at: datetime | None, first_row: Record | None, seconds_max: float) -> datetime:
+    """The time of a spooled row: its step's, where that can be."""
+    if step_at is None or not now - _seconds(seconds_max) < step_at < now:
+        return _plain(now)
+    step = _plain(step_at.astimezone(UTC))
+    return min(_plain(now), step if first_row is None else max(step, first_row["created_at"]))
+
+
 def _key_owners(tables: Tables, _now: datetime, keys: Sequence[str]) -> list[Record]:
     found = dict.fromkeys(key for key in keys if key in tables.keys)
     return [{"client_order_id": key, "order_id": tables.keys[key]} for key in found]
@@ -353,7 +367,7 @@ def _initiated_times(tables: Tables, _now: datetime, ids: Sequence[str]) -> list
     return [
         {
             "id": rows["INITIATED"]["id"],
-            "created_at": rows["INITIATED"]["created_at"],
+            "created_at": _written_at(rows["INITIATED"]),
             "is_halted": tables.is_halted,
         }
         for rows in found
@@ -404,7 +418,12 @@ def _trail_rows_there(tables: Tables, _now: datetime, ids: Sequence[str], status
 
 
 def _by_time(rows: dict[str, Record]) -> list[Record]:
-    return sorted(rows.values(), key=lambda row: (row["created_at"], _RANK[row["status"]]))
+    return sorted(rows.values(), key=lambda row: (_written_at(row), _RANK[row["status"]]))
+
+
+def _written_at(row: Record) -> datetime:
+    moment: datetime = row["recorded_at"] or row["created_at"]
+    return moment
 
 
 def _read_order(tables: Tables, now: datetime, order_id: str) -> list[Record]:

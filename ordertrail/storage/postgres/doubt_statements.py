@@ -60,8 +60,8 @@ RETURNING doubts.order_id, fence, tries - 1 AS tries
 # All that is known of leased orders: their rows, sends and their answers, cancels, and what the exchange has shown.
 # $1 ids.
 LOAD = """
-SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quantity, o.status::text AS status,
-       o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
+SELECT o.id, o.created_at, o.recorded_at, o.type, o.side, o.instrument, o.limit_price, o.quantity,
+       o.status::text AS status, o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
        clock_timestamp() AS read_at,
        EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id OFFSET 0) AS is_cancel_wanted,
        (SELECT s.exchange_order_id FROM sightings s WHERE s.order_id = o.id) AS observed_exchange_order_id,
@@ -71,7 +71,7 @@ SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quanti
             WHERE a.order_id = o.id) END AS attempts
   FROM orders o
  WHERE o.id = ANY($1::varchar[])
- ORDER BY o.id, o.created_at, o.status
+ ORDER BY o.id, coalesce(o.recorded_at, o.created_at), o.status
 """
 
 # What the reviews came to: the rows to append, whether the order is settled, else when to review it again. A verdict

@@ -10,6 +10,9 @@ from ordertrail.domain.operator_action import OperatorAction
 ORDER_COLUMNS = "id, created_at, type, side, instrument, limit_price, quantity"
 ORDER_OF_O = "o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity"
 
+# A row's place in its trail: when it was written, whatever the clock of a process had said before.
+WRITTEN_AT = "coalesce(recorded_at, created_at)"
+
 # The order in doubt is due now, settled or not, and its fence rises: a reconciler that has leased it does not know why,
 # and changes nothing any more.
 REOPENED = "fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0"

@@ -161,24 +161,38 @@ ON CONFLICT DO NOTHING
 # yet it comes without a place_by, and its send_by has passed. The reconciler reviews these orders at once, for it may
 # have been here before; its fence rises, for it does not know these rows, which may forbid what it is about to do.
 # An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by,
-# $9 status, $10 reason, $11 exchange_order_id; $12 the reason of rows that are left out where the reconciler has sent
-# the order since.
+# $9 status, $10 reason, $11 exchange_order_id, $12 the time of its step by its process's clock; $13 the reason of rows
+# that are left out where the reconciler has sent the order since; $14 the seconds after which a step's time is not
+# believed. Nor is it if it lies ahead; and no step was before the order's first row.
 REPLAY = f"""
 WITH input AS MATERIALIZED (
     SELECT *
       FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
-                  $7::varchar[], $8::timestamptz[], $9::order_status_enum[], $10::varchar[], $11::varchar[])
+                  $7::varchar[], $8::timestamptz[], $9::order_status_enum[], $10::varchar[], $11::varchar[],
+                  $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by, status, reason,
-             exchange_order_id)
+             exchange_order_id, step_at)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), timed AS MATERIALIZED (
+    SELECT input.*, at,
+           CASE WHEN step_at < at AND step_at > at - $14::float8 * interval '1 second'
+                THEN least(at AT TIME ZONE 'UTC',
+                           greatest(step_at AT TIME ZONE 'UTC',
+                                    (SELECT i.created_at FROM orders i
+                                      WHERE i.id = input.id AND i.status = 'INITIATED')))
+                ELSE at AT TIME ZONE 'UTC' END AS created_at
+      FROM input CROSS JOIN instant
 ), {fragments.claimed_keys("client_order_id IS NOT NULL AND status = 'INITIATED'")}, replayed AS (
     INSERT INTO orders ({fragments.ORDER_COLUMNS},
-                        status, reason, exchange_order_id, client_order_id, send_by)
-    SELECT id, clock_timestamp() AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, status, reason,
+                        status, reason, exchange_order_id, client_order_id, send_by, recorded_at)
+    SELECT id, created_at, type, side, instrument, limit_price, quantity, status, reason,
            exchange_order_id,
            CASE WHEN status = 'INITIATED' AND id IN (SELECT order_id FROM claimed) THEN client_order_id END,
-           CASE WHEN status = 'INITIATED' THEN clock_timestamp() END
-      FROM input
-     WHERE reason IS DISTINCT FROM $12::varchar OR NOT {fragments.was_sent_later("input.id")}
+           CASE WHEN status = 'INITIATED' THEN at END,
+           nullif(at AT TIME ZONE 'UTC', created_at)
+      FROM timed
+     WHERE reason IS DISTINCT FROM $13::varchar OR NOT {fragments.was_sent_later("timed.id")}
      ORDER BY id, status
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -192,10 +206,11 @@ ON CONFLICT (order_id) DO UPDATE
 # $1 client_order_ids.
 KEY_OWNERS = "SELECT client_order_id, order_id FROM order_keys WHERE client_order_id = ANY($1::varchar[])"
 
-# Since when these orders have been recorded, and whether placing is halted; after an insert that found some there.
+# Since when these orders have been recorded, by the database's clock, for deadlines are reckoned from it; and whether
+# placing is halted; after an insert that found some there.
 # $1 ids.
 INITIATED_TIMES = f"""
-SELECT id, created_at, {fragments.IS_HALTED} AS is_halted
+SELECT id, {fragments.WRITTEN_AT} AS created_at, {fragments.IS_HALTED} AS is_halted
   FROM orders
  WHERE id = ANY($1::varchar[]) AND status = 'INITIATED'
 """
@@ -237,11 +252,12 @@ SELECT o.id, o.status::text AS status
 # One order with its trail. The two subqueries at the end do not depend on the row, so that they run once an order.
 # $1 the id.
 READ_ORDER = f"""
-SELECT id, orders.created_at, type, side, instrument, limit_price, quantity, status::text AS status, reason,
-       exchange_order_id, client_order_id, place_by, send_by, clock_timestamp() AS read_at,
+SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_price, quantity,
+       status::text AS status, reason, exchange_order_id, client_order_id, place_by, send_by,
+       clock_timestamp() AS read_at,
        {fragments.has_open_claim("$1::varchar", column=7)} AS has_open_claim,
        {fragments.is_forbidden("$1::varchar")} AS is_forbidden
   FROM orders
  WHERE id = $1::varchar
- ORDER BY orders.created_at, orders.status
+ ORDER BY {fragments.WRITTEN_AT}, orders.status
 """

@@ -15,7 +15,15 @@ from ordertrail.domain.reason import NOT_RECORDED
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.order_rows import KeyTaken, NeverSent, NewTrailRow, Recorded, SentLater, SpooledTrail
+from ordertrail.storage.order_rows import (
+    STEP_AGE_MAX,
+    KeyTaken,
+    NeverSent,
+    NewTrailRow,
+    Recorded,
+    SentLater,
+    SpooledTrail,
+)
 from ordertrail.storage.postgres import order_statements
 from ordertrail.storage.postgres.database import Database
 
@@ -162,7 +170,9 @@ class PostgresRows:
             [row.status for _, row in rows],
             [row.reason for _, row in rows],
             [row.exchange_order_id for _, row in rows],
+            [row.created_at for _, row in rows],
             NOT_RECORDED.text,
+            STEP_AGE_MAX.total_seconds(),
         ]
         ids = list(dict.fromkeys(trail.order.id for trail in trails))
         await self._database.fetch_in_order((order_statements.HOLD, [ids]), (order_statements.REPLAY, replay))
@@ -228,6 +238,7 @@ def trail_row(record: Any) -> TrailRow:
         reason=record["reason"],
         exchange_order_id=record["exchange_order_id"],
         created_at=_utc(record["created_at"]),
+        recorded_at=None if record["recorded_at"] is None else _utc(record["recorded_at"]),
     )
 
 

@@ -97,13 +97,13 @@ WITH page AS MATERIALIZED (
 SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
-    SELECT id, created_at, type, side, instrument, limit_price, quantity, status::text AS status,
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
            status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
       FROM orders
      WHERE orders.id = page.id
     OFFSET 0
  ) AS r
- ORDER BY r.id DESC, r.created_at, r.rank
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank
 """
 
 

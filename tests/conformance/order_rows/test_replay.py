@@ -1,14 +1,15 @@
 """A spooled trail adds what is missing, changes nothing that is there, and is never sent."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from ordertrail.domain.order import Order
 from ordertrail.domain.trail import TrailRow
 from ordertrail.storage.errors import StatementFailed
-from ordertrail.storage.order_rows import KeyTaken, NewTrailRow, Recorded, Rows, SpooledTrail
+from ordertrail.storage.order_rows import STEP_AGE_MAX, KeyTaken, NewTrailRow, Recorded, Rows, SpooledTrail
 from tests.conformance.arrange import (
     FAILED,
     INITIATED,
@@ -197,3 +198,77 @@ async def test_bad_trail_leaves_nothing_of_its_replay(
     assert caught.value.code == code
     assert caught.value.is_about_the_data
     assert await database.contents() == before
+
+
+def stepped(order: Order, *times: datetime | None) -> SpooledTrail:
+    """INITIATED and the failed send, with the times of their steps."""
+    rows = (TrailRow(INITIATED), TrailRow(NOT_PERSISTED, "not_sent:closed"))
+    return SpooledTrail(order, tuple(replace(row, created_at=at) for row, at in zip(rows, times, strict=True)))
+
+
+async def test_replayed_rows_have_the_times_of_their_steps(database: DatabaseSubject, rows: Rows) -> None:
+    order, now = an_order(), await database.now()
+    began, failed = now - timedelta(seconds=37), now - timedelta(seconds=30)
+
+    await rows.replay([stepped(order, began, failed)])
+
+    stored = await read(rows, order.id)
+    assert [row.created_at for row in stored.rows] == [began, failed]
+    assert stored.created_at == began
+    assert all(row.recorded_at is not None and now <= row.recorded_at <= stored.read_at for row in stored.rows)
+
+
+@pytest.mark.parametrize(
+    "off", [None, timedelta(days=365 * 400), timedelta(days=-365 * 50), timedelta(hours=1), -STEP_AGE_MAX], ids=str
+)
+async def test_step_that_cannot_have_been_then_has_the_databases_time(
+    database: DatabaseSubject, rows: Rows, off: timedelta | None
+) -> None:
+    """1970 and the far future among them; no time at all, as a release before this one spooled it."""
+    order, now = an_order(), await database.now()
+    at = None if off is None else now + off
+
+    await rows.replay([stepped(order, at, at)])
+
+    stored = await read(rows, order.id)
+    for row in stored.rows:
+        assert row.recorded_at is None
+        assert row.created_at is not None and now <= row.created_at <= stored.read_at
+
+
+async def test_step_is_never_before_the_first_row(database: DatabaseSubject, rows: Rows) -> None:
+    """The process's clock was behind the database's, which had written INITIATED."""
+    order = an_order()
+    await rows.insert_initiated([order])
+    initiated = await read(rows, order.id)
+
+    await rows.replay([stepped(order, initiated.created_at, initiated.created_at - timedelta(hours=1))])
+
+    first, second = (await read(rows, order.id)).rows
+    assert (first.created_at, first.recorded_at) == (initiated.created_at, None)
+    assert second.created_at == initiated.created_at
+    assert second.recorded_at is not None
+
+
+async def test_trail_is_read_in_the_order_in_which_it_was_written(database: DatabaseSubject, rows: Rows) -> None:
+    """What a process's clock says does not move a row before those that were there."""
+    order = an_order()
+    await rows.insert_initiated([order])
+    await rows.insert_trail_rows([NewTrailRow(order.id, NOT_PLACED, "proved:not_sent:closed")])
+    at = (await read(rows, order.id)).created_at
+
+    await rows.replay([SpooledTrail(order, (TrailRow(NOT_PERSISTED, "not_sent:closed", created_at=at),))])
+
+    stored = await read(rows, order.id)
+    assert [row.status for row in stored.rows] == [INITIATED, NOT_PLACED, NOT_PERSISTED]
+
+
+async def test_deadlines_are_reckoned_from_when_it_was_written(database: DatabaseSubject, rows: Rows) -> None:
+    order, now = an_order(), await database.now()
+
+    await rows.replay([stepped(order, now - timedelta(days=1), now - timedelta(days=1))])
+    [repeated] = await rows.insert_initiated([order])
+
+    stored = await read(rows, order.id)
+    assert isinstance(repeated, Recorded) and repeated.created_at == stored.rows[0].recorded_at
+    assert stored.send_by is not None and now <= stored.send_by <= stored.read_at

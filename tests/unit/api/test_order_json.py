@@ -43,12 +43,14 @@ def test_the_single_order_adds_trail_and_executions() -> None:
         {
             "status": "INITIATED",
             "created_at": "2026-11-22T09:30:00.000000Z",
+            "recorded_at": None,
             "reason": None,
             "exchange_order_id": None,
         },
         {
             "status": "COMPLETED",
             "created_at": "2026-11-22T09:30:00.000008Z",
+            "recorded_at": None,
             "reason": None,
             "exchange_order_id": "X-1",
         },

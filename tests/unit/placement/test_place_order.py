@@ -1,6 +1,7 @@
 """Placement against rows that fail as told: what is sent, what is written, and what is claimed of it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class FailingRows:
     """Every write succeeds, or fails with what stands here for its kind."""
 
     def __init__(self) -> None:
+        self.on_initiated: Callable[[], None] = lambda: None
         self.initiated: OrdertrailError | None = None
         self.never_sent: OrdertrailError | None = None
         self.steps: OrdertrailError | None = None
@@ -50,6 +52,7 @@ class FailingRows:
         self.written: list[NewTrailRow] = []
 
     async def insert_initiated(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        self.on_initiated()
         _raise(self.initiated)
         return [Recorded(NOW) if self.key_of is None else KeyTaken(self.key_of) for _ in orders]
 
@@ -107,6 +110,13 @@ class House:
         return await self.placing.place(an_order(**changes))
 
     def spooled(self) -> list[tuple[str, tuple[TrailRow, ...]]]:
+        """Trails without the times of their steps."""
+        return [(order_id, tuple(replace(row, created_at=None) for row in rows)) for order_id, rows in self._spooled()]
+
+    def step_times(self) -> list[datetime | None]:
+        return [row.created_at for _, rows in self._spooled() for row in rows]
+
+    def _spooled(self) -> list[tuple[str, tuple[TrailRow, ...]]]:
         with self.spool.adopted() as files:
             return [(trail.order.id, trail.rows) for _, trails in files for trail in trails]
 
@@ -289,6 +299,35 @@ async def test_what_the_database_takes_no_row_of_is_spooled(house: House) -> Non
     assert isinstance(placement, Failed)
     accepted = (TrailRow(S.INITIATED), TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-1"))
     assert house.spooled() == [(placement.order.id, accepted)]
+
+
+async def test_spooled_rows_have_the_times_of_their_steps(house: House) -> None:
+    """INITIATED the database's own; what came of it when that was known, not when the database was given up."""
+    clock = ManualClock(house.clock.monotonic())
+    house.placing._clock = clock
+    house.rows.steps = REFUSED
+
+    def answer_late(order: Order) -> PlaceAnswer:
+        clock.move(3)
+        return Refused("no")
+
+    house.venue.answer = answer_late
+    began = clock.now()
+    await house.place()
+
+    assert house.step_times() == [NOW, began + timedelta(seconds=3)]
+
+
+async def test_order_that_was_never_recorded_has_the_times_of_its_steps(house: House) -> None:
+    clock = ManualClock(house.clock.monotonic())
+    house.placing._clock = clock
+    house.rows.on_initiated = lambda: clock.move(2)
+    house.rows.initiated = house.rows.never_sent = NEVER_SENT
+    began = clock.now()
+
+    await house.place()
+
+    assert house.step_times() == [began, began + timedelta(seconds=2)]
 
 
 async def test_placing_that_took_the_whole_review_is_not_the_whole_story(house: House) -> None:

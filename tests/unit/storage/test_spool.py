@@ -23,6 +23,12 @@ from ordertrail.storage.order_rows import SpooledTrail
 from ordertrail.storage.spool import RECORD_BYTES_MAX, SUFFIX, Spool, SpoolFailed
 
 MEBIBYTE = 1024 * 1024
+FAILED_AT = datetime(2026, 1, 1, 0, 0, 2, 500, tzinfo=UTC)
+# As a release before this one wrote it.
+OLD_RECORD = (
+    b'{"id":"old","type":"market","side":"buy","instrument":"AAPL12345678","quantity":1,"rows":[{"status":"INITIATED"},'
+    b'{"status":"DATABASE_PERSISTENCE_FAILED","reason":"not_sent:not_recorded"}]}'
+)
 
 # Spools one order and then waits to be killed.
 WRITER = """
@@ -56,8 +62,8 @@ def trail(order_id: str, *, client_order_id: str | None = None) -> SpooledTrail:
     return SpooledTrail(
         order,
         (
-            TrailRow(OrderStatus.INITIATED),
-            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded"),
+            TrailRow(OrderStatus.INITIATED, created_at=datetime(2026, 1, 1, tzinfo=UTC)),
+            TrailRow(OrderStatus.DATABASE_PERSISTENCE_FAILED, "not_sent:not_recorded", created_at=FAILED_AT),
         ),
     )
 
@@ -389,3 +395,26 @@ async def test_largest_order_fits_the_room_that_is_kept_for_it(folder: Path) -> 
     await spool.append([SpooledTrail(order, rows)])
 
     assert only_file(folder).stat().st_size <= RECORD_BYTES_MAX
+
+
+async def test_record_of_an_older_release_is_read_without_times(folder: Path) -> None:
+    spool = await opened(folder)
+    (folder / f"old{SUFFIX}").write_bytes(b"%08x %s\n" % (zlib.crc32(OLD_RECORD), OLD_RECORD))
+
+    with spool.adopted() as files:
+        [old] = [trail for _, trails in files for trail in trails]
+
+    assert [row.status for row in old.rows] == [OrderStatus.INITIATED, OrderStatus.DATABASE_PERSISTENCE_FAILED]
+    assert [row.created_at for row in old.rows] == [None, None]
+    await spool.close()
+
+
+async def test_record_keeps_the_times_of_its_steps(folder: Path) -> None:
+    spool = await opened(folder)
+    await spool.append([trail("order")])
+
+    with spool.adopted() as files:
+        [kept] = [each for _, trails in files for each in trails]
+
+    assert kept == trail("order")
+    await spool.close()
