@@ -1,4 +1,4 @@
-"""For a person on call: what is in doubt, reconciling by hand, an operator's word, and the switch.
+"""For a person on call: what is in doubt, reconciling by hand, an operator's word.
 
 Exit codes: 0 done, 1 refused, 2 usage or connection error.
 """
@@ -41,7 +41,6 @@ from ordertrail.server.start_line import say_start, want_exchange_url
 from ordertrail.storage.doubt_rows import DoubtView
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
-from ordertrail.storage.postgres.switch import PostgresSwitch
 
 
 def reconcile(*, once: bool = False, json: Json = False) -> int:
@@ -181,32 +180,6 @@ _NOT_RESOLVABLE = {
         "has another quantity: filled is all of it; say canceled or expired with the part that was filled."
     ),
 }
-
-
-def halt(*, reason: str | None = None) -> int:
-    """Place nothing any more, resends included; cancelling and querying go on.
-
-    Parameters
-    ----------
-    reason
-        Why, for the next operator.
-    """
-    return _switch(halted=True, reason=reason)
-
-
-def resume() -> int:
-    """Place orders again."""
-    return _switch(halted=False, reason=None)
-
-
-def _switch(*, halted: bool, reason: str | None) -> int:
-    async def turn(_rows: PostgresDoubts, database: Database) -> int:
-        operator = Operator(user(), Origin.CLI)
-        await PostgresSwitch(database).turn(halted=halted, operator=operator, reason=reason)
-        print("Placing is halted; every process obeys within seconds." if halted else "Placing is resumed.")
-        return DONE
-
-    return with_database(turn)
 
 
 async def _reconcile_once(service: Service, *, as_json: bool) -> int:

@@ -1,0 +1,213 @@
+"""`ordertrail halt` and `resume`: the operator's switch.
+
+A halt is committed before anything is asked or waited for. Exit codes: 0 done, 1 somebody has resumed meanwhile, 2
+usage or connection error, 130 interrupted (the halt stands).
+"""
+
+# ruff: noqa: T201 - it talks to a person
+
+import sys
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from ordertrail.cli.at_database import DONE, REFUSED, Json, plain, print_json, say, user, with_database
+from ordertrail.cli.output import print_result
+from ordertrail.domain.operator_action import Operator, Origin
+from ordertrail.domain.switch import Switch, as_line
+from ordertrail.domain.venue_answer import NoAnswer
+from ordertrail.placement.halting import Halting
+from ordertrail.runtime import notices
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.errors import CannotStart
+from ordertrail.runtime.settings import Settings, load_settings
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.switch import PostgresSwitch
+from ordertrail.storage.switch_rows import Turned, UnderWay
+from ordertrail.venues.registry import make_venue
+
+INSTRUMENTS_SHOWN_MAX = 20
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Orders open at the exchange by its own list, by instrument; `why_unknown`: there was no list."""
+
+    by_instrument: Counter[str]
+    why_unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a halt has left; `under_way` is None where that could not be read."""
+
+    halt: Turned
+    under_way: UnderWay | None
+    live: Live
+    in_doubt: int
+    switch: Switch
+    has_waited: bool
+
+
+def halt(*, reason: str | None = None, wait: bool = True, json: Json = False) -> int:
+    """Place nothing any more, resends included; returns when nothing leaves any more. Cancelling and querying go on.
+
+    Parameters
+    ----------
+    reason
+        Why, in a line, for the next operator and for clients; in a terminal it is asked for.
+    wait
+        --no-wait: return at once; what was recorded before may still leave within its send window.
+    json
+        For programs: print one JSON document.
+    """
+    settings = load_settings()
+    operator = Operator(user(), Origin.CLI)
+    halts: list[Turned] = []
+
+    async def commit(_rows: PostgresDoubts, database: Database) -> int:
+        halts.append(await _halting(database, settings).halt(operator, reason and as_line(reason)))
+        return DONE
+
+    async def see_it_through(rows: PostgresDoubts, database: Database) -> int:
+        switch, halting = PostgresSwitch(database), _halting(database, settings)
+        # Somebody may have resumed while the reason was being written.
+        if why is not None and (await switch.read()).is_halted:
+            await halting.halt(operator, why)
+        under_way = (await halting.wait(halts[0])).under_way if wait else await switch.under_way(halts[0])
+        live = await _live_at_exchange(settings)
+        found = _Found(halts[0], under_way, live, (await rows.counts()).count, await switch.read(), has_waited=wait)
+        if json:
+            print_json(_document(found))
+        else:
+            print_result("\n".join(_sentences(found)))
+        return DONE if found.switch.is_halted else say(f"{found.switch.sentence} Orders are placed again.", REFUSED)
+
+    code = with_database(commit)
+    if code != DONE:
+        return code
+    try:
+        notices.say("Placing is halted: nothing is placed that is recorded from now on.")
+        # Not in an event loop, which would not let an interrupt through.
+        why = _asked_why() if reason is None else None
+        if wait:
+            until = halts[0].at + timedelta(seconds=settings.send_window_seconds)
+            notices.say(f"Waiting for what was begun before, until {until:%H:%M:%S} UTC at the latest.")
+        return with_database(see_it_through)
+    except KeyboardInterrupt:
+        return say("Placing is halted; what was begun before may still leave.", INTERRUPTED)
+
+
+def resume(*, reason: str | None = None) -> int:
+    """Place orders again.
+
+    Parameters
+    ----------
+    reason
+        Why, in a line, for the next operator; in a terminal it is asked for.
+    """
+    settings = load_settings()
+    try:
+        why = _asked_why() if reason is None else as_line(reason)
+    except KeyboardInterrupt:
+        return say("Nothing was changed.", INTERRUPTED)
+
+    async def turn(_rows: PostgresDoubts, database: Database) -> int:
+        before = await PostgresSwitch(database).read()
+        await _halting(database, settings).resume(Operator(user(), Origin.CLI), why or None)
+        print_result(
+            f"{before.sentence} " * before.is_halted + "Placing is resumed; every process obeys within seconds."
+        )
+        return DONE
+
+    return with_database(turn)
+
+
+def _halting(database: Database, settings: Settings) -> Halting:
+    return Halting(PostgresSwitch(database), SystemClock(), send_seconds=settings.send_window_seconds)
+
+
+def _sentences(found: _Found) -> list[str]:
+    under_way, live = found.under_way, found.live
+    if under_way is None:
+        lines = ["Placing is halted, and nothing leaves any more; what is on its way could not be read."]
+    elif under_way.startable and not found.has_waited:
+        lines = [f"Placing is halted; {_count(under_way.startable, 'send')} may still leave within the send window."]
+    elif not found.has_waited:
+        lines = ["Placing is halted; what was begun in this moment may still leave within the send window."]
+    else:
+        lines = ["Placing is halted, and nothing leaves any more."]
+    if under_way is not None and under_way.unanswered:
+        lines.append(
+            f"Still on their way: {_count(under_way.unanswered, 'order')} that left, or may have, and have no answer "
+            "yet. They may yet be accepted; their requests and reconciliation find out."
+        )
+    if found.in_doubt:
+        lines.append(f"In doubt: {_count(found.in_doubt, 'order')}; `ordertrail doubts` lists them.")
+    if live.why_unknown is not None:
+        lines.append(f"What is live at the exchange is not known: {live.why_unknown}")
+    elif not live.by_instrument:
+        lines.append("Live at the exchange, by its own list of open orders: none.")
+    else:
+        most = live.by_instrument.most_common(INSTRUMENTS_SHOWN_MAX)
+        names = ", ".join(f"{as_line(instrument)} {count}" for instrument, count in most)
+        more = len(live.by_instrument) - len(most)
+        lines.append(
+            f"Live at the exchange, by its own list of open orders: {live.by_instrument.total()} ({names}"
+            f"{f', and {more} instruments more' if more else ''}). "
+            "`ordertrail order cancel --all` cancels those that were placed through Ordertrail."
+        )
+    return lines
+
+
+def _document(found: _Found) -> dict[str, Any]:
+    under_way, live = found.under_way, found.live
+    known = live.why_unknown is None
+    return {
+        "is_halted": found.switch.is_halted,
+        "halted_at": plain(found.halt.at),
+        "waited": found.has_waited,
+        "startable": None if under_way is None else under_way.startable,
+        "unanswered": None if under_way is None else under_way.unanswered,
+        "in_doubt": found.in_doubt,
+        "live": live.by_instrument.total() if known else None,
+        "live_by_instrument": dict(live.by_instrument) if known else None,
+        "live_unknown_because": live.why_unknown,
+    }
+
+
+async def _live_at_exchange(settings: Settings) -> Live:
+    """By the exchange's own list: our rows alone do not say which orders are over."""
+    url = settings.exchange_url
+    if url is None or not url.lower().startswith(("http://", "https://")):
+        return Live(Counter(), "ORDERTRAIL_EXCHANGE_URL names no exchange here that could be asked.")
+    try:
+        venue = make_venue(url, data_dir=settings.data_dir, clock=SystemClock(), connections_max=1)
+        await venue.open()
+        try:
+            open_orders = await venue.open_orders(timeout_seconds=settings.exchange_timeout_seconds)
+        finally:
+            await venue.close()
+    except (CannotStart, OSError, ValueError) as error:
+        return Live(Counter(), f"the exchange could not be asked: {as_line(str(error))}")
+    if isinstance(open_orders, NoAnswer):
+        return Live(Counter(), f"the exchange gave no answer: {as_line(open_orders.cause)}.")
+    return Live(Counter(order.instrument for order in open_orders.orders))
+
+
+def _asked_why() -> str | None:
+    """Why, from a person at a terminal; None where there is none, or no answer."""
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()):
+        return None
+    with suppress(OSError):
+        print("Why, in a line (Enter: no reason): ", end="", file=sys.stderr, flush=True)
+        return as_line(sys.stdin.readline()) or None
+    return None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
