@@ -116,11 +116,11 @@ TABLES: Mapping[str, Meaning] = {
     "parked": Meaning(
         "What the exchange sent and nobody can understand, kept for a person. It can only be closed, and once.",
         {
-            "kind": "what it was to be: open_order, execution, …",
+            "kind": "what it was to be: open_order, execution_report, …",
             "field": "the first field that cannot be read; null: the whole",
             "reason": "what is wrong with it",
             "raw": "as it came, cut to a limit",
-            "fingerprint": "of venue, kind and the whole of what came: the same thing again is the same row",
+            "fingerprint": "of venue, kind, epoch and what came, or an order's ids: the same thing is the same row",
             "order_id": "what it says is our id, where that can be read",
             "epoch": "of the venue, where known",
             "seq": "of an execution, where it can be read",

@@ -28,6 +28,7 @@ SUBJECTS = {
     "orders": "order_statements",
     "doubts": "doubt_statements",
     "sweep": "sweep_statements",
+    "parked": "parked_statements",
     "status": "status_statements",
     "switch": "switch_statements",
     "connections": "connection_statements",

@@ -2,7 +2,7 @@
 
 It reads the exchange first and our rows after, so that an order which is being placed meanwhile is not mistaken.
 That the exchange has shown an order is kept, and the reconciler asks for it and writes down what is true; an order
-that nobody recorded here is kept as an orphan, counted and logged.
+that nobody recorded here is kept as an orphan, counted and logged. What cannot be understood is parked and passed.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus
 from ordertrail.domain.venue_answer import NoAnswer, VenueOrder
+from ordertrail.reconciliation.parking import Parking, ParkingPass
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.doubt_rows import ShownOrder, SweepRows
+from ordertrail.storage.parked_rows import ParkedRows
 from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
@@ -24,20 +26,28 @@ LEASE_SECONDS = 60
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep saw: orders at the exchange, those handed to the reconciler, those that nobody recorded."""
+    """What a sweep saw: orders at the exchange, those handed to the reconciler, those that nobody recorded.
+
+    `parked`: things that nobody can understand, not kept before; `not_kept`: more of them, too many to keep.
+    """
 
     shown_orders: int = 0
     observed: int = 0
     late: int = 0
     orphans: int = 0
+    parked: int = 0
+    not_kept: int = 0
     has_more: bool = False
 
 
 class Sweep:
     """One replica's sweep; they take turns, and one that dies in its turn leaves it to the next."""
 
-    def __init__(self, rows: SweepRows, gateway: Gateway, *, venue: str, rest_seconds: float) -> None:
+    def __init__(
+        self, rows: SweepRows, parked: ParkedRows, gateway: Gateway, *, venue: str, rest_seconds: float
+    ) -> None:
         self._rows = rows
+        self._parking = Parking(parked, venue=venue)
         self._gateway = gateway
         self._venue = venue
         self._rest_seconds = rest_seconds
@@ -48,13 +58,19 @@ class Sweep:
         position = await self._rows.lease_sweep(self._venue, lease_seconds=LEASE_SECONDS)
         if position is None:
             return swept
-        epoch = await self._sweep_executions(*position, swept)
-        if epoch is not None:
-            await self._sweep_open_orders(epoch, swept)
+        parking = self._parking.begin_pass()
+        try:
+            epoch = await self._sweep_executions(*position, swept, parking)
+            if epoch is not None:
+                await self._sweep_open_orders(epoch, swept, parking)
+        finally:
+            swept.parked, swept.not_kept = parking.new, parking.dropped
+            parking.end()
+        metrics.PARKED_OPEN.set(await self._parking.count_open())
         await self._rows.end_sweep(self._venue, rest_seconds=0 if swept.has_more else self._rest_seconds)
         return swept
 
-    async def _sweep_executions(self, epoch: str, after: int, swept: Swept) -> str | None:
+    async def _sweep_executions(self, epoch: str, after: int, swept: Swept, parking: ParkingPass) -> str | None:
         """Page by page, each compared before the position moves past it; None: the exchange did not answer."""
         swept.has_more = True
         for _ in range(PAGES_MAX):
@@ -73,6 +89,7 @@ class Sweep:
                 if e.exec_type != "rejected" and e.exchange_order_id is not None
             }
             await self._compare(epoch, shown, swept)
+            await parking.park(page.unreadable, epoch=epoch)
             before, after = after, page.position_after(after)
             await self._rows.move_sweep(self._venue, epoch, after)
             if after >= page.head or after == before:
@@ -80,10 +97,11 @@ class Sweep:
                 break
         return epoch
 
-    async def _sweep_open_orders(self, epoch: str, swept: Swept) -> None:
+    async def _sweep_open_orders(self, epoch: str, swept: Swept, parking: ParkingPass) -> None:
         answer = await self._gateway.open_orders()
         if isinstance(answer, NoAnswer):
             return
+        await parking.park(answer.unreadable, epoch=epoch, dropped=answer.dropped)
         shown = [order for order in answer.orders if order.ord_status != "rejected"]
         for start in range(0, len(shown), ORDERS_PER_PAGE):
             terms = {order.client_order_id: order for order in shown[start : start + ORDERS_PER_PAGE]}

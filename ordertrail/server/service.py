@@ -31,6 +31,7 @@ from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.reads import PostgresReads
 from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.storage.postgres.watch import DatabaseWatch
@@ -114,6 +115,7 @@ class Service:
         self.gateway = Gateway(self.venue, self.gate, self.clock, timeout_seconds=settings.exchange_timeout_seconds)
         self.placing = Placing(self.journal, self.gateway, self.clock, self.deadlines)
         self.doubts = PostgresDoubts(self.database)
+        self.parked = PostgresParked(self.database)
         self.schedule = self._schedule()
         self.canceling = Canceling(self.rows, self.doubts, self.schedule.wake_up)
         self.admission = Admission(
@@ -156,7 +158,13 @@ class Service:
             name=f"{socket.gethostname()}:{os.getpid()}",
             send_seconds=settings.send_window_seconds,
         )
-        sweep = Sweep(self.doubts, self.gateway, venue=self.venue.name, rest_seconds=settings.sweep_interval_seconds)
+        sweep = Sweep(
+            self.doubts,
+            self.parked,
+            self.gateway,
+            venue=self.venue.name,
+            rest_seconds=settings.sweep_interval_seconds,
+        )
         return Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
 
     async def open(self) -> None:

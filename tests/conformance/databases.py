@@ -16,9 +16,11 @@ import asyncpg
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.storage.doubt_rows import DoubtRows, OrphanRows, SweepRows
 from ordertrail.storage.order_rows import Rows
+from ordertrail.storage.parked_rows import ParkedRows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.storage.switch_rows import SwitchRows
 from tests.simulation.database import SimulatedDatabase
@@ -53,6 +55,9 @@ COLUMNS = {
     "orphans": (
         "venue", "epoch", "client_order_id", "exchange_order_id", "instrument", "side", "quantity", "closed_at",
     ),
+    "parked": (
+        "parked_at", "venue", "kind", "field", "reason", "raw", "fingerprint", "order_id", "epoch", "seq", "closed_at",
+    ),
     "sweep_positions": ("venue", "epoch", "seq", "leased_until"),
     "venue_epochs": ("venue", "epoch", "begun_at"),
 }  # fmt: skip
@@ -60,13 +65,14 @@ COLUMNS = {
 TIMES = {
     table: [name for name in names if name == "since" or name.endswith(("_at", "_until", "_by"))]
     for table, names in COLUMNS.items()
-} | {"attempts": ["send_by", "accept_by"]}
+} | {"attempts": ["send_by", "accept_by"], "parked": []}
 
 APPEND_ONLY = (
     "orders", "order_keys", "attempts", "attempt_answers", "cancel_requests", "sightings", "orphans", "venue_epochs",
+    "parked", "operator_actions",
 )  # fmt: skip
 
-GUARDED = [*((table, "append_only") for table in APPEND_ONLY), ("orphans", "closed_once")]
+GUARDED = [*((table, "append_only") for table in APPEND_ONLY), ("orphans", "closed_once"), ("parked", "closed_once")]
 
 Record = dict[str, Any]
 Contents = dict[str, list[Record]]
@@ -84,6 +90,9 @@ class DatabaseSubject(Protocol):
 
     @property
     def switch(self) -> SwitchRows: ...
+
+    @property
+    def parked(self) -> ParkedRows: ...
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows: ...
 
@@ -131,6 +140,7 @@ class Postgres:
         self._connection = connection
         self.doubts: Doubts = PostgresDoubts(database)
         self.switch: SwitchRows = PostgresSwitch(database)
+        self.parked: ParkedRows = PostgresParked(database)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return PostgresRows(self._database, deadlines)
@@ -163,7 +173,7 @@ class Postgres:
 
     async def clear(self) -> None:
         async with self._history_can_change():
-            for table in reversed(("operator_actions", "parked", *COLUMNS)):
+            for table in reversed(("operator_actions", *COLUMNS)):
                 await self._connection.execute(f"DELETE FROM {table}")
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
@@ -193,6 +203,7 @@ class Simulated:
         self._connection = self._database.direct()
         self.doubts: Doubts = self._database.doubts(self._connection)
         self.switch: SwitchRows = self._database.switch(self._connection)
+        self.parked: ParkedRows = self._database.parked(self._connection)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return self._database.rows(deadlines, self._connection)
@@ -221,6 +232,7 @@ class Simulated:
             "cancel_requests": list(tables.cancels.items()),
             "sightings": list(tables.sightings.items()),
             "orphans": [tuple(orphan[name] for name in COLUMNS["orphans"]) for orphan in tables.orphans.values()],
+            "parked": [tuple(row[name] for name in COLUMNS["parked"]) for row in tables.parked.values()],
             "sweep_positions": [(venue, *position) for venue, position in tables.sweeps.items()],
             "venue_epochs": [(*epoch, begun_at) for epoch, begun_at in tables.epochs.items()],
         }
@@ -240,6 +252,7 @@ class Simulated:
         self._connection = self._database.direct()
         self.doubts = self._database.doubts(self._connection)
         self.switch = self._database.switch(self._connection)
+        self.parked = self._database.parked(self._connection)
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
         return await asyncio.gather(*calls)

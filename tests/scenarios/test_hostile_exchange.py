@@ -48,7 +48,8 @@ class House:
 
     async def sweep(self) -> Swept:
         await self.connection.execute("UPDATE sweep_positions SET leased_until = NULL")
-        return await Sweep(self.service.doubts, self.service.gateway, venue="http", rest_seconds=0).run_once()
+        service = self.service
+        return await Sweep(service.doubts, service.parked, service.gateway, venue="http", rest_seconds=0).run_once()
 
     async def trail(self, order: Order) -> list[tuple[str, str | None]]:
         records = await self.connection.fetch(

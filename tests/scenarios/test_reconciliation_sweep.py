@@ -23,7 +23,7 @@ async def house(database_url: str, tmp_path: Path) -> AsyncIterator[Installation
 
 
 def sweep_of(house: Installation) -> Sweep:
-    return Sweep(house.service.doubts, house.service.gateway, venue="simulated", rest_seconds=0)
+    return Sweep(house.service.doubts, house.service.parked, house.service.gateway, venue="simulated", rest_seconds=0)
 
 
 async def position(house: Installation) -> tuple[str, int]:
@@ -148,8 +148,10 @@ async def test_order_that_is_being_placed_is_left_to_its_request(house: Installa
 async def test_two_replicas_take_turns(house: Installation, database_url: str, tmp_path: Path) -> None:
     house.arrives(limit_order(side=Side.SELL))
     async with replica(database_url, tmp_path, house.service.venue) as other:
-        mine = Sweep(house.service.doubts, house.service.gateway, venue="simulated", rest_seconds=30)
-        theirs = Sweep(other.doubts, other.gateway, venue="simulated", rest_seconds=30)
+        mine = Sweep(
+            house.service.doubts, house.service.parked, house.service.gateway, venue="simulated", rest_seconds=30
+        )
+        theirs = Sweep(other.doubts, other.parked, other.gateway, venue="simulated", rest_seconds=30)
 
         one, two, again = *await asyncio.gather(mine.run_once(), theirs.run_once()), await theirs.run_once()
 

@@ -13,6 +13,7 @@ from ordertrail.domain.deadlines import Deadlines
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
 from tests.simulation import tables
 from tests.simulation.tables import Connection, Tables
@@ -59,6 +60,10 @@ class SimulatedDatabase:
     def switch(self, connection: Connection) -> PostgresSwitch:
         """`SwitchRows` over a connection."""
         return PostgresSwitch(self._over(connection))
+
+    def parked(self, connection: Connection) -> PostgresParked:
+        """`ParkedRows` over a connection."""
+        return PostgresParked(self._over(connection))
 
     def _over(self, connection: Connection) -> Database:
         return cast("Database", self._server.session(connection))

@@ -41,6 +41,7 @@ from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.orders import PostgresRows
+from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.denial import BudgetName
@@ -282,7 +283,13 @@ class Member:
             send_seconds=settings.send_window_seconds,
             chance=Random(site.random.random()),
         )
-        sweep = Sweep(self.doubts, gateway, venue="simulated", rest_seconds=settings.sweep_interval_seconds)
+        sweep = Sweep(
+            self.doubts,
+            PostgresParked(session),
+            gateway,
+            venue="simulated",
+            rest_seconds=settings.sweep_interval_seconds,
+        )
         self.schedule = Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
         router = cancel_router(Canceling(self.rows, self.doubts, self.schedule.wake_up))
         self._cancel_order: Callable[[str], Any] = router.routes[0].endpoint  # type: ignore[attr-defined]

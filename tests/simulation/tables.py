@@ -15,7 +15,13 @@ from ordertrail.domain.deadlines import RETRIED_TYPES
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
-from ordertrail.storage.postgres import doubt_statements, order_statements, sweep_statements, switch_statements
+from ordertrail.storage.postgres import (
+    doubt_statements,
+    order_statements,
+    parked_statements,
+    sweep_statements,
+    switch_statements,
+)
 from ordertrail.storage.postgres.order_statements import Variant
 
 T = TypeVar("T")
@@ -70,6 +76,8 @@ class Tables:
     cancels: dict[str, datetime] = field(default_factory=dict)
     sightings: dict[str, str] = field(default_factory=dict)
     orphans: dict[tuple[str, str, str, str], Record] = field(default_factory=dict)
+    parked: dict[bytes, Record] = field(default_factory=dict)
+    parked_ids: Iterator[int] = field(default_factory=lambda: count(1))
     sweeps: dict[str, tuple[str, int, datetime | None]] = field(default_factory=dict)
     epochs: dict[tuple[str, str], datetime] = field(default_factory=dict)
     turns: list[Record] = field(default_factory=list)
@@ -736,6 +744,69 @@ def _close_orphan(
     return [{"id": orphan_id} for _ in found]
 
 
+def _park(
+    tables: Tables,
+    now: datetime,
+    venue: str,
+    kinds: Sequence[str],
+    fields: Sequence[str | None],
+    reasons: Sequence[str],
+    raws: Sequence[bytes],
+    fingerprints: Sequence[bytes],
+    order_ids: Sequence[str | None],
+    epochs: Sequence[str | None],
+    seqs: Sequence[int | None],
+    new_max: int,
+    open_max: int,
+) -> list[Record]:
+    open_now = sum(row["closed_at"] is None for row in tables.parked.values())
+    room = min(new_max, max(open_max - open_now, 0))
+    things = {
+        row[4]: dict(
+            zip(("kind", "field", "reason", "raw", "fingerprint", "order_id", "epoch", "seq"), row, strict=True)
+        )
+        for row in reversed(list(zip(kinds, fields, reasons, raws, fingerprints, order_ids, epochs, seqs, strict=True)))
+    }
+    known = things.keys() & tables.parked.keys()
+    kept = sorted(things.keys() - known)[:room]
+    for fingerprint in kept:
+        opened = {"id": next(tables.parked_ids), "parked_at": now, "venue": venue, "closed_at": None}
+        tables.parked[fingerprint] = {**opened, **things[fingerprint], "closed_by": None, "evidence": None}
+    return [
+        *({"fingerprint": fingerprint, "is_new": True} for fingerprint in kept),
+        *({"fingerprint": fingerprint, "is_new": False} for fingerprint in known),
+    ]
+
+
+def _count_parked(tables: Tables, _now: datetime, limit: int) -> list[Record]:
+    return [{"count": min(sum(row["closed_at"] is None for row in tables.parked.values()), limit)}]
+
+
+def _shown(row: Record) -> Record:
+    return {name: value for name, value in row.items() if name != "fingerprint"}
+
+
+def _list_parked(tables: Tables, _now: datetime, limit: int, is_open: bool) -> list[Record]:
+    _need_limit(limit)
+    rows = sorted(tables.parked.values(), key=lambda row: row["id"])
+    return [_shown(row) for row in rows if not is_open or row["closed_at"] is None][:limit]
+
+
+def _read_parked(tables: Tables, _now: datetime, parked_id: int) -> list[Record]:
+    return [_shown(row) for row in tables.parked.values() if row["id"] == parked_id]
+
+
+def _close_parked(
+    tables: Tables, now: datetime, parked_id: int, operator: str, origin: str, evidence: str
+) -> list[Record]:
+    row = next((row for row in tables.parked.values() if row["id"] == parked_id), None)
+    if row is None or row["closed_at"] is not None:
+        return []
+    row.update(closed_at=now, closed_by=operator, evidence=evidence)
+    _act(tables, "close_parked", operator, origin, evidence, order_id=row["order_id"], subject=str(parked_id))
+    return [{"id": parked_id}]
+
+
 def _was_accepted(tables: Tables, order_id: str) -> bool:
     rows = tables.orders.get(order_id, {})
     answers = [tables.answers.get((order_id, number), ("",))[0] for number in tables.attempts.get(order_id, ())]
@@ -909,6 +980,11 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     sweep_statements.LIST_ORPHANS: ("list_orphans", _list_orphans),
     sweep_statements.READ_ORPHAN: ("read_orphan", _read_orphan),
     sweep_statements.CLOSE_ORPHAN: ("close_orphan", _close_orphan),
+    parked_statements.PARK: ("park", _park),
+    parked_statements.COUNT_PARKED: ("count_parked", _count_parked),
+    parked_statements.LIST_PARKED: ("list_parked", _list_parked),
+    parked_statements.READ_PARKED: ("read_parked", _read_parked),
+    parked_statements.CLOSE_PARKED: ("close_parked", _close_parked),
     doubt_statements.LOCK_DOUBT: ("lock_doubt", _lock_doubt),
     doubt_statements.RESOLVE: ("resolve", _resolve),
     switch_statements.READ_SWITCH: ("read_switch", _read_switch),

@@ -96,7 +96,7 @@ def unreadable(view: OrderView) -> UnreadableElement:
         field,
         "is none of the protocol's",
         repr(view).encode()[:RAW_BYTES_MAX],
-        client_order_id=view.client_order_id,
+        client_order_id=view.client_order_id if view.client_order_id.isascii() else None,
         exchange_order_id=view.exchange_order_id,
     )
 
