@@ -65,7 +65,7 @@ COLUMNS = {
 TIMES = {
     table: [name for name in names if name == "since" or name.endswith(("_at", "_until", "_by"))]
     for table, names in COLUMNS.items()
-} | {"attempts": ["send_by", "accept_by"], "parked": []}
+} | {"attempts": ["send_by", "accept_by"]}
 
 APPEND_ONLY = (
     "orders", "order_keys", "attempts", "attempt_answers", "cancel_requests", "sightings", "orphans", "venue_epochs",

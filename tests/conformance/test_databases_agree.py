@@ -24,6 +24,7 @@ from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.storage.doubt_rows import AnsweredSend, Lease, OperatorRuling, ShownOrder, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
+from ordertrail.storage.parked_rows import ParkedThing
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
 from tests.support.switch import ALICE, WHY
 
@@ -434,6 +435,23 @@ def keep_orphans(walk: Walk) -> Operation:
     return run
 
 
+def park(walk: Walk) -> Operation:
+    marks = [walk.random.choice([b"a", b"b", b"c", b"d", b"e", b"f"]) for _ in range(2)]
+    things = [
+        ParkedThing("open_order", walk.random.choice([None, "seq"]), walk.text("x"), mark, mark) for mark in marks
+    ]
+    new_max, closed = walk.random.randint(0, 2), walk.random.random() < 0.2
+
+    async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
+        kept = await database.parked.park("v", things, new_max=new_max)
+        oldest = await database.parked.parked(limit=1)
+        if closed and oldest:
+            await database.parked.close_parked(oldest[0].id, operator=ALICE, evidence=WHY)
+        return sorted(kept.items()), await database.parked.count_parked()
+
+    return run
+
+
 def halt(walk: Walk) -> Operation:
     halted = walk.random.random() < 0.2
 
@@ -480,6 +498,7 @@ OPERATIONS: dict[Callable[[Walk], Operation], int] = {
     keep_orphans: 2,
     halt: 2,
     let_pass: 5,
+    park: 4,
 }
 
 
