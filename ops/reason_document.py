@@ -16,6 +16,7 @@ from ordertrail.domain.reason import (
     RESENT,
     VERIFIED,
     Cause,
+    Observation,
     Reason,
     ReasonKind,
     by_operator,
@@ -30,6 +31,7 @@ from ordertrail.domain.reason import (
 from ordertrail.domain.trail import OrderStatus
 
 C = Cause
+W = Observation
 K = ReasonKind
 S = OrderStatus
 
@@ -102,7 +104,13 @@ REASON_LINES = (
     ),
     ReasonLine(DIFFERS_AT_EXCHANGE, (S.UNRESOLVED,), _RECONCILER, _RESOLVE),
     ReasonLine(REFUSED_ONE_OF_SEVERAL, (S.UNRESOLVED,), _RECONCILER, _RESOLVE),
-    ReasonLine(ACCEPTED_AND_ABSENT, (S.UNRESOLVED,), _RECONCILER, _RESOLVE),
+    ReasonLine(
+        ACCEPTED_AND_ABSENT,
+        (S.UNRESOLVED,),
+        _RECONCILER,
+        "Find out at the exchange how it ended, then `ordertrail order resolve` with canceled, expired or filled; with"
+        " placed, if it is still open there.",
+    ),
     ReasonLine(EXCHANGE_FORGOT, (S.UNRESOLVED,), _RECONCILER, _RESOLVE),
     ReasonLine(ABSENCE_CANNOT_BE_PROVED, (S.UNRESOLVED,), _RECONCILER, _RESOLVE),
     ReasonLine(
@@ -141,6 +149,38 @@ CAUSE_LINES = (
     CauseLine(C.ADAPTER_RAISED, K.UNKNOWN, "the gateway", "Report it: it is a bug."),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class ObservationLine:
+    """What the last review of an order came to; `detail` in capitals where there is one."""
+
+    observation: Observation
+    detail: str | None
+    to_do: str = _NOTHING
+
+
+OBSERVATION_LINES = (
+    ObservationLine(W.NO_ANSWER, "CAUSE", "See the cause; nothing is lost. Where it lasts, look at the exchange."),
+    ObservationLine(W.ABSENCE_TOO_SOON, None),
+    ObservationLine(W.NOT_SHOWN_YET, None),
+    ObservationLine(W.CAPABILITIES_UNKNOWN, None, _CHECK_WHERE_IT_LASTS),
+    ObservationLine(W.UNKNOWN_ORD_STATUS, "STATUS", _COMPARE),
+    ObservationLine(W.NOT_RESENT, "CAUSE", "See the cause: the gate, a halt, a cancel, or the time is up."),
+    ObservationLine(W.RESENT, "REASON", "See the reason, above."),
+    ObservationLine(W.RESENT_AND_ACCEPTED, None),
+    ObservationLine(W.CANCEL_NOT_ANSWERED, "CAUSE", _CHECK_WHERE_IT_LASTS),
+    ObservationLine(W.CANCEL_ACCEPTED, None),
+    ObservationLine(W.CANCEL_TOO_LATE, None),
+    ObservationLine(W.CANCELED, None),
+    ObservationLine(W.CANCELED_AND_GONE, None),
+    ObservationLine(W.CANCELED_AND_HIDDEN, None),
+    ObservationLine(W.SETTLED, None),
+    ObservationLine(W.SETTLED_BY_ROWS, None),
+    ObservationLine(W.NO_SUCH_ORDER, None, "Find out what made the doubt: another program, or a restored database."),
+    ObservationLine(W.UNREADABLE, "WHY", "Find out who else writes to the database; the other orders go on."),
+    ObservationLine(W.ERROR, "WHY", "Report it: it is a bug; the other orders go on."),
+)
+
 _INTRODUCTION = """# Reasons and causes
 
 Made from `ordertrail/domain/reason.py` by `make documents`; not written by hand.
@@ -154,6 +194,13 @@ _CAUSES = """## Causes
 
 They stand behind `not_sent:` and `unknown:`. The set is open: an adapter may have words of its own, and `http_STATUS`
 is made of any status. What became of a query stands in no row: `ordertrail doubts` shows its cause, `no answer: CAUSE`.
+"""
+
+_OBSERVATIONS = """## Observations
+
+What the last review of an order in doubt came to: `ordertrail doubts` shows it, and `not asked yet` before the first
+review. A review that appended rows shows the status and the reason of the last one; an order that waits for a person
+shows its reason. After a person's word it is that word.
 """
 
 
@@ -182,7 +229,18 @@ def reasons_page() -> str:
             ),
         ],
     )
-    return f"{_INTRODUCTION}\n{reasons}\n{_CAUSES}\n{causes}"
+    observations = _table(
+        ("observation", "means", "what a person does"),
+        (
+            (
+                f"`{line.observation if line.detail is None else line.observation.about(line.detail)}`",
+                line.observation.meaning,
+                line.to_do,
+            )
+            for line in OBSERVATION_LINES
+        ),
+    )
+    return f"{_INTRODUCTION}\n{reasons}\n{_CAUSES}\n{causes}\n{_OBSERVATIONS}\n{observations}"
 
 
 def _statuses(statuses: Sequence[OrderStatus]) -> str:

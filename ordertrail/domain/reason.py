@@ -92,6 +92,68 @@ class ReasonKind(_Word):
     FOREIGN = "foreign", "Another program has written it; nothing is read into it."
 
 
+class Observation(_Word):
+    """What the last review of an order in doubt came to, for people: shown by `ordertrail doubts`, read by no program.
+
+    It stands alone or before a colon and a detail. A review that appended rows shows the last one instead: its status
+    and reason, or the reason alone where the order waits for a person.
+    """
+
+    NO_ANSWER = (
+        "no answer",
+        "The exchange has not answered, or the gate let no query through; behind it the cause.",
+    )
+    ABSENCE_TOO_SOON = (
+        "absence does not count yet",
+        "The exchange does not know the order, and what was sent may still arrive.",
+    )
+    NOT_SHOWN_YET = (
+        "accepted, and not shown yet",
+        "The exchange accepted the order, and has time left in which it need not show it.",
+    )
+    CAPABILITIES_UNKNOWN = (
+        "the venue's capabilities are not known",
+        "Nothing is sent, and no absence counts, before the exchange has said what it promises.",
+    )
+    UNKNOWN_ORD_STATUS = (
+        "unknown ord_status",
+        "The exchange shows it with a status that is none of the protocol's.",
+    )
+    NOT_RESENT = "not resent", "The order may be sent again, and was not; behind it why."
+    RESENT = "resent", "The order was sent again; behind it what came of that."
+    RESENT_AND_ACCEPTED = "resent and accepted", "The order was sent again, and accepted."
+    CANCEL_NOT_ANSWERED = (
+        "cancel not answered",
+        "The exchange has not said that it will cancel the order.",
+    )
+    CANCEL_ACCEPTED = (
+        "cancel accepted, not over yet",
+        "The exchange has taken the cancel; how it ended is to come.",
+    )
+    CANCEL_TOO_LATE = (
+        "cancel too late, not over yet",
+        "The exchange says that the order is over, and has not shown yet how it ended.",
+    )
+    CANCELED = "canceled", "The cancel was taken, and the exchange has shown how the order ended."
+    CANCELED_AND_GONE = (
+        "canceled, and not shown any more",
+        "The cancel was taken, and an exchange that shows open orders alone does not show this one.",
+    )
+    CANCELED_AND_HIDDEN = (
+        "canceled, and hidden by a send that was refused",
+        "The cancel was taken, and a query by the order's id shows another send of it, which was refused.",
+    )
+    SETTLED = "settled", "What the exchange has shown ends the order, and its rows say so already."
+    SETTLED_BY_ROWS = "settled by its rows", "Its rows end the order; nobody had to be asked."
+    NO_SUCH_ORDER = "no such order", "There is no row of it."
+    UNREADABLE = "unreadable", "Its rows are none that we write; behind it why."
+    ERROR = "error", "The review failed by a bug of ours; behind it which."
+
+    def about(self, detail: str) -> str:
+        """With a detail behind it."""
+        return f"{self}: {detail}"
+
+
 _KINDS = {kind.value: kind for kind in ReasonKind}
 _ABOUT_ANOTHER = frozenset({ReasonKind.PROVED, ReasonKind.PRESUMED, ReasonKind.VERIFIED})
 _WITH_DETAIL = _ABOUT_ANOTHER | {ReasonKind.REFUSED, ReasonKind.NOT_SENT, ReasonKind.UNKNOWN, ReasonKind.OPERATOR}

@@ -21,6 +21,7 @@ from ordertrail.domain.reason import (
     UNSPECIFIED,
     VERIFIED,
     Cause,
+    Observation,
     Reason,
     not_sent,
     parse,
@@ -41,7 +42,7 @@ from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, Verification
 
 # What is longer than a calendar has room for is for ever.
 _FOR_EVER_SECONDS = 1e9
-_CAPABILITIES_UNKNOWN = "the venue's capabilities are not known"
+_CAPABILITIES_UNKNOWN = Observation.CAPABILITIES_UNKNOWN
 
 _AT_EXCHANGE = {
     "new": OrderStatus.COMPLETED,
@@ -141,7 +142,7 @@ def after_query(
     """
     match verification:
         case NoAnswer():
-            return Wait(f"no answer: {verification.text}")
+            return Wait(Observation.NO_ANSWER.about(verification.text))
         case Found():
             return _found(doubt, verification, capabilities)
         case Absent():
@@ -172,7 +173,7 @@ def _found(doubt: OrderInDoubt, found: Found, capabilities: Capabilities | None)
         return Settle((TrailRow(OrderStatus.NOT_PLACED, proved(reason).text, exchange_order_id),))
     status = _AT_EXCHANGE.get(at_exchange.ord_status)
     if status is None:
-        return Wait(f"unknown ord_status {at_exchange.ord_status!r}")
+        return Wait(Observation.UNKNOWN_ORD_STATUS.about(repr(at_exchange.ord_status)))
     rows: tuple[TrailRow, ...] = (TrailRow(OrderStatus.COMPLETED, VERIFIED.text, exchange_order_id),)
     if status is not OrderStatus.COMPLETED:
         rows += (TrailRow(status, VERIFIED.text, exchange_order_id),)
@@ -220,7 +221,7 @@ def _accepted_and_absent(doubt: OrderInDoubt, capabilities: Capabilities | None,
     seconds = limits.answer_seconds + capabilities.visible_within_seconds + limits.clock_margin_seconds
     shown_by = max(send.send_by for send in doubt.sends) + timedelta(seconds=seconds)
     if doubt.now < shown_by:
-        return Wait("accepted, and not shown yet", shown_by)
+        return Wait(Observation.NOT_SHOWN_YET, shown_by)
     return _unresolved(doubt, ACCEPTED_AND_ABSENT, doubt.exchange_order_id)
 
 
@@ -242,7 +243,7 @@ def _absent(
     if counts_from is None:
         return _unresolved(doubt, ABSENCE_CANNOT_BE_PROVED)
     if doubt.now < counts_from:
-        return Wait("absence does not count yet", counts_from)
+        return Wait(Observation.ABSENCE_TOO_SOON, counts_from)
     resend = _safe_resend(doubt, capabilities, limits) if _may_send(doubt) else None
     if resend is not None:
         return resend

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer, send_answer_of
-from ordertrail.domain.reason import HIDDEN_FROM_CANCEL, RESENT
+from ordertrail.domain.reason import ABSENT, HIDDEN_FROM_CANCEL, RESENT, Observation
 from ordertrail.domain.settling import (
     Append,
     Cancel,
@@ -30,6 +30,7 @@ from ordertrail.domain.venue_answer import (
     Accepted,
     CancelAccepted,
     CancelTooLate,
+    NoAnswer,
     NotSent,
     PlaceAnswer,
     Verification,
@@ -127,12 +128,12 @@ class Review:
     async def _verdict(self) -> Verdict:
         match self._found:
             case None:
-                return Verdict(self._lease, (), is_settled=True, next_seconds=0, observation="no such order")
+                return Verdict(self._lease, (), is_settled=True, next_seconds=0, observation=Observation.NO_SUCH_ORDER)
             case Unreadable(why=why):
                 self._events.append(ReviewEvent.FAILED)
                 metrics.INVARIANTS_BROKEN.labels("order_unreadable").inc()
                 _log.error("an order's rows cannot be read", order_id=self._lease.order_id, error=why)
-                return self._later(f"unreadable: {why}")
+                return self._later(Observation.UNREADABLE.about(why))
             case OrderInDoubt() as doubt:
                 return await self._verdict_on(doubt)
 
@@ -140,7 +141,7 @@ class Review:
         try:
             settled = before_query(doubt)
             if settled is not None:
-                return self._settled(settled.rows, "settled by its rows")
+                return self._settled(settled.rows, Observation.SETTLED_BY_ROWS)
             _, step = await self._query(doubt)
             return await self._carry_out(doubt, step)
         except (StatementFailed, StatementOutcomeUnknown):
@@ -149,7 +150,7 @@ class Review:
             self._events.append(ReviewEvent.FAILED)
             metrics.INVARIANTS_BROKEN.labels("order_not_reconcilable").inc()
             _log.exception("an order could not be reviewed", order_id=self._lease.order_id)
-            return self._later(f"error: {error}".replace("\x00", ""))
+            return self._later(Observation.ERROR.about(str(error).replace("\x00", "")))
 
     async def _query(self, doubt: OrderInDoubt) -> tuple[Verification, Step]:
         verification = await self._context.query(doubt.order)
@@ -166,7 +167,7 @@ class Review:
     async def _carry_out(self, doubt: OrderInDoubt, step: Step) -> Verdict:
         match step:
             case Settle(rows=rows):
-                return self._settled(rows, "settled")
+                return self._settled(rows, Observation.SETTLED)
             case Append(rows=rows):
                 return self._later(rows[-1].reason or "", rows)
             case Wait(why=why, until=until):
@@ -183,11 +184,11 @@ class Review:
         context, order = self._context, doubt.order
         denied = context.gateway.denial_cause(order)
         if denied is not None:
-            return self._later(f"not resent: {denied}")
+            return self._later(Observation.NOT_RESENT.about(denied))
         start = context.clock.monotonic()
         claim = await context.claims.submit(WantedSend(self._lease, send_by_max))
         if claim is None:
-            return self._later("not resent: leased by another, canceled, halted or too late")
+            return self._later(Observation.NOT_RESENT.about("leased by another, canceled, halted or too late"))
         failpoints.reach("after_claim")
         self._events.append(ReviewEvent.RESENT)
         answer = await context.gateway.send_and_query(
@@ -209,31 +210,32 @@ class Review:
         _log.info("order resent", order_id=order.id, number=claim.number, answer=kind, reason=reason)
         if isinstance(answer, Accepted):
             self._events.append(ReviewEvent.RESEND_ACCEPTED)
-            return self._settled((), "resent and accepted")
+            return self._settled((), Observation.RESENT_AND_ACCEPTED)
         at_least = answer.retry_after_seconds if isinstance(answer, NotSent) else None
-        return self._later(f"resent: {reason}", at_least=at_least or 0)
+        return self._later(Observation.RESENT.about(reason), at_least=at_least or 0)
 
     async def _cancel(self, doubt: OrderInDoubt, rows: tuple[TrailRow, ...]) -> Verdict:
         answer = await self._context.gateway.cancel(doubt.order.id, instrument=doubt.order.instrument)
         if not isinstance(answer, CancelAccepted | CancelTooLate):
-            return self._later(f"cancel: {type(answer).__name__}", rows)
+            return self._later(Observation.CANCEL_NOT_ANSWERED.about(_why_no_cancel(answer)), rows)
         self._events.append(ReviewEvent.CANCELED)
         # How it ended is the exchange's to say.
         verification, step = await self._query(doubt)
         if isinstance(step, Settle):
-            return self._settled(step.rows, "canceled")
+            return self._settled(step.rows, Observation.CANCELED)
         if isinstance(step, Cancel) and isinstance(verification, Absent):
             # It has taken the cancel, or said that it is too late, and shows open orders alone: this is none any more.
-            return self._settled(step.rows, "canceled, and not shown any more")
+            return self._settled(step.rows, Observation.CANCELED_AND_GONE)
         if isinstance(step, Cancel) and step.is_hidden:
             if isinstance(answer, CancelAccepted):
                 # What it shows was open at no time, so the accepted one is what it has canceled.
-                return self._settled(step.rows, "canceled, and hidden by a send that was refused")
+                return self._settled(step.rows, Observation.CANCELED_AND_HIDDEN)
             # Too late for the one that is shown; of the accepted one that says nothing, and no query reaches it.
             is_recorded = OrderStatus.UNRESOLVED in doubt.statuses
             unresolved = () if is_recorded else (TrailRow(OrderStatus.UNRESOLVED, HIDDEN_FROM_CANCEL.text),)
             return self._later(HIDDEN_FROM_CANCEL.text, (*step.rows, *unresolved))
-        return self._later(type(answer).__name__, rows)
+        is_taken = isinstance(answer, CancelAccepted)
+        return self._later(Observation.CANCEL_ACCEPTED if is_taken else Observation.CANCEL_TOO_LATE, rows)
 
     def _settled(self, rows: tuple[TrailRow, ...], observation: str) -> Verdict:
         if rows:
@@ -243,6 +245,10 @@ class Review:
     def _later(self, observation: str, rows: tuple[TrailRow, ...] = (), *, at_least: float = 0) -> Verdict:
         seconds = max(self._context.pause_seconds(self._lease.tries), at_least)
         return Verdict(self._lease, rows, is_settled=False, next_seconds=seconds, observation=observation[:200])
+
+
+def _why_no_cancel(answer: Absent | NoAnswer) -> str:
+    return ABSENT.text if isinstance(answer, Absent) else answer.text
 
 
 def _recorded(answer: PlaceAnswer) -> tuple[SendAnswer, str]:

@@ -76,6 +76,64 @@ def test_no_adapter_writes_a_cause_of_its_own(path: Path) -> None:
     assert [*literal_causes(path.read_text())] == []
 
 
+# What becomes the last observation of an order in doubt, by where it is handed over.
+OBSERVERS = {"Wait": 0, "_later": 0, "_settled": 1}
+MAKERS_OF_VERDICTS = sorted([*ROOT.glob("ordertrail/reconciliation/*.py"), ROOT / "ordertrail/domain/settling.py"])
+
+
+def literal_observations(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        handed_over = [keyword.value for keyword in node.keywords if keyword.arg == "observation"]
+        if name in OBSERVERS and len(node.args) > OBSERVERS[name]:
+            handed_over.append(node.args[OBSERVERS[name]])
+        for argument in handed_over:
+            if starts_with_text(argument):
+                yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+def starts_with_text(node: ast.expr) -> bool:
+    """Whether it is text that is written here, and not a word with a detail; nothing at all is no word."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return bool(text)
+        case ast.JoinedStr() | ast.BinOp():
+            return True
+        case ast.BoolOp(values=values):
+            return any(map(starts_with_text, values))
+        case ast.IfExp(body=body, orelse=orelse):
+            return starts_with_text(body) or starts_with_text(orelse)
+        case ast.Attribute(attr="__name__"):
+            return True
+        case ast.Call(func=ast.Attribute(value=value)):
+            return starts_with_text(value)
+        case _:
+            return False
+
+
+@pytest.mark.parametrize("path", MAKERS_OF_VERDICTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_review_writes_an_observation_of_its_own(path: Path) -> None:
+    assert [*literal_observations(path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'step = Wait("no answer")',
+        'step = Wait(f"no answer: {cause}", until)',
+        'verdict = self._later("gave up", rows)',
+        "verdict = self._later(type(answer).__name__, rows)",
+        'verdict = self._settled((), "settled" if rows else OTHER)',
+        'verdict = Verdict(lease, (), is_settled=True, next_seconds=0, observation="no such order")',
+        'verdict = self._later("error: {}".format(error))',
+    ],
+)
+def test_observation_that_is_written_elsewhere_is_noticed(line: str) -> None:
+    assert [*literal_observations(line)]
+
+
 @pytest.mark.parametrize(
     "line",
     [
