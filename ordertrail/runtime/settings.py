@@ -133,6 +133,11 @@ class Settings(BaseSettings):
     spool_bytes_max: PositiveInt = Field(
         default=64 * 1024 * 1024, description="how large the spool may grow; full: no order is taken"
     )
+    log_bytes_max: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=4 * 1024 * 1024,
+        description="how large all log files of `ordertrail up` may grow together; the oldest lines go",
+    )
     body_bytes_max: PositiveInt = Field(default=65_536, description="the largest request body")
     header_timeout_seconds: PositiveFloat = Field(
         default=10, description="how long the head of a request may take to arrive"

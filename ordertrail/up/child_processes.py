@@ -9,11 +9,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
-
-LOG_BYTES_MAX = 16 * 1024 * 1024
 
 # Signals to try in turn, each with the seconds to wait for it.
 StopSequence = Sequence[tuple[signal.Signals, float]]
@@ -34,7 +31,7 @@ def spawn(
     command: Sequence[str | Path],
     *,
     environment: Mapping[str, str],
-    output: IO[bytes] | int | None = None,
+    output: int | None = None,
     account: Account | None = None,
     folder: Path | None = None,
     signal_at_our_death: signal.Signals = signal.SIGTERM,
@@ -62,13 +59,6 @@ def spawn(
         extra_groups=[] if account else None,
         preexec_fn=tie,  # noqa: PLW1509 - it only makes system calls, and takes no lock
     )
-
-
-def open_log(log: Path) -> IO[bytes]:
-    """A child's log, to append to; one that has grown large becomes `.1` first, in place of the last such."""
-    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-        log.replace(log.with_name(f"{log.name}.1"))
-    return log.open("ab")
 
 
 def _tie_to(parent: int, death_signal: signal.Signals) -> Callable[[], None]:

@@ -20,7 +20,8 @@ import psutil
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.storage.postgres.installation_statements import CREATE_DATABASE, CREATE_ROLE, GRANT_MONITORING
-from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, open_log, spawn
+from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, spawn
+from ordertrail.up.log_files import ChildLog, child_log
 from ordertrail.up.postgres_home import FALLBACK_ROOT, Home, find_home
 from ordertrail.up.tcp_ports import free_port, is_free
 
@@ -47,6 +48,10 @@ def _say_nothing(_sentence: str) -> None:
     pass
 
 
+# Where nobody says how large it may grow.
+LOG_BYTES_MAX = 64 * 1024 * 1024
+
+
 class EmbeddedPostgres:
     """One server over one data folder. `port=0` takes a free one, kept over restarts of this object.
 
@@ -63,6 +68,7 @@ class EmbeddedPostgres:
         options: Mapping[str, str] | None = None,
         fallback_root: Path = FALLBACK_ROOT,
         say: Callable[[str], None] = _say_nothing,
+        log_bytes_max: int = LOG_BYTES_MAX,
     ) -> None:
         self._data_dir = data_dir.absolute()
         self._wanted_port = port
@@ -71,6 +77,8 @@ class EmbeddedPostgres:
         self._options = {**_SETTINGS, **(options or {})}
         self._fallback_root = fallback_root
         self._say = say
+        self._log_bytes_max = log_bytes_max
+        self._child_log: ChildLog | None = None
         self._home: Home | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
@@ -131,7 +139,13 @@ class EmbeddedPostgres:
         """End the server, politely first; harmless if it does not run."""
         if self._process is not None:
             end(self._process, stop_sequence)
+            self._finish_log()
         self._release_lock()
+
+    def _finish_log(self) -> None:
+        if self._child_log is not None:
+            self._child_log.finish()
+            self._child_log = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -208,19 +222,20 @@ class EmbeddedPostgres:
             os.close(parent)
 
     def _run(self, home: Home, command: list[str], statements: str = "") -> None:
-        with open_log(self.log) as log:
+        with child_log(self.log, bytes_max=self._log_bytes_max) as log:
             process = spawn(
                 [home.program(command[0]), *command[1:]],
                 environment=_ENVIRONMENT,
-                output=log,
+                output=log.output,
                 account=home.account,
                 folder=Path("/"),
                 takes_input=True,
             )
-            try:
-                process.communicate(statements.encode(), timeout=_INIT_SECONDS_MAX)
-            finally:
-                end(process, STOP_QUICKLY)
+        try:
+            process.communicate(statements.encode(), timeout=_INIT_SECONDS_MAX)
+        finally:
+            end(process, STOP_QUICKLY)
+            log.finish()
         if process.returncode != 0:
             raise CannotStart(f"The database could not be made in {home.folder}. {self._last_words()}")
 
@@ -235,15 +250,16 @@ class EmbeddedPostgres:
                 )
             offset = self.log.stat().st_size if self.log.exists() else 0
             settings = {**self._options, "port": str(self.port)}
-            with open_log(self.log) as log:
+            with child_log(self.log, bytes_max=self._log_bytes_max) as log:
                 self._process = spawn(
                     [home.program("postgres"), "-D", home.data, *(f"-c{k}={v}" for k, v in settings.items())],
                     environment=_ENVIRONMENT,
-                    output=log,
+                    output=log.output,
                     account=home.account,
                     folder=Path("/"),
                     signal_at_our_death=signal.SIGINT,
                 )
+            self._child_log = log
             try:
                 if self._became_ready(home):
                     self._wanted_port = self.port  # a client that knows the URL keeps it over our restarts
@@ -251,6 +267,7 @@ class EmbeddedPostgres:
             except BaseException:
                 end(self._process, STOP_QUICKLY)
                 raise
+            self._finish_log()
             somebody_was_quicker = b"Address already in use" in self.log.read_bytes()[offset:]
             if not (somebody_was_quicker and self._wanted_port == 0) or attempt + 1 == _PORT_ATTEMPTS_MAX:
                 break

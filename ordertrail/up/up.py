@@ -14,9 +14,10 @@ import psutil
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import STARTED_BY_UP, Settings
-from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, open_log, spawn
+from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, spawn
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from ordertrail.up.health_probe import answers_ok
+from ordertrail.up.log_files import ChildLog, child_log
 from ordertrail.up.supervisor import SupervisedService, Supervisor
 from ordertrail.up.tcp_ports import free_port, is_free
 
@@ -45,19 +46,22 @@ class Program:
     command: Sequence[str]
     environment: Callable[[], Mapping[str, str]]
     log: Path
+    log_bytes_max: int
     host: str
     port: int
     ready_path: str
     stop_seconds: float
     process: subprocess.Popen[bytes] | None = None
+    _child_log: ChildLog | None = None
 
     @property
     def url(self) -> str:
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
-        with open_log(self.log) as log:
-            self.process = spawn(self.command, environment=self.environment(), output=log)
+        with child_log(self.log, bytes_max=self.log_bytes_max) as log:
+            self.process = spawn(self.command, environment=self.environment(), output=log.output)
+        self._child_log = log
 
     def is_ready(self) -> bool:
         return answers_ok(f"{self.url}{self.ready_path}")
@@ -66,7 +70,10 @@ class Program:
         if self.process is None:
             return "it was not started."
         code = self.process.poll()
-        return None if code is None else f"{_last_line(self.log)} ({_exit_words(code)}; log: {self.log})"
+        if code is None:
+            return None
+        self._finish_log()
+        return f"{_last_line(self.log)} ({_exit_words(code)}; log: {self.log})"
 
     def cannot_start(self) -> bool:
         return self.process is not None and self.process.poll() == EXIT_CANNOT_START
@@ -78,6 +85,12 @@ class Program:
     def stop_now(self) -> None:
         if self.process is not None:
             end(self.process, ())
+            self._finish_log()
+
+    def _finish_log(self) -> None:
+        if self._child_log is not None:
+            self._child_log.finish()
+            self._child_log = None
 
 
 @dataclass
@@ -114,9 +127,12 @@ def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, ho
         _end_stale_processes(data_dir)
         if settings.port and not is_free(host, settings.port):
             raise CannotStart(_taken(settings.port))
-        database = EmbeddedPostgres(data_dir / "postgres", port=postgres_port, say=say)
-        exchange = _exchange(data_dir, exchange_port or free_port())
-        api = _api(data_dir, host, settings.port or free_port(host), database, exchange)
+        # Half for the API, which has a line for each order; a quarter for each of the others.
+        quarter = settings.log_bytes_max // 4
+        database = EmbeddedPostgres(data_dir / "postgres", port=postgres_port, say=say, log_bytes_max=quarter)
+        exchange = _exchange(data_dir, exchange_port or free_port(), log_bytes_max=quarter)
+        port = settings.port or free_port(host)
+        api = _api(data_dir, host, port, database, exchange, log_bytes_max=2 * quarter)
         if settings.model_fields_set & {"database_url", "exchange_url"}:
             say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
         say("Starting PostgreSQL, the simulated exchange and the API ...")
@@ -171,12 +187,13 @@ def _end_stale_processes(data_dir: Path) -> None:
         end_stale_processes(stale_processes, _STALE_STOP_SEQUENCE)
 
 
-def _exchange(data_dir: Path, port: int) -> Program:
+def _exchange(data_dir: Path, port: int, *, log_bytes_max: int) -> Program:
     return Program(
         name="The simulated exchange",
         command=_python("simulated_exchange", "--host", HOST, "--port", port, "--data-dir", data_dir / "exchange"),
         environment=lambda: _environment(data_dir),
         log=data_dir / "logs" / "exchange.log",
+        log_bytes_max=log_bytes_max,
         host=HOST,
         port=port,
         ready_path="/v1/capabilities",
@@ -184,7 +201,9 @@ def _exchange(data_dir: Path, port: int) -> Program:
     )
 
 
-def _api(data_dir: Path, host: str, port: int, database: EmbeddedPostgres, exchange: Program) -> Program:
+def _api(
+    data_dir: Path, host: str, port: int, database: EmbeddedPostgres, exchange: Program, *, log_bytes_max: int
+) -> Program:
     return Program(
         name="The API",
         command=_python("ordertrail", "api", "--host", host, "--port", port),
@@ -196,6 +215,7 @@ def _api(data_dir: Path, host: str, port: int, database: EmbeddedPostgres, excha
             "ORDERTRAIL_DATA_DIR": str(data_dir),
         },
         log=data_dir / "logs" / "api.log",
+        log_bytes_max=log_bytes_max,
         host={"0.0.0.0": HOST, "::": "::1"}.get(host, host),  # noqa: S104 - compared, not listened on # nosec B104
         port=port,
         ready_path="/readyz",

@@ -69,12 +69,12 @@ class LogWriter:
         """Lines that the sink has not taken yet, but for those that are just being written."""
         return len(self._lines) + len(self._last_records)
 
-    def put(self, line: bytes) -> None:
-        """Have a line written; where too many wait, it is dropped."""
+    def put(self, line: bytes, records: int = 1) -> None:
+        """Have a line written, or several at once; where too many wait, it is dropped."""
         # No lock here, so that a line costs next to nothing: the bytes may be off by some lines until the queue is
         # empty again, the number of lines never is.
         if len(self._lines) >= self._records_max or self._bytes >= self._bytes_max:
-            self._drop()
+            self._drop(records)
             return
         self._lines.append(line)
         self._bytes += len(line)
@@ -106,10 +106,10 @@ class LogWriter:
     def _is_written(self) -> bool:
         return self._is_asleep and not self.waiting and not self._held
 
-    def _drop(self) -> None:
+    def _drop(self, records: int) -> None:
         with self._drop_lock:
-            self.dropped += 1
-            self._unreported += 1
+            self.dropped += records
+            self._unreported += records
 
     def _wake_up(self) -> None:
         self._is_asleep = False
