@@ -57,6 +57,7 @@ class Housekeeping:
         """Hand over metrics, try the database and the spool's folder; where the database is there, what it decides."""
         self._publish()
         await self._watch.run_once()
+        metrics.DATABASE_UP.set(self._watch.problem is None)
         await asyncio.to_thread(self._spool.probe)
         if self._watch.problem is None:
             await self._switch_watch.run_once()

@@ -17,6 +17,7 @@ import pytest
 
 from ordertrail.up.tcp_ports import free_port
 from tests.support.orders import SEED_ORDER
+from tests.support.postgres import refuse_connections
 from tests.support.programs import WAIT_SECONDS, exchange_program
 from tests.support.site import children_of
 from tests.support.until import until
@@ -79,7 +80,9 @@ class Api:
 
 
 @contextmanager
-def several_workers(command: Sequence[str], database_url: str, exchange_url: str, folder: Path) -> Iterator[Api]:
+def several_workers(
+    command: Sequence[str], database_url: str, exchange_url: str, folder: Path, *, workers: int = WORKERS
+) -> Iterator[Api]:
     """Started in `folder`, with all settings in its `.env`."""
     port = free_port()
     (folder / ".env").write_text(
@@ -87,7 +90,7 @@ def several_workers(command: Sequence[str], database_url: str, exchange_url: str
         f"ORDERTRAIL_DATA_DIR={folder / 'data'}\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", *command, "--port", str(port), "--workers", str(WORKERS)],
+        [sys.executable, "-m", *command, "--port", str(port), "--workers", str(workers)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         start_new_session=True,
@@ -118,6 +121,23 @@ def test_metrics_are_the_sum_of_all_workers(
 
         assert api.placed() == count
         assert [folder.name for folder in (tmp_path / "data" / "metrics").iterdir()] == [str(api.process.pid)]
+
+
+@pytest.mark.parametrize("command", [OURS, UVICORN], ids=["ordertrail", "uvicorn"])
+def test_metrics_of_one_process_are_its_own(
+    database_url: str, tmp_path: Path, exchange_url: str, command: Sequence[str]
+) -> None:
+    with several_workers(command, database_url, exchange_url, tmp_path, workers=1) as api:
+        for _ in range(3):
+            with closing(api.connection()) as connection:
+                connection.request("POST", "/orders", json.dumps(SEED_ORDER), {"Content-Type": "application/json"})
+                assert connection.getresponse().status == 201
+
+        assert api.placed() == 3
+        until(lambda: re.search(r"^ordertrail_database_up 1\.0$", api.get("/metrics"), re.MULTILINE))
+        refuse_connections(database_url)
+        # While idle, too.
+        until(lambda: re.search(r"^ordertrail_database_up 0\.0$", api.get("/metrics"), re.MULTILINE))
 
 
 def test_worker_that_died_is_counted_on_and_says_nothing_of_the_present(

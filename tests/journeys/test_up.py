@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -124,11 +125,14 @@ def test_the_order_it_shows_is_placed_and_its_trail_is_kept_over_a_restart(data_
         body = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
         status, order = call("POST", shown.split("'")[1], body)
         children = list(running.children().values())
+        with urlopen(f"{running.url('API')}/metrics", timeout=WAIT_SECONDS) as metrics:
+            counted = metrics.read().decode()
         code = running.stop()
 
     with up_and_ready(data_dir) as again:
         trail = statuses(again, order["id"])
 
+    assert 'ordertrail_requests_total{status="201"} 1.0' in counted.splitlines()
     assert body == SEED_ORDER
     assert (status, order["status"], trail) == (201, "COMPLETED", ["INITIATED", "COMPLETED"])
     assert code == 0

@@ -8,6 +8,8 @@ import contextlib
 import os
 import threading
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -25,6 +27,21 @@ from ordertrail.runtime.telemetry import buffered, streams
 _dropped_log_records = 0
 _flush_lock = threading.Lock()
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class ReadGauge:
+    """A gauge of something that has to be read first: absent until then, for 0 would say that all is well."""
+
+    def __init__(self, name: str, documentation: str, *, multiprocess_mode: Literal["livemax", "livemin"]) -> None:
+        self._make = partial(Gauge, name, documentation, multiprocess_mode=multiprocess_mode)
+        self._gauge: Gauge | None = None
+
+    def set(self, value: float) -> None:
+        """It was read."""
+        if self._gauge is None:
+            self._gauge = self._make()
+        self._gauge.set(value)
+
 
 REQUESTS = Counter("ordertrail_requests", "Answers to POST /orders, by HTTP status.", ["status"])
 PLACEMENT_SECONDS = Histogram(
@@ -46,7 +63,7 @@ PARKED_DROPPED = Counter(
     "Things that could not be understood and were not kept, for a pass keeps few.",
     ["kind"],
 )
-PARKED_OPEN = Gauge(
+PARKED_OPEN = ReadGauge(
     "ordertrail_parked_open", "Things that could not be understood and nobody has closed.", multiprocess_mode="livemax"
 )
 COMMIT_ROWS = Histogram(
@@ -63,26 +80,31 @@ DATABASE_FAILURES = Counter(
     "ordertrail_database_failures", "Writes that failed, or whose outcome is unknown; each once.", ["kind"]
 )
 DATABASE_REPEATS_FAILED = Counter("ordertrail_database_repeats_failed", "Repeats of such a write that failed, too.")
+DATABASE_UP = ReadGauge(
+    "ordertrail_database_up",
+    "Whether the database can be used, 1 or 0, looked at every second; 0 where one of these processes cannot.",
+    multiprocess_mode="livemin",
+)
 SPOOLED = Counter("ordertrail_spooled", "Trails that went to the spool on disk.")
 REPLAYED = Counter("ordertrail_replayed", "Trails from the spool that the database has taken.")
-SPOOL_BYTES = Gauge("ordertrail_spool_bytes", "Bytes in the spool's folder.", multiprocess_mode="livemax")
+SPOOL_BYTES = ReadGauge("ordertrail_spool_bytes", "Bytes in the spool's folder.", multiprocess_mode="livemax")
 UNRECORDED = Counter("ordertrail_unrecorded", "Trails that could not be written at all.")
 CONNECTIONS_ENDED = Counter(
     "ordertrail_connections_ended", "Connections that were ended by one of their limits.", ["limit"]
 )
 RECONCILED = Counter("ordertrail_reconciled", "Rows that reconciliation appended, by status.", ["status"])
-DOUBTS = Gauge("ordertrail_doubts", "Orders in doubt.", multiprocess_mode="livemax")
-DOUBTS_UNRESOLVED = Gauge(
+DOUBTS = ReadGauge("ordertrail_doubts", "Orders in doubt.", multiprocess_mode="livemax")
+DOUBTS_UNRESOLVED = ReadGauge(
     "ordertrail_doubts_unresolved", "Orders in doubt that a person must look at.", multiprocess_mode="livemax"
 )
-DOUBTS_OLDEST_SECONDS = Gauge(
+DOUBTS_OLDEST_SECONDS = ReadGauge(
     "ordertrail_doubts_oldest_seconds", "Age of the oldest order in doubt.", multiprocess_mode="livemax"
 )
 LATE_ARRIVALS = Counter(
     "ordertrail_late_arrivals", "Orders found at the exchange after they were settled as not placed."
 )
 ORPHANS = Counter("ordertrail_orphans", "Orders found at the exchange that were never recorded here.")
-ORPHANS_OPEN = Gauge(
+ORPHANS_OPEN = ReadGauge(
     "ordertrail_orphans_open", "Orphans that no person has closed; of very many 10,000.", multiprocess_mode="livemax"
 )
 INVARIANTS_BROKEN = Counter(

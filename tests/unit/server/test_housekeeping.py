@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from ordertrail.domain.switch import Switch
 from ordertrail.runtime.telemetry import metrics
@@ -83,6 +84,13 @@ async def test_while_the_database_is_away_only_the_spool_is_reviewed(house: Hous
     await house.housekeeping.run_once()
 
     assert house.log == ["database", "spool"]
+    assert REGISTRY.get_sample_value("ordertrail_database_up") == 0
+
+
+async def test_database_that_is_back_shows_without_an_order(house: House) -> None:
+    await house.housekeeping.run_once()
+
+    assert REGISTRY.get_sample_value("ordertrail_database_up") == 1
 
 
 @pytest.mark.parametrize(
