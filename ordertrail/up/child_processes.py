@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -31,7 +32,7 @@ def spawn(
     command: Sequence[str | Path],
     *,
     environment: Mapping[str, str],
-    output: int | None = None,
+    output: IO[bytes] | int | None = None,
     account: Account | None = None,
     folder: Path | None = None,
     signal_at_our_death: signal.Signals = signal.SIGTERM,
