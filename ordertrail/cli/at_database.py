@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.runtime import notices
-from ordertrail.runtime.settings import load_settings
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
@@ -27,7 +27,7 @@ Json = Annotated[bool, Parameter(negative="")]
 
 def with_database(act: Callable[[PostgresDoubts, Database], Awaitable[int]]) -> int:
     """Do something at the database that the settings name; returns the exit code."""
-    settings = load_settings()
+    settings = load_settings_of_person()
     database = Database(
         settings.database_url.get_secret_value(),
         timeout_seconds=settings.database_timeout_seconds,
@@ -41,15 +41,15 @@ def with_database(act: Callable[[PostgresDoubts, Database], Awaitable[int]]) -> 
         finally:
             await database.close()
 
-    return run(connect_and_act())
+    return run(connect_and_act(), what_to_do=what_to_set(settings, "database_url"))
 
 
-def run(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the exit code; a database that fails has one of its own."""
+def run(work: Coroutine[Any, Any, int], *, what_to_do: str = "") -> int:
+    """Run to the exit code; a database that fails has one of its own, and a sentence that may end with what to do."""
     try:
         code: int = asyncio.run(work)
     except (StatementFailed, StatementOutcomeUnknown) as error:
-        return say(f"The database could not be used: {error}", USAGE_OR_CONNECTION)
+        return say(f"The database could not be used: {error}.{what_to_do}", USAGE_OR_CONNECTION)
     return code
 
 

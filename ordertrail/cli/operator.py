@@ -25,6 +25,7 @@ from ordertrail.cli.at_database import (
     with_database,
 )
 from ordertrail.cli.output import print_result
+from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.cli.tables import print_table, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.operator_word import FillByHand, OperatorWord
@@ -55,7 +56,7 @@ def reconcile(*, once: bool = False, json: Json = False) -> int:
     """
     if not once:
         streams.protect()
-    settings = load_settings()
+    settings = load_settings_of_person() if once else load_settings()
     want_exchange_url(settings)
     failpoints.arm_from(settings.failpoints)
     configure_logs(level="error" if once else settings.log_level, log_format=settings.log_format)

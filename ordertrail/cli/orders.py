@@ -18,10 +18,10 @@ from ordertrail.cli import api_documents
 from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown, request
 from ordertrail.cli.api_documents import Order, OrderWithTrail, Page, problem_of
 from ordertrail.cli.output import print_result
+from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.cli.tables import print_table
 from ordertrail.domain.trail import PLACED_STATUSES, Outcome
 from ordertrail.runtime.notices import say
-from ordertrail.runtime.settings import load_settings
 
 PLACED, NOT_PLACED, USAGE_OR_CONNECTION, NOT_KNOWN = 0, 1, 2, 3
 _EXIT_CODES = {Outcome.PLACED: PLACED, Outcome.NOT_PLACED: NOT_PLACED}
@@ -76,8 +76,8 @@ def place(
     if is_new:
         say(f"The order's key is {key}. Should the answer be lost, repeat the command with --key {key}.")
     try:
-        answer = request(
-            _address(url),
+        answer = _call(
+            url,
             "POST",
             "/orders",
             timeout_seconds=timeout_seconds,
@@ -241,7 +241,7 @@ def _unknown(sentence: str, key: str, *, as_json: bool) -> int:
 def _get(url: str | None, path: str, *, timeout_seconds: float) -> ApiReply | None:
     """A reply with HTTP 200, or None once the failure has been reported."""
     try:
-        answer = request(_address(url), "GET", path, timeout_seconds=timeout_seconds)
+        answer = _call(url, "GET", path, timeout_seconds=timeout_seconds)
     except (RequestNotSent, RequestOutcomeUnknown) as error:
         say(str(error))
         return None
@@ -254,8 +254,13 @@ def _get(url: str | None, path: str, *, timeout_seconds: float) -> ApiReply | No
     return answer
 
 
-def _address(url: str | None) -> str:
-    return url or load_settings().api_url
+def _call(url: str | None, method: str, path: str, **rest: Any) -> ApiReply:
+    """Call the API at that address, at the one that is set, or at the one that runs here."""
+    settings = load_settings_of_person()
+    try:
+        return request(url or settings.api_url, method, path, **rest)
+    except RequestNotSent as error:
+        raise RequestNotSent(f"{error}{'' if url else what_to_set(settings, 'api_url')}") from error
 
 
 def _header(key: str) -> str:

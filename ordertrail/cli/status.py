@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, request
+from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.runtime.notices import say
-from ordertrail.runtime.settings import Settings, load_settings
+from ordertrail.runtime.settings import Settings
 from ordertrail.server.status_document import Document, figures_sections, text_of, to_do
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
@@ -36,7 +37,7 @@ def status(*, url: str | None = None, timeout_seconds: float = 5, json: Json = F
     json
         For programs: print one JSON document.
     """
-    settings = load_settings()
+    settings = load_settings_of_person()
     document = _of_the_api(url or settings.api_url, timeout_seconds=timeout_seconds)
     if document is None:
         document = _of_the_database(settings, url or settings.api_url)
@@ -64,7 +65,7 @@ def _of_the_database(settings: Settings, url: str) -> Document | None:
     try:
         figures = asyncio.run(_read(settings))
     except (StatementFailed, StatementOutcomeUnknown) as error:
-        say(f"Nor could the database be read: {error}.")
+        say(f"Nor could the database be read: {error}.{what_to_set(settings, 'database_url')}")
         return None
     sections: Document = {
         "api": {"url": url, "to_do": f"No API answers at {url}: start it, or look why it does not answer."},

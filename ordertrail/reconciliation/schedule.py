@@ -24,6 +24,7 @@ class Schedule:
         self._interval_seconds = interval_seconds
         self._woken = asyncio.Event()
         self.swept = Swept()
+        self._told: str | None = None
 
     def wake_up(self) -> None:
         """Something is due now: do not wait for the interval."""
@@ -35,16 +36,24 @@ class Schedule:
             self._woken.clear()
             try:
                 report = await self.run_once()
+                self._told = None
                 if report.has_more:
                     self.wake_up()
             except (StatementFailed, StatementOutcomeUnknown) as error:
-                _log.warning("reconciliation could not use the database", error=str(error))
+                self._tell(error)
             except Exception:  # noqa: BLE001 - counted, and the next pass tries again
                 metrics.INVARIANTS_BROKEN.labels("reconciliation_raised").inc()
                 _log.exception("a reconciliation pass failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_seconds):
                     await self._woken.wait()
+
+    def _tell(self, error: StatementFailed | StatementOutcomeUnknown) -> None:
+        """Once for each trouble; that the database cannot be reached at all the process's watch says already."""
+        is_reached = isinstance(error, StatementFailed) or error.may_have_happened
+        if is_reached and str(error) != self._told:
+            self._told = str(error)
+            _log.warning("reconciliation could not use the database", error=str(error))
 
     async def run_once(self) -> PassReport:
         """One pass, the figures for the operator, and a sweep if it is our turn."""

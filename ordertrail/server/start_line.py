@@ -2,10 +2,11 @@
 
 from ordertrail import __version__
 from ordertrail.runtime import notices
+from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, is_started_by_up
 from ordertrail.storage.postgres.address import read_address
-from ordertrail.venues.registry import SIMULATED, venue_title
+from ordertrail.venues.registry import SIMULATED, make_venue, venue_title
 
 NO_REAL_ORDER = "no real order is placed"
 
@@ -49,6 +50,8 @@ def want_exchange_url(settings: Settings, *, workers: int = 1) -> None:
     """CannotStart where nothing says to which exchange orders go, or where so many workers cannot share it."""
     if settings.exchange_url is None:
         raise CannotStart(NOT_SET)
+    # Here already, and not first in each worker.
+    make_venue(settings.exchange_url, data_dir=settings.data_dir, clock=SystemClock(), connections_max=1)
     if workers > 1 and settings.exchange_url == SIMULATED:
         raise CannotStart(
             "Several workers need one exchange that all of them can reach: start it with `ordertrail exchange` and "

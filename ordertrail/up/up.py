@@ -12,12 +12,14 @@ from pathlib import Path
 
 import psutil
 
+from ordertrail import __version__
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import STARTED_BY_UP, Settings
 from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, spawn
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from ordertrail.up.health_probe import answers_ok
 from ordertrail.up.log_files import ChildLog, child_log
+from ordertrail.up.running_up import make_found, not_found_after
 from ordertrail.up.supervisor import SupervisedService, Supervisor
 from ordertrail.up.tcp_ports import free_port, is_free
 
@@ -123,7 +125,7 @@ class DatabaseService:
 def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, host: str = HOST) -> int:
     """Run all until Ctrl-C, SIGTERM or SIGHUP; raises CannotStart. A port of 0 lets the kernel choose."""
     data_dir = settings.data_dir.absolute()
-    with _held(data_dir):
+    with _held(data_dir), not_found_after(data_dir):
         _end_stale_processes(data_dir)
         if settings.port and not is_free(host, settings.port):
             raise CannotStart(_taken(settings.port))
@@ -137,7 +139,12 @@ def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, ho
             say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
         say("Starting PostgreSQL, the simulated exchange and the API ...")
         services: list[SupervisedService] = [DatabaseService(database), exchange, api]
-        Supervisor(services, say).run(on_ready=lambda: say(_welcome(data_dir, database, exchange, api)))
+
+        def on_ready() -> None:
+            make_found(data_dir, api_url=api.url, database_url=database.url, exchange_url=exchange.url)
+            say(_welcome(data_dir, database, exchange, api))
+
+        Supervisor(services, say).run(on_ready=on_ready)
     return 0
 
 
@@ -250,10 +257,10 @@ def _exit_words(code: int) -> str:
 def _welcome(data_dir: Path, database: EmbeddedPostgres, exchange: Program, api: Program) -> str:
     elsewhere = "" if database.folder.is_relative_to(data_dir) else f" (the database's own: {database.folder})"
     return f"""
-Ordertrail is up.
+Ordertrail {__version__} is up.
 
   API        {api.url}   (/docs, /readyz, /metrics)
-  exchange   {exchange.url}
+  exchange   {exchange.url}   (SIMULATED, no real order is placed)
   database   {database.url}
   data       {data_dir}{elsewhere}
   logs       {api.log.parent}, {database.log}
@@ -262,5 +269,5 @@ Place an order:
 
 {_CURL.format(url=api.url)}
 
-Ctrl-C stops all of it.
+`ordertrail status`, `order`, `doubts`, `halt` and `resume` find it from this folder. Ctrl-C stops all of it.
 """

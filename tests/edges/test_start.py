@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from ordertrail import __version__
 from tests.support.http_calls import call, place
+from tests.support.postgres import execute
 from tests.support.programs import WAIT_SECONDS, Program, api_program, exchange_program, program, reconcile_program
 from tests.support.until import until
 
@@ -175,3 +177,60 @@ def test_port_that_a_platform_set_does_not_keep_it_from_starting(database_url: s
     with program("ordertrail", "api", "--port", "0", environment=environment) as api:
         assert call("GET", f"{api.url}/readyz")[0] == 200
         until(lambda: any("set by the container platform" in line for line in api.log))
+
+
+UNREADABLE = "postgresql://ordertrail:s3cr3t/w#rd@127.0.0.1:5432/ordertrail"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["api"], ["api", "--workers", "2"], ["reconcile"], ["migrate"], ["doubts"], ["halt"], ["resume"]],
+    ids=" ".join,
+)
+def test_database_url_that_cannot_be_read_is_one_sentence_without_it(tmp_path: Path, command: list[str]) -> None:
+    result = run(
+        tmp_path,
+        "ordertrail",
+        *command,
+        ORDERTRAIL_DATABASE_URL=UNREADABLE,
+        ORDERTRAIL_EXCHANGE_URL="http://127.0.0.1:9",
+    )
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("ordertrail: ORDERTRAIL_DATABASE_URL cannot be read: ")
+    assert result.stderr.count("\n") == 1
+    assert all(piece not in result.stderr for piece in ("s3cr3t", "w#rd"))
+
+
+def test_database_url_that_cannot_be_read_ends_bare_uvicorn_with_a_sentence(tmp_path: Path) -> None:
+    result = run(tmp_path, "uvicorn", "app.api:app", "--port", "0", ORDERTRAIL_DATABASE_URL=UNREADABLE)
+
+    assert result.returncode != 0
+    assert result.stderr.count("ORDERTRAIL_DATABASE_URL cannot be read: ") == 1
+    assert "Traceback" not in result.stderr and "s3cr3t" not in result.stderr
+
+
+def test_refused_database_is_one_sentence_and_tried_until_it_works(database_url: str, tmp_path: Path) -> None:
+    refused = f"{database_url}_to_come"
+    name = refused.rpartition("/")[2]
+    with api_program(refused, tmp_path, reconcile_interval_seconds=0.2) as api:
+        passes = iter(range(8))
+        # Each look of housekeeping, once a second, and each pass of reconciliation has tried it anew.
+        until(lambda: call("GET", f"{api.url}/readyz")[0] == 503 and _a_second_later() and next(passes) == 3)
+        _, ready = call("GET", f"{api.url}/readyz")
+        execute(database_url, f'CREATE DATABASE "{name}"')
+        until(lambda: call("GET", f"{api.url}/readyz")[0] == 200)
+        status, _ = place(api)
+        api.send_signal(signal.SIGTERM)
+        api.wait()
+    execute(database_url, f'DROP DATABASE "{name}"')
+
+    said = [line for line in api.log if name in line and "does not exist" in line]
+    assert len(said) == 1, said
+    assert name in ready["problems"][0]
+    assert status == 201
+
+
+def _a_second_later() -> bool:
+    time.sleep(1)  # housekeeping goes by the real clock here
+    return True

@@ -26,6 +26,7 @@ from tests.support.postgres import open_folder
 from tests.support.until import until
 
 WAIT_SECONDS = 60
+ROOT = Path(__file__).parents[2]
 
 
 class Up:
@@ -138,6 +139,46 @@ def test_the_order_it_shows_is_placed_and_its_trail_is_kept_over_a_restart(data_
     assert code == 0
     assert "Traceback" not in running.said
     assert len(children) == 3 and not any(child.is_running() for child in children)
+
+
+def command(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command that a person types in the folder, with nothing set."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ORDERTRAIL_")}
+    return subprocess.run(
+        [sys.executable, "-m", "ordertrail", *arguments],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+
+
+def test_commands_find_it_by_its_data_folder_until_it_stops(data_dir: Path) -> None:
+    place = ["order", "place", "--type", "market", "--side", "buy", "--instrument", "AAPL12345678", "--quantity", "1"]
+    with up_and_ready(data_dir.parent / ".ordertrail") as running:
+        placed = command(data_dir.parent, *place)
+        listed = command(data_dir.parent, "order", "list", "--json")
+        halted = command(data_dir.parent, "halt", "--reason", "lunch")
+        turned_away = command(data_dir.parent, *place)
+        resumed = command(data_dir.parent, "resume")
+        status = command(data_dir.parent, "status", "--json")
+        doubts = command(data_dir.parent, "doubts")
+        reconciled = command(data_dir.parent, "reconcile", "--once")
+        _, ready = call("GET", f"{running.url('API')}/readyz")
+        running.stop()
+    gone = command(data_dir.parent, *place)
+
+    results = [placed, listed, halted, resumed, doubts, reconciled]
+    assert [result.returncode for result in results] == [0] * len(results), [result.stderr for result in results]
+    assert [order["quantity"] for order in json.loads(listed.stdout)["orders"]] == [1]
+    assert turned_away.returncode == 1
+    assert json.loads(status.stdout)["ready"]["is_ready"] is True
+    assert ready["venue"] == f"SIMULATED at {running.url('exchange')}"
+    assert "SIMULATED, no real order is placed" in running.said
+    assert gone.returncode == 2
+    assert "ORDERTRAIL_API_URL is not set" in gone.stderr and "make up" in gone.stderr
 
 
 def test_an_order_on_its_way_is_finished_before_anything_under_it_stops(data_dir: Path) -> None:
