@@ -17,6 +17,7 @@ from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
 from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.runtime.clock import Clock, SystemClock
+from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.server.housekeeping import Housekeeping
@@ -168,11 +169,14 @@ class Service:
         return Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
 
     async def open(self) -> None:
-        """Start; neither an absent database nor an absent exchange stops it."""
+        """Start; neither an absent database nor an absent exchange stops it. CannotStart where one must not be used."""
         await self.venue.open()
         await self.database.open()
         await self.spool.open()
         await self.watch.run_once()
+        if self.watch.is_unsuitable:
+            await self.close()
+            raise CannotStart(self.watch.problem or "")
         if self.watch.problem is None:
             # Before any request comes: while placing is halted, none is taken.
             with suppress(StatementFailed, StatementOutcomeUnknown):

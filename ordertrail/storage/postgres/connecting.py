@@ -61,6 +61,7 @@ WITHOUT_TRIGGERS = "session_replication_role is not origin, and so rows could be
 
 # asyncpg raises more than its documented errors, where a server goes away as we connect.
 _STARTUP_REFUSED = "unsupported startup parameter"
+_NO_TRANSACTIONS = "statement pooling mode"
 _LOST_STATEMENT_CODES = ("26000", "42P05")
 
 
@@ -192,7 +193,8 @@ class Connector:
                     ):
                         raise UnsuitableError(POOLED)
         except asyncpg.PostgresError as error:
-            if error.sqlstate in _LOST_STATEMENT_CODES:
+            # Where the pooler is by statement, it takes no transaction at all.
+            if error.sqlstate in _LOST_STATEMENT_CODES or _NO_TRANSACTIONS in str(error):
                 raise UnsuitableError(POOLED) from error
             raise
         finally:

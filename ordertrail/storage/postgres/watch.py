@@ -7,7 +7,8 @@ import asyncpg
 from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.connecting import UnsuitableError
+from ordertrail.storage.postgres.database import Database, DatabaseUnsuitable
 from ordertrail.storage.postgres.migrate import migrate
 
 _log = get_logger()
@@ -16,7 +17,10 @@ _UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceE
 
 
 class DatabaseWatch:
-    """`problem` is a sentence while the database cannot be used, None while it can; `since` when that began."""
+    """`problem` is a sentence while the database cannot be used, None while it can; `since` when that began.
+
+    `is_unsuitable`: it is there, and must not be used before a person has changed something.
+    """
 
     def __init__(self, database: Database, url: str, *, clock: Clock | None = None) -> None:
         self._database = database
@@ -24,6 +28,7 @@ class DatabaseWatch:
         self._clock = clock or SystemClock()
         self._is_migrated = False
         self.problem: str | None = "The database has not been reached yet."
+        self.is_unsuitable = False
         self.since: datetime | None = None
 
     async def run_once(self) -> None:
@@ -35,11 +40,13 @@ class DatabaseWatch:
                 await migrate(self._url)
                 self._is_migrated = True
         except (StatementFailed, StatementOutcomeUnknown, *_UNREACHABLE) as error:
+            self.is_unsuitable = isinstance(error, DatabaseUnsuitable | UnsuitableError)
             self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
         except Exception as error:  # noqa: BLE001
             # A failed migration: nothing works without it, and the next time tries again.
             self._set(f"The database cannot be migrated: {error}.")
         else:
+            self.is_unsuitable = False
             self._set(None)
 
     def _set(self, problem: str | None) -> None:
