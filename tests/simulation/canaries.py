@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from ordertrail.api.place import PlaceOrder
 from ordertrail.domain import settling
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import SendAnswer
@@ -26,8 +27,10 @@ from ordertrail.placement.place_order import Failed, Placed, Placing
 from ordertrail.reconciliation import review as review_module
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.review import Review
+from ordertrail.reconciliation.schedule import Schedule
+from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.storage.doubt_rows import ClaimedSend
-from ordertrail.storage.errors import StatementOutcomeUnknown
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import KeyTaken
 from ordertrail.storage.postgres import doubt_statements, order_statements
@@ -576,4 +579,44 @@ def a_halt_that_does_not_wait() -> Iterator[None]:
         return made(Halted(halt.at, now)) if now.startable else await original(self, halt)
 
     with patch.object(Halting, "wait", wait):
+        yield
+
+
+@canary()
+def logging_before_answering() -> Iterator[None]:
+    original = PlaceOrder._placed
+
+    def placed(self: PlaceOrder, task: Any) -> None:
+        taken = self._in_flight[task]
+
+        def respond(answer: Any) -> None:
+            answers.append(answer)
+
+        answers: list[Any] = []
+        self._in_flight[task] = taken._replace(respond=respond)
+        original(self, task)
+        # Rows are committed, and the line that tells of them raises: the sink is gone. The event loop goes on.
+        if answers and answers[0] is not None and answers[0].status == 201:
+            made()
+            return
+        taken.respond(*answers)
+
+    with patch.object(PlaceOrder, "_placed", placed):
+        yield
+
+
+@canary()
+def a_task_that_dies_unseen() -> Iterator[None]:
+    async def run(self: Schedule) -> None:
+        try:
+            while True:
+                await self.run_once()
+                await asyncio.sleep(self._interval_seconds)
+        except (StatementFailed, StatementOutcomeUnknown):
+            made()  # its last handler logs, and the log raises
+
+    def ended(self: BackgroundTasks, task: Any) -> None:
+        self._names.pop(task, None)
+
+    with patch.object(Schedule, "run", run), patch.object(BackgroundTasks, "_ended", ended):
         yield

@@ -33,6 +33,7 @@ from ordertrail.reconciliation.schedule import Schedule
 from ordertrail.reconciliation.sweep import Sweep
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.settings import Settings
+from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.runtime.telemetry import buffered
 from ordertrail.server.service import deadlines_of
 from ordertrail.storage import spool
@@ -290,6 +291,7 @@ class Member:
             venue="simulated",
             rest_seconds=settings.sweep_interval_seconds,
         )
+        self.background = BackgroundTasks()
         self.schedule = Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
         router = cancel_router(Canceling(self.rows, self.doubts, self.schedule.wake_up))
         self._cancel_order: Callable[[str], Any] = router.routes[0].endpoint  # type: ignore[attr-defined]
@@ -301,7 +303,7 @@ class Member:
     async def _run(self) -> None:
         await self.spool.open()
         self.is_open = self.serves
-        self._reconciling = asyncio.create_task(self.schedule.run())
+        self.background.start("reconciliation", self.schedule.run())
         while True:
             await self._watch()
             await self.clock.sleep(WATCH_SECONDS)
