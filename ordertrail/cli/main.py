@@ -32,6 +32,7 @@ app.command(
 )
 app.command("ordertrail.cli.operator:doubts", name="doubts", help="List orders in doubt, oldest first.")
 app.command("ordertrail.cli.orphans:app", name="orphans", help="Orders at the exchange that were never recorded here.")
+app.command("ordertrail.cli.parked:app", name="parked", help="What the exchange sent and nobody can understand.")
 app.command("ordertrail.cli.status:status", name="status", help="What is, and what to do: the screen for the night.")
 app.command("ordertrail.cli.halt:halt", name="halt", help="Place nothing any more, resends included.")
 app.command("ordertrail.cli.halt:resume", name="resume", help="Place orders again.")

@@ -159,6 +159,35 @@ def test_doubts_are_listed_by_age(site: Site) -> None:
     assert [each["last_observation"] for each in document["doubts"]] == [None, None]
 
 
+def test_parked_things_are_listed_shown_and_closed_with_evidence(site: Site) -> None:
+    site.execute(
+        "INSERT INTO parked (venue, kind, field, reason, raw, fingerprint, order_id, epoch, seq)"
+        " VALUES ('http', 'open_order', 'leaves_qty', 'Expected `int`', '\\x7b1b5b324a00ff7d', '1', 'order-1', 'e', 7),"
+        " ('http', 'execution_report', NULL, 'is nested too deeply', '[[', '2', NULL, NULL, NULL)"
+    )
+    [first, second] = json.loads(site.command("parked", "--json").stdout)["parked"]
+
+    listed = site.command("parked", "list")
+    no_words = site.command("parked", "close", str(first["id"]))
+    closed = site.command("parked", "close", str(first["id"]), "--evidence", "their bug 7, mended")
+    again = site.command("parked", "close", str(first["id"]), "--evidence", "their bug 7, mended")
+    shown = site.command("parked", "show", str(first["id"]))
+
+    assert (no_words.returncode, closed.returncode, again.returncode) == (2, 0, 1), closed.stderr
+    assert "leaves_qty" in listed.stdout and listed.stdout.endswith("2 are open.\n")
+    # What came may be written for a terminal, and not reach it.
+    assert "\\x1b[2J\\x00\\xff" in shown.stdout and "\x1b" not in listed.stdout + shown.stdout
+    assert "their bug 7, mended" in shown.stdout
+    left = json.loads(site.command("parked", "list", "--json").stdout)
+    assert ([each["id"] for each in left["parked"]], left["open"]) == ([second["id"]], 1)
+    every = json.loads(site.command("parked", "list", "--all", "--json").stdout)
+    assert [each["evidence"] for each in every["parked"]] == ["their bug 7, mended", None]
+    assert [site.command("parked", "show", number).returncode for number in ("12345", "9" * 30)] == [1, 1]
+    assert site.query("SELECT action, reason, subject, order_id FROM operator_actions") == [
+        ("close_parked", "their bug 7, mended", str(first["id"]), "order-1")
+    ]
+
+
 def test_orphans_are_listed_shown_and_closed_with_evidence(site: Site) -> None:
     site.execute(
         "INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id, instrument, side, quantity)"

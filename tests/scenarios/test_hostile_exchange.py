@@ -1,5 +1,6 @@
 """An exchange that sends something nobody can understand: the rest of what it says is heard all the same."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ import asyncpg
 import pytest
 
 from ordertrail.domain.order import Order
+from ordertrail.reconciliation.parking import LOGGED_PER_PASS_MAX, NEW_PER_PASS_MAX
 from ordertrail.reconciliation.sweep import Sweep, Swept
 from ordertrail.runtime.clock import SystemClock
+from ordertrail.runtime.telemetry import metrics
 from ordertrail.server.service import Service
+from ordertrail.storage.parked_rows import ParkedView
 from ordertrail.venues.http.client import HttpVenue
 from tests.support.payloads import payload
 from tests.support.reconciling import limit_order, replica
@@ -60,6 +64,9 @@ class House:
     async def orphans(self) -> set[str]:
         return {record[0] for record in await self.connection.fetch("SELECT client_order_id FROM orphans")}
 
+    async def parked(self) -> list[ParkedView]:
+        return await self.service.parked.parked(limit=1000)
+
     async def observation(self, order: Order) -> str:
         return str(await self.connection.fetchval("SELECT last_seen FROM doubts WHERE order_id = $1", order.id))
 
@@ -82,6 +89,11 @@ async def opened(database_url: str, folder: Path) -> AsyncIterator[House]:
 async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
     async with opened(database_url, tmp_path) as house:
         yield house
+
+
+def value_of(metric: Any, **labels: str) -> float:
+    value: float = (metric.labels(**labels) if labels else metric)._value.get()
+    return value
 
 
 def as_at_exchange(order: Order, **changes: Any) -> dict[str, Any]:
@@ -140,6 +152,71 @@ async def test_execution_that_cannot_be_understood_is_passed(house: House) -> No
 
     assert await house.orphans() == {"before", "after"}
     assert await house.connection.fetchval("SELECT seq FROM sweep_positions") == 3
+
+
+async def test_what_cannot_be_understood_is_parked_once_and_counted(house: House) -> None:
+    before = value_of(metrics.PARKED, kind="open_order")
+    house.exchange.answers["open_orders"] = listed(LISTED | {"client_order_id": "ours", "leaves_qty": "ten"})
+    house.exchange.answers["executions"] = page(
+        EXECUTION | {"seq": 1, "client_order_id": "a\x00b", "exec_id": "E" * 10_000},
+        EXECUTION | {"seq": None},
+        EXECUTION | {"seq": 2**62, "client_order_id": "far"},
+        head=5,
+    )
+
+    first, second = await house.sweep(), await house.sweep()
+
+    assert (first.parked, second.parked, second.not_kept) == (4, 0, 0)
+    parked = await house.parked()
+    assert {(each.kind, each.field, each.seq) for each in parked} == {
+        ("open_order", "leaves_qty", None),
+        ("execution_report", "exec_id", 1),
+        ("execution_report", "seq", None),
+        ("execution_report", "seq", 2**62),
+    }
+    assert all(each.venue == "http" and each.epoch == "e" and len(each.raw) <= 8192 for each in parked)
+    [of_ours] = [each for each in parked if each.kind == "open_order"]
+    assert of_ours.order_id == "ours" and b'"leaves_qty": "ten"' in of_ours.raw
+    assert value_of(metrics.PARKED, kind="open_order") == before + 1
+    assert value_of(metrics.PARKED_OPEN) == 4
+
+
+async def test_open_order_that_is_traded_meanwhile_is_the_same_thing(house: House) -> None:
+    for cum_qty in range(3):
+        order = LISTED | {"client_order_id": "ours", "leaves_qty": "ten", "cum_qty": cum_qty}
+        house.exchange.answers["open_orders"] = listed(order)
+        await house.sweep()
+
+    assert len(await house.parked()) == 1
+
+
+async def test_hostile_list_fills_no_table_and_no_log(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    orders = [
+        LISTED | {"client_order_id": f"a{number}\x00b", "exchange_order_id": f"E-{number}"} for number in range(3000)
+    ]
+    good = LISTED | {"client_order_id": "good", "exchange_order_id": "X-9"}
+    house.exchange.answers["open_orders"] = listed(*orders, good)
+
+    first, second = await house.sweep(), await house.sweep()
+
+    assert (first.parked, first.not_kept) == (NEW_PER_PASS_MAX, 3000 - NEW_PER_PASS_MAX)
+    assert len(await house.parked()) == 2 * NEW_PER_PASS_MAX and second.parked == NEW_PER_PASS_MAX
+    assert await house.orphans() == {"good"}
+    assert capsys.readouterr().err.count("cannot be understood") <= 2 * (LOGGED_PER_PASS_MAX + 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"orders": [', b'{"orders": [{]}', b'{"orders": [{"a": tru}]}', b'{"orders": [{}, ]}', b"[]"],
+)
+async def test_list_that_is_cut_or_no_json_is_no_answer(house: House, body: bytes) -> None:
+    order = LISTED | {"client_order_id": "theirs"}
+    listing = body.replace(b"[", b"[" + json.dumps(order).encode() + b", ", 1) if b"[" in body[1:] else body
+    house.exchange.answers["open_orders"] = Answer(200, listing)
+
+    await house.sweep()
+
+    assert (await house.orphans(), await house.parked()) == (set(), [])
 
 
 async def test_order_that_was_rejected_without_an_id_is_settled(house: House) -> None:
