@@ -240,7 +240,6 @@ class Breaker:
             self._window.clear()
         self.is_closed = True
         self.is_throttled = False
-        self.rests_on_all_in_use = False
         self._become(State.CLOSED)
 
     def _become(self, state: State) -> None:

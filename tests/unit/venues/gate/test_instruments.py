@@ -185,6 +185,18 @@ def test_instruments_that_were_open_long_ago_do_not_speak_of_the_venue(house: Ho
     assert house.gate.state().budgets[0].instruments_open == 1
 
 
+def test_an_instrument_counts_as_open_while_it_is_used_or_its_pause_lasts(house: House) -> None:
+    house.shut("BRIEF")
+    house.call("LONG", NotSent("throttled", 30, Scope.INSTRUMENT))
+    numbers = []
+
+    for seconds in (0, 9.9, 0.1, 19.9, 0.1):
+        house.clock.move(seconds)
+        numbers.append(house.gate.state().budgets[0].instruments_open)
+
+    assert numbers == [2, 2, 1, 1, 0]
+
+
 def failing_alone(house: House) -> None:
     """Two instruments that are closed, and nothing else: 20 calls in 3 s."""
     for name in ("BAD-0", "BAD-1"):
@@ -268,7 +280,7 @@ def test_a_resend_is_let_through_in_time_even_if_fresh_orders_come_and_none_can_
     house.clock.move(1)
     waited = 0.0
 
-    while house.denial("GOOD", is_resend=True) is not None:
+    while house.denial("GOOD", is_resend=True) is not None and waited < 60:
         passed(house.gate.placing.try_enter(house.clock.time, "GOOD")).leave(None, house.clock.time)
         house.clock.move(0.5)
         waited += 0.5
@@ -387,6 +399,25 @@ def test_an_instrument_that_is_forgotten_while_a_call_is_under_way_is_not_shown(
 
     assert house.gate.state().budgets[0].instruments_open == 0
     assert house.reported.instruments == []
+
+
+def test_an_instrument_that_is_forgotten_is_open_no_more(house: House) -> None:
+    house.call("BAD", NotSent("throttled", 30, Scope.INSTRUMENT))
+    for number in range(INSTRUMENTS_KEPT_MAX):
+        house.clock.move(0.001)
+        house.call(f"I-{number}", ACCEPTED)
+
+    assert house.gate.state().budgets[0].instruments_open == 0
+    assert house.is_free("BAD") == [True]
+
+
+def test_what_was_counted_anew_is_the_last_to_be_forgotten() -> None:
+    repeats = Repeats(10, remembered_max=2)
+    for order_id, now in (("again", 0), ("once", 5), ("again", 10), ("new", 11)):
+        assert not repeats.is_repeat(order_id, HealthSignal.SILENCE, now)
+
+    assert repeats.is_repeat("again", HealthSignal.SILENCE, 12)
+    assert not repeats.is_repeat("once", HealthSignal.SILENCE, 12)
 
 
 def test_repeats_are_remembered_up_to_a_bound() -> None:
