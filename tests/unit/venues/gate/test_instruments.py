@@ -11,7 +11,7 @@ from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.health_signals import HealthSignal
 from ordertrail.venues.gate.instruments import INSTRUMENTS_KEPT_MAX, OPEN_FOR_VENUE, USED_SECONDS
 from ordertrail.venues.gate.repeats import Repeats
-from ordertrail.venues.gate.rules import INSTRUMENT_CALLS_MIN, BreakerRules
+from ordertrail.venues.gate.rules import INSTRUMENT_CALLS_MIN, BreakerRules, GateRules
 from tests.support.clocks import ManualClock
 from tests.unit.venues.gate.moving import ACCEPTED, SILENCE, TROUBLE, Reported, cause, gate_with, passed, throttled
 
@@ -24,10 +24,10 @@ FRESH_SECONDS = BreakerRules().fresh_seconds
 class House:
     """A gate and calls through its budget for placing."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: GateRules | None = None) -> None:
         self.clock = ManualClock()
         self.reported = Reported()
-        self.gate: Gate = gate_with(self.clock, reported=self.reported)
+        self.gate: Gate = gate_with(self.clock, reported=self.reported, rules=rules)
         self._orders = 0
 
     def call(self, instrument: str, answer: object, *, order_id: str | None = None, is_resend: bool = False) -> None:
@@ -133,6 +133,15 @@ def test_a_word_without_a_scope_is_the_venue_s(house: House, answer: object, why
     assert denied.cause is why
 
 
+def test_of_what_the_venue_and_the_instrument_have_against_an_order_the_longer_is_said(house: House) -> None:
+    house.shut("BAD")
+    house.call("BUSY", NotSent("throttled", 30, Scope.INSTRUMENT))
+    house.call("GOOD", throttled(9))
+
+    assert house.denial("BAD") == Denied(Cause.THROTTLED, 9)
+    assert house.denial("BUSY") == Denied(Cause.THROTTLED, 30)
+
+
 def test_silence_is_the_venue_s(house: House) -> None:
     for _ in range(8):
         house.call("ANY", SILENCE)
@@ -220,6 +229,15 @@ def test_an_order_in_another_instrument_takes_that_back_at_once(house: House) ->
     house.call("GOOD", ACCEPTED)
 
     assert house.breaker is State.CLOSED
+
+
+def test_a_throttle_of_the_account_is_not_taken_back_by_another_instrument(house: House) -> None:
+    failing_alone(house)
+    house.clock.move(4)
+
+    house.call("BAD-0", throttled(9))
+
+    assert house.denial("GOOD") == Denied(Cause.THROTTLED, 9)
 
 
 def test_an_instrument_that_was_used_within_ten_seconds_speaks_against_it(house: House) -> None:
@@ -338,6 +356,17 @@ def test_another_answer_to_the_same_order_counts_and_so_does_the_same_after_the_
     after = house.gate.state().budgets[0]
     assert (before.calls, before.troubles) == (3, 1)
     assert after.troubles == 1 + (after.calls > 1)
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_one_order_that_is_throttled_again_and_again_is_one_of_the_three_it_takes(scope: Scope) -> None:
+    house = House(GateRules(placing=BreakerRules(throttles_to_back_off=3)))
+    for order_id in ("one", "one", "one", "two", "two", "one"):
+        house.call("BUSY", NotSent("throttled", 2, scope), order_id=order_id)
+
+    house.call("BUSY", NotSent("throttled", 2, scope), order_id="three")
+
+    assert house.denial("BUSY") == Denied(Cause.THROTTLED, 2)
 
 
 def test_a_repeated_throttle_counts_once_on_the_way_in_and_is_obeyed_each_time_once_backed_off(house: House) -> None:
