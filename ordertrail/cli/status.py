@@ -15,7 +15,7 @@ from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, req
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.runtime.notices import say
 from ordertrail.runtime.settings import Settings
-from ordertrail.server.status_document import Document, figures_sections, text_of, to_do
+from ordertrail.server.status_document import SECTIONS, Document, figures_sections, text_of, to_do
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.status import StatusFigures, read_figures
@@ -54,10 +54,20 @@ def _of_the_api(url: str, *, timeout_seconds: float) -> Document | None:
     except (RequestNotSent, RequestOutcomeUnknown) as error:
         say(str(error))
         return None
-    if answer.status != 200 or not isinstance(answer.document.get("to_do"), list):
-        say(f"{url} answered with HTTP {answer.status} and no status.")
+    if answer.status != 200 or not _is_a_status(answer.document):
+        say(f"{url} answered with HTTP {answer.status} and no status of Ordertrail's.")
         return None
     return answer.document
+
+
+def _is_a_status(document: Document) -> bool:
+    """Whether it has all that is shown; another release's may have more."""
+    try:
+        lines_of(document)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    has_all = all(isinstance(document.get(name), dict) for name in SECTIONS)
+    return has_all and isinstance(document["to_do"], list) and document["to_do"] == to_do(document)
 
 
 def _of_the_database(settings: Settings, url: str) -> Document | None:
@@ -163,7 +173,7 @@ def _open(section: Document) -> list[str]:
 
 
 def _late_arrivals(section: Document) -> list[str]:
-    return [f"{_known(section['count'])}, by {section['from']}; {len(section['live'])} of them live"]
+    return [f"{_known(section['count'])}, by {section['from']}; still live: {', '.join(section['live']) or 'none'}"]
 
 
 def _spool(section: Document) -> list[str]:

@@ -125,7 +125,9 @@ def text_of(moment: datetime) -> str:
 
 def _ready(process: ProcessState) -> Document:
     problems = list(process.problems)
-    return {"is_ready": not problems, "problems": problems, "to_do": " ".join(problems) or None}
+    # What another section says is not said twice.
+    alone = [each for each in problems if each not in (process.database_problem, process.spool.problem)]
+    return {"is_ready": not problems, "problems": problems, "to_do": " ".join(alone) or None}
 
 
 def _database(process: ProcessState, figures: StatusFigures | None) -> Document:
@@ -220,12 +222,12 @@ def _open(count: int | None, sentence: str) -> Document:
 def _late_arrivals(figures: StatusFigures | None, counted: int | None) -> Document:
     """From the rows where they were read, else from the counter of this process group."""
     if figures is None:
-        return {"count": counted, "from": "counter", "live": [], "to_do": None}
+        return {"count": counted, "from": "the counter", "live": [], "to_do": None}
     live = figures.live_late_arrivals
     sentence = f"Live at the exchange after they were settled as not placed: {', '.join(live)}; cancel, or tell whose."
     return {
         "count": figures.late_arrivals,
-        "from": "rows of 24 hours",
+        "from": "the rows of 24 hours",
         "live": live,
         "to_do": sentence if live else None,
     }

@@ -14,6 +14,7 @@ import pytest
 
 from ordertrail.cli.api_client import REPLY_BYTES_MAX
 from ordertrail.cli.main import main
+from ordertrail.server.status_document import SECTIONS
 from tests.support.programs import WAIT_SECONDS
 
 ID = "01980b3e-7c1e-7d0a-9a51-2f5f0c9be001"
@@ -329,3 +330,32 @@ def test_full_disk_is_a_sentence_of_a_list_and_nothing_of_an_order() -> None:
 
     assert listed.returncode == 2 and listed.stderr.startswith(b"ordertrail: ") and listed.stderr.count(b"\n") == 1
     assert (placed.returncode, placed.stderr) == (0, b"")
+
+
+STATUS: dict[str, object] = {
+    "as_of": "2026-11-22T09:30:00.123Z",
+    "worker": "host:1",
+    "figures_as_of": None,
+    "to_do": [],
+    **{name: {"to_do": None} for name in SECTIONS},
+}
+ODD_STATUSES: dict[str, object] = {
+    "sections without what they say": STATUS,
+    "something to do that is not said": STATUS | {"doubts": {"to_do": "Look."}},
+    "no list": STATUS | {"to_do": "nothing"},
+}
+
+
+@pytest.mark.parametrize("status", [200, 201, 404, 500, 503])
+@pytest.mark.parametrize("body", [*ODD_BODIES.values(), *ODD_STATUSES.values()], ids=[*ODD_BODIES, *ODD_STATUSES])
+def test_nothing_but_a_status_is_one(
+    body: object, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORDERTRAIL_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    with server(http(status, body)) as url, pytest.raises(SystemExit) as ended:
+        main(["status", "--url", url])
+
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Nor could the database be read" in shown.err

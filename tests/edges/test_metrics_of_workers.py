@@ -155,3 +155,14 @@ def test_worker_that_died_is_counted_on_and_says_nothing_of_the_present(
 
         assert api.placed() == count
         assert not list(folder.glob(f"gauge_live*_{victim.pid}.db"))
+
+
+def test_status_names_its_worker_and_counts_for_all(database_url: str, tmp_path: Path, exchange_url: str) -> None:
+    with several_workers(OURS, database_url, exchange_url, tmp_path) as api:
+        document = json.loads(api.get("/status"))
+
+        assert int(document["worker"].rpartition(":")[2]) in {worker.pid for worker in api.workers()}
+        assert document["gate"]["worker"] == document["worker"]
+        assert document["invariants"]["broken"] == {}
+        assert document["log"]["records_dropped"] == 0
+        assert document["to_do"] == []
