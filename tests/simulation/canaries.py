@@ -13,13 +13,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from ordertrail.api import advice as advice_module
+from ordertrail.api import failed_order as failed_order_module
+from ordertrail.api.advice import Advice
 from ordertrail.api.place import PlaceOrder
 from ordertrail.domain import settling
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import SendAnswer
-from ordertrail.domain.reason import NOT_RECORDED, RESENT, not_sent, refused
+from ordertrail.domain.reason import ABSENT, NOT_RECORDED, RESENT, not_sent, proved, refused
 from ordertrail.domain.settling import Resend, Wait
-from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.domain.trail import Certainty, OrderStatus, Outcome, Proof, TrailRow, fold
 from ordertrail.domain.venue_answer import Absent, Accepted, NoAnswer, NotSent, Refused, Unknown
 from ordertrail.placement import place_order
 from ordertrail.placement.halting import Halted, Halting
@@ -619,4 +622,41 @@ def a_task_that_dies_unseen() -> Iterator[None]:
         self._names.pop(task, None)
 
     with patch.object(Schedule, "run", run), patch.object(BackgroundTasks, "_ended", ended):
+        yield
+
+
+@canary(profile="forever_late", network={"held": 0.25}, followers=4)
+def a_new_key_called_safe_where_absence_is_only_presumed() -> Iterator[None]:
+    original = advice_module._advice_about
+
+    def advice_about(outcome: Outcome, certainty: Certainty | None, **key: Any) -> Advice:
+        advice = original(outcome, certainty, **key)
+        return made(Advice.NEW_KEY_IS_SAFE) if certainty is Certainty.PRESUMED else advice
+
+    with patch.object(advice_module, "_advice_about", advice_about):
+        yield
+
+
+@canary(profile="forever_late", network={"held": 0.25}, followers=4)
+def presumed_called_proved() -> Iterator[None]:
+    def fold_as_proved(rows: Any) -> Any:
+        standing = fold(rows)
+        if standing.proof is Proof.SETTLED and standing.certainty is Certainty.PRESUMED:
+            return made(replace(standing, reason=proved(ABSENT)))
+        return standing
+
+    with patch.object(failed_order_module, "fold", fold_as_proved):
+        yield
+
+
+@canary(network={"lost_answer": 0.25}, exchange={"lost": 0.1}, followers=4)
+def an_order_in_doubt_without_a_key_advised_to_be_repeated() -> Iterator[None]:
+    original = advice_module._advice_about
+
+    def advice_about(outcome: Outcome, certainty: Certainty | None, *, has_key: bool) -> Advice:
+        advice = original(outcome, certainty, has_key=has_key)
+        is_wrong = outcome is not Outcome.NOT_PLACED and not has_key
+        return made(Advice.REPEAT_REQUEST) if is_wrong else advice
+
+    with patch.object(advice_module, "_advice_about", advice_about):
         yield

@@ -50,6 +50,7 @@ class Plan:
     late_seconds: float = 3.0
     cancels: float = 0.15
     keyless: float = 0.2
+    followers: int = 0
     is_skewed: bool = False
     is_watcher_dead: bool = False
     exchange_skew_us: int = 0
@@ -92,6 +93,7 @@ def draw_plan(random: Random) -> Plan:
         is_skewed=random.random() < 0.3,
         exchange_skew_us=random.choice((0, 0, random.randint(-900_000, 900_000))),
         is_watcher_dead=random.random() < 0.5,
+        followers=random.choice((0, 0, 1, 3)),
     )
 
 

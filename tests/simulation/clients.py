@@ -94,8 +94,8 @@ class Clients:
             met = await member.post(json.dumps(order).encode(), key, wait_seconds_max=wait_seconds_max)
         else:
             await asyncio.sleep(0.05)
-        status, text = (None, b"{}") if met is None else met
-        answer = ClientAnswer(key, order, status, json.loads(text), site.now())
+        status, headers, text = (None, {}, b"{}") if met is None else met
+        answer = ClientAnswer(key, order, status, json.loads(text), site.now(), headers)
         self.answers.append(answer)
         site.note("answer", f"{key} {status} {answer.order_id} {answer.body.get('outcome')}")
         return answer

@@ -17,6 +17,7 @@ from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
 from tests.simulation.clients import Clients
 from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unfounded_claims
+from tests.simulation.followers import Followers, check_advice
 from tests.simulation.loop import NothingLeft
 from tests.simulation.site import SETTINGS, Site
 from tests.support.checker import ClientAnswer, check, check_settled
@@ -25,6 +26,7 @@ TROUBLE_SECONDS = 40.0
 # Every deadline there is, the longest promise of a venue and some pauses of the reconciler, added up generously.
 SETTLE_SECONDS_MAX = 600.0
 CHECK_SECONDS = 5.0
+INTENTS = 3
 TAIL_REPEATS_MAX = 40
 
 
@@ -65,14 +67,16 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
     if keep_trace:
         site.trace = []
     chaos, clients = Chaos(site, plan), Clients(site, cancels=plan.cancels, keyless=plan.keyless)
+    followers = Followers(site, clients)
     broken_before = invariants_broken()
     violations: list[str] = []
     with site.in_place():
         try:
-            site.loop.run_until_complete(_story(site, chaos, clients, random))
+            site.loop.run_until_complete(_story(site, chaos, clients, followers, random))
         except NothingLeft:
             violations.append("everybody waits for something that cannot come")
         violations += _check(site, clients.answers)
+        violations += check_advice(followers.intents, site.exchange.lines())
         violations += [f"raised: {context}" for context in site.loop.exceptions if "exception" in context]
         if invariants_broken() != broken_before:
             violations.append("the service counted a broken invariant of its own")
@@ -81,13 +85,16 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
     return Result(seed, plan, violations, site.counts, site.trace_hash, site.trace or [])
 
 
-async def _story(site: Site, chaos: Chaos, clients: Clients, random: Random) -> None:
+async def _story(site: Site, chaos: Chaos, clients: Clients, followers: Followers, random: Random) -> None:
     chaos.start_all()
     chaos.begin()
     placing = asyncio.create_task(clients.run(clients=random.randint(1, 5), orders=random.randint(1, 5)))
+    following = asyncio.create_task(followers.run(chaos.plan.followers, INTENTS))
     await asyncio.sleep(TROUBLE_SECONDS)
     await chaos.heal()
+    followers.heal()
     await placing
+    await following
     await _tail(site, clients)
     await settle(site)
 

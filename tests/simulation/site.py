@@ -75,6 +75,10 @@ FAILPOINTS = (
 )  # fmt: skip
 
 
+# Status, headers and body.
+_Answer = tuple[int, dict[str, str], bytes]
+
+
 class SimulatedClock:
     """One process's clocks: the wall's may be wrong, the monotonic one counts from anywhere."""
 
@@ -234,7 +238,7 @@ class Member:
         self.is_open = False
         self.is_watcher_dead = site.is_watcher_dead
         # In their order, which a set's is not from run to run.
-        self.replies: dict[asyncio.Future[tuple[int, bytes] | None], None] = {}
+        self.replies: dict[asyncio.Future[_Answer | None], None] = {}
         settings = SETTINGS
         clock = SimulatedClock(site.loop, wrong_by=wrong_by, counts_from=1000.0 * generation)
         wire = DatabaseWire(
@@ -340,7 +344,7 @@ class Member:
             os.close(file)
         self.files.clear()
 
-    async def post(self, body: bytes, key: str | None, *, wait_seconds_max: float) -> tuple[int, bytes] | None:
+    async def post(self, body: bytes, key: str | None, *, wait_seconds_max: float) -> _Answer | None:
         """`POST /orders` from somewhere else; None: no answer came."""
         headers = [(b"content-type", b"application/json")]
         if key is not None:
@@ -349,35 +353,36 @@ class Member:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def serve() -> tuple[int, bytes]:
+        async def serve() -> _Answer:
             sent: list[dict[str, Any]] = []
 
             async def send(message: Any) -> None:
                 sent.append(message)
 
             await self.endpoint({"type": "http", "headers": headers}, receive, send)
-            return sent[0]["status"], sent[1]["body"]
+            answered = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+            return sent[0]["status"], answered, sent[1]["body"]
 
         return await self._request(serve, wait_seconds_max)
 
-    async def delete(self, order_id: str, *, wait_seconds_max: float) -> tuple[int, bytes] | None:
+    async def delete(self, order_id: str, *, wait_seconds_max: float) -> _Answer | None:
         """`DELETE /orders/{id}`."""
 
-        async def serve() -> tuple[int, bytes]:
+        async def serve() -> _Answer:
             try:
                 response = await self._cancel_order(order_id)
             except ProblemError as problem:
-                return problem.status, b"{}"
-            return response.status_code, b"{}"
+                return problem.status, {}, b"{}"
+            return response.status_code, {}, b"{}"
 
         return await self._request(serve, wait_seconds_max)
 
-    async def _request(self, serve: Callable[[], Any], wait_seconds_max: float) -> tuple[int, bytes] | None:
+    async def _request(self, serve: Callable[[], Any], wait_seconds_max: float) -> _Answer | None:
         if not self.is_open or not self.process.is_alive:
             await asyncio.sleep(0.05)
             return None
         loop, random = self.site.loop, self.site.random
-        reply: asyncio.Future[tuple[int, bytes] | None] = loop.create_future()
+        reply: asyncio.Future[_Answer | None] = loop.create_future()
         self.replies[reply] = None
         reply.add_done_callback(self.replies.pop)
 
@@ -385,11 +390,11 @@ class Member:
             task = loop.create_task(serve(), context=self.process.context)
             task.add_done_callback(answer)
 
-        def answer(task: "asyncio.Task[tuple[int, bytes]]") -> None:
+        def answer(task: "asyncio.Task[_Answer]") -> None:
             result = None if task.exception() is not None else task.result()
             loop.call_later(random.random() * 0.005, settle, result)
 
-        def settle(result: tuple[int, bytes] | None) -> None:
+        def settle(result: _Answer | None) -> None:
             if not reply.done():
                 reply.set_result(result)
 

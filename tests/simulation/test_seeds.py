@@ -31,6 +31,10 @@ FAULTS = (
     "killed at a failpoint",
     "calm runs",
     "canceled",
+    "advice: wait_then_repeat_same_key",
+    "advice: new_key_is_safe",
+    "advice: never_repeat",
+    "advice: placed",
 )
 
 

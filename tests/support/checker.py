@@ -40,6 +40,7 @@ class ClientAnswer:
     status: int | None
     body: Mapping[str, Any] = field(default_factory=dict)
     received_at: datetime | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def order_id(self) -> str | None:
