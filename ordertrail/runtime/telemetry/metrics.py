@@ -22,7 +22,9 @@ from prometheus_client import (
     multiprocess,
 )
 
-from ordertrail.runtime.telemetry import buffered, streams
+from ordertrail.runtime.telemetry import buffered, shared_values, streams
+
+shared_values.install()
 
 _dropped_log_records = 0
 _flush_lock = threading.Lock()

@@ -1,5 +1,6 @@
 """Metrics of several workers as one: the folder in which they meet."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -23,7 +25,15 @@ def share_metrics(data_dir: Path, *, parent: int) -> None:
     """
     if VARIABLE in os.environ:
         return
-    root = data_dir / "metrics"
+    try:
+        _share(data_dir / "metrics", parent)
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        # Each worker then has metrics of its own.
+
+
+def _share(root: Path, parent: int) -> None:
     folder = root / str(parent)
     if parent == os.getpid():
         # No worker of ours has begun: an earlier process had our number, as the first one of a container always has.
