@@ -56,7 +56,7 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     ),
     "ordertrail/api/place_responses.py": (
         ("tests/unit/api/test_place.py",),
-        ("to", "to_bug", "_repeated", "_failed", "_last_reason"),
+        ("to", "to_bug", "_repeated", "_failed"),
     ),
     "ordertrail/venues/gateway.py": (
         ("tests/unit/venues/test_gateway.py", "tests/unit/venues/test_gateway_and_gate.py"),
