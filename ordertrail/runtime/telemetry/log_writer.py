@@ -96,14 +96,16 @@ class LogWriter:
         deadline = time.monotonic() + timeout_seconds
         self._is_hurried = True
         self._wake_up()
-        while not self._is_written():
+        while not self.is_idle:
             if time.monotonic() > deadline:
                 break
             time.sleep(_POLL_SECONDS)
         self._is_hurried = False
-        return self._is_written()
+        return self.is_idle
 
-    def _is_written(self) -> bool:
+    @property
+    def is_idle(self) -> bool:
+        """Whether all is written that was put."""
         return self._is_asleep and not self.waiting and not self._held
 
     def _drop(self, records: int) -> None:
@@ -189,7 +191,8 @@ def flush_all(timeout_seconds: float = FLUSH_SECONDS) -> None:
     """Wait until all lines of the process are written, no longer than the timeout."""
     deadline = time.monotonic() + timeout_seconds
     for writer in list(_all):
-        writer.flush(max(0.0, deadline - time.monotonic()))
+        if not writer.is_idle:
+            writer.flush(max(0.0, deadline - time.monotonic()))
 
 
 def _after_fork() -> None:
