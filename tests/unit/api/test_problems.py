@@ -79,13 +79,14 @@ def test_evidence_of_a_person_is_not_searched_for_reasons() -> None:
     assert fold([INITIATED, note]).why is WhyNotPlaced.SETTLED
 
 
-def test_every_why_has_a_type_of_its_own_that_is_documented() -> None:
+def test_every_why_has_a_type_that_is_documented() -> None:
     assert TYPE_OF == {
         WhyNotPlaced.REFUSED: "exchange-refused",
         WhyNotPlaced.NOT_SENT: "exchange-unavailable",
         WhyNotPlaced.SETTLED: "not-placed",
         WhyNotPlaced.THROTTLED: "exchange-throttled",
         WhyNotPlaced.CIRCUIT_OPEN: "circuit-open",
+        WhyNotPlaced.HALTED: "circuit-open",
         WhyNotPlaced.IN_DOUBT: "outcome-unknown",
         WhyNotPlaced.NOT_RECORDED: "not-recorded",
     }
