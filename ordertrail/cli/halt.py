@@ -14,20 +14,18 @@ from datetime import timedelta
 from typing import Any
 
 from ordertrail.cli.at_database import DONE, REFUSED, Json, plain, print_json, say, user, with_database
+from ordertrail.cli.exchange_orders import open_at_exchange
 from ordertrail.cli.output import print_result
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.switch import Switch, as_line
-from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.placement.halting import Halting
 from ordertrail.runtime import notices
 from ordertrail.runtime.clock import SystemClock
-from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, load_settings
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.storage.switch_rows import Turned, UnderWay
-from ordertrail.venues.registry import make_venue
 
 INSTRUMENTS_SHOWN_MAX = 20
 INTERRUPTED = 130
@@ -35,9 +33,13 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Orders open at the exchange by its own list, by instrument; `why_unknown`: there was no list."""
+    """Orders open at the exchange by its own list, by instrument.
+
+    `unreadable`: so many more cannot be understood; `why_unknown`: there was no list.
+    """
 
     by_instrument: Counter[str]
+    unreadable: int = 0
     why_unknown: str | None = None
 
 
@@ -161,6 +163,8 @@ def _sentences(found: _Found) -> list[str]:
             f"{f', and {more} instruments more' if more else ''}). "
             "`ordertrail order cancel --all` cancels those that were placed through Ordertrail."
         )
+    if live.unreadable:
+        lines.append(f"{live.unreadable} more open orders of the exchange's cannot be understood.")
     return lines
 
 
@@ -176,27 +180,16 @@ def _document(found: _Found) -> dict[str, Any]:
         "in_doubt": found.in_doubt,
         "live": live.by_instrument.total() if known else None,
         "live_by_instrument": dict(live.by_instrument) if known else None,
+        "live_unreadable": live.unreadable if known else None,
         "live_unknown_because": live.why_unknown,
     }
 
 
 async def _live_at_exchange(settings: Settings) -> Live:
-    """By the exchange's own list: our rows alone do not say which orders are over."""
-    url = settings.exchange_url
-    if url is None or not url.lower().startswith(("http://", "https://")):
-        return Live(Counter(), "ORDERTRAIL_EXCHANGE_URL names no exchange here that could be asked.")
-    try:
-        venue = make_venue(url, data_dir=settings.data_dir, clock=SystemClock(), connections_max=1)
-        await venue.open()
-        try:
-            open_orders = await venue.open_orders(timeout_seconds=settings.exchange_timeout_seconds)
-        finally:
-            await venue.close()
-    except (CannotStart, OSError, ValueError) as error:
-        return Live(Counter(), f"the exchange could not be asked: {as_line(str(error))}")
-    if isinstance(open_orders, NoAnswer):
-        return Live(Counter(), f"the exchange gave no answer: {as_line(open_orders.cause)}.")
-    return Live(Counter(order.instrument for order in open_orders.orders))
+    found = await open_at_exchange(settings)
+    if isinstance(found, str):
+        return Live(Counter(), why_unknown=found)
+    return Live(Counter(order.instrument for order in found.orders), len(found.unreadable) + found.dropped)
 
 
 def _asked_why() -> str | None:

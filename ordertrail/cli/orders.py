@@ -33,6 +33,7 @@ Json = Annotated[bool, Parameter(negative="")]
 
 app = App(name="order", help="Place orders and read them, over the HTTP API.")
 app.command("ordertrail.cli.operator:resolve", name="resolve")
+app.command("ordertrail.cli.cancel_orders:cancel", name="cancel")
 
 
 @app.command

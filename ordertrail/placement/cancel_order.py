@@ -51,6 +51,8 @@ class Canceling:
         stored = await self._rows.read(order_id)
         if stored is None:
             return NoSuchOrder()
+        if _is_canceled_by_us(stored):
+            return CancelRequested(stored)
         if _is_over(stored):
             return OrderIsOver(stored.status)
         await self._doubts.request_cancel(order_id)
@@ -62,6 +64,11 @@ class Canceling:
 
 def _may_be_an_id(text: str) -> bool:
     return "\x00" not in text and len(text) <= ORDER_ID_LENGTH_MAX and text.isascii()
+
+
+def _is_canceled_by_us(stored: StoredOrder) -> bool:
+    """Repeated, the wish has the same answer, also once it is fulfilled."""
+    return stored.status is OrderStatus.CANCELED and stored.is_forbidden
 
 
 def _is_over(stored: StoredOrder) -> bool:

@@ -70,6 +70,13 @@ async def test_wish_that_could_not_be_committed_makes_nothing_due(house: House) 
     assert house.log == ["read order-1", "commit order-1"]
 
 
+async def test_wish_may_be_repeated_once_it_is_fulfilled(house: House) -> None:
+    canceled = house.stored = stored_order(COMPLETED, TrailRow(S.CANCELED), is_forbidden=True)
+
+    assert await house.canceling.request("order-1") == CancelRequested(canceled)
+    assert house.log == ["read order-1"]
+
+
 async def test_order_that_nobody_placed_is_none(house: House) -> None:
     house.stored = None
 
@@ -87,9 +94,14 @@ async def test_longest_id_is_read(house: House) -> None:
     assert isinstance(await house.canceling.request("x" * 255), CancelRequested)
 
 
-@pytest.mark.parametrize("status", [S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED])
-async def test_order_that_the_exchange_is_done_with_is_over(house: House, status: OrderStatus) -> None:
-    house.stored = stored_order(COMPLETED, TrailRow(status), is_forbidden=True)
+@pytest.mark.parametrize(
+    ("status", "is_forbidden"),
+    [(S.FILLED, True), (S.EXPIRED, True), (S.REJECTED, True), (S.FILLED, False), (S.CANCELED, False)],
+)
+async def test_order_that_the_exchange_is_done_with_is_over(
+    house: House, status: OrderStatus, is_forbidden: bool
+) -> None:
+    house.stored = stored_order(COMPLETED, TrailRow(status), is_forbidden=is_forbidden)
 
     assert await house.canceling.request("order-1") == OrderIsOver(status)
     assert house.log == ["read order-1"]
