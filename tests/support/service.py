@@ -193,7 +193,14 @@ class Running:
         allow_connections(self.database_url)
         self.clock.take_time()
 
-    def refuse_rows(self, status: str, instrument: str = "AAPL12345678", *, first: int | None = None) -> None:
+    def refuse_rows(
+        self,
+        status: str,
+        instrument: str = "AAPL12345678",
+        *,
+        first: int | None = None,
+        error: str = "check_violation",
+    ) -> None:
         """Make the database refuse such rows: all of them, or only the first so many tries."""
         name = f"refuse_{status}_{instrument}".lower()
         # A sequence, for it counts on when what it counted is rolled back.
@@ -204,7 +211,7 @@ class Running:
             CREATE SEQUENCE {name};
             CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
-                IF {counts} THEN RAISE EXCEPTION 'refused by a test' USING ERRCODE = 'check_violation'; END IF;
+                IF {counts} THEN RAISE EXCEPTION 'refused by a test' USING ERRCODE = '{error}'; END IF;
                 RETURN NEW;
             END $$;
             CREATE TRIGGER {name} BEFORE INSERT ON orders FOR EACH ROW
