@@ -5,13 +5,14 @@ from functools import lru_cache
 from typing import Any
 
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import TrailRow
+from ordertrail.domain.trail import Outcome, TrailRow
 
 
 def order_json(stored: StoredOrder) -> dict[str, Any]:
     """The order and its folds, without its trail."""
     order = stored.order
-    certainty = stored.certainty
+    outcome = stored.outcome
+    certainty = stored.certainty if outcome is Outcome.NOT_PLACED else None
     return {
         "id": order.id,
         "created_at": rfc_3339(stored.created_at),
@@ -22,7 +23,7 @@ def order_json(stored: StoredOrder) -> dict[str, Any]:
         "limit_price": None if order.limit_price is None else float(order.limit_price),
         "quantity": order.quantity,
         "status": stored.status.value,
-        "outcome": stored.outcome.value,
+        "outcome": outcome.value,
         **({} if certainty is None else {"certainty": certainty.value}),
         "client_order_id": order.client_order_id,
         "exchange_order_id": stored.exchange_order_id,

@@ -30,7 +30,7 @@ PROBLEMS: dict[str, ProblemType] = {
     ),
     "exchange-unavailable": ProblemType(
         500,
-        "The exchange cannot be reached",
+        "The order could not be sent to the exchange",
         "Nothing was sent, or the exchange says that it did nothing. While `outcome` is pending we send it again "
         "until `place_by`.",
     ),

@@ -32,6 +32,7 @@ class Row(msgspec.Struct, frozen=True):
 
     status: str
     created_at: str | None = None
+    recorded_at: str | None = None
     reason: str | None = None
     exchange_order_id: str | None = None
 

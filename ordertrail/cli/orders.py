@@ -120,8 +120,10 @@ def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 6
     else:
         print(_sentence(order))
         print(f"  {_terms(order)}")
-        rows = [[row.created_at, row.status, row.reason, row.exchange_order_id] for row in order.trail]
-        print_table(["created_at", "status", "reason", "exchange_order_id"], rows)
+        # Written later than it happened, where it went through the spool: only such a trail is told with both times.
+        times = ["created_at", "recorded_at"] if any(row.recorded_at for row in order.trail) else ["created_at"]
+        columns = [*times, "status", "reason", "exchange_order_id"]
+        print_table(columns, [[getattr(row, column) for column in columns] for row in order.trail])
     return _EXIT_CODES.get(order.outcome, NOT_KNOWN)
 
 

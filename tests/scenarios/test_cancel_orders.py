@@ -44,6 +44,21 @@ def test_an_order_that_was_not_sent_is_settled_and_never_sent(database_url: str,
         )
 
 
+def test_client_of_an_order_that_was_canceled_before_it_was_sent_learns_that(database_url: str, tmp_path: Path) -> None:
+    with api_program(database_url, tmp_path) as api:
+        _, failed = place(api, instrument="FAULTCLOSED0", client_order_id="k")
+        cancel(api, failed["order_id"])
+
+        answers = [place(api, instrument="FAULTCLOSED0", client_order_id="k")]
+        until(lambda: len(trail(database_url, failed["order_id"])) > 2, what="it is settled")
+        answers.append(place(api, instrument="FAULTCLOSED0", client_order_id="k"))
+
+    for status, answer in answers:
+        assert (status, answer["type"], answer["outcome"]) == (500, "/problems/not-placed", "not_placed")
+        assert (answer["certainty"], answer["advice"]) == ("proved", "new_key_is_safe")
+        assert "was canceled before it was sent (" in answer["detail"]
+
+
 def test_an_order_that_was_refused_cannot_be_canceled(database_url: str, tmp_path: Path) -> None:
     with api_program(database_url, tmp_path) as api:
         _, failed = place(api, instrument="FAULTREFUSE0")

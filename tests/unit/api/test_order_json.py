@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,16 @@ def test_an_order_has_its_fields_its_folds_and_its_ids() -> None:
     order = order_json(stored(Decimal(150), TrailRow(OrderStatus.COMPLETED, None, "X-1", LATER)))
 
     assert order == placed_order_json(id="an-id", client_order_id="key")
+
+
+@pytest.mark.parametrize(
+    ("reason", "certainty"),
+    [("proved:absent", "proved"), ("presumed:absent", "presumed"), ("operator:joe: asked", "presumed")],
+)
+def test_an_order_that_is_not_placed_says_how_certain_that_is(reason: str, certainty: str) -> None:
+    order = order_json(stored(Decimal(150), TrailRow(OrderStatus.NOT_PLACED, reason, None, LATER)))
+
+    assert (order["outcome"], order["certainty"]) == ("not_placed", certainty)
 
 
 def test_a_market_order_has_no_price() -> None:
