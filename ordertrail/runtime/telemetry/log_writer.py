@@ -34,13 +34,12 @@ class LogWriter:
         write: Callable[[bytes], int],
         *,
         dropped_line: Callable[[int], bytes] = lambda count: b"%d log records were dropped\n" % count,
-        on_tick: Callable[[], object] = lambda: None,
         records_max: int = RECORDS_MAX,
         bytes_max: int = BYTES_MAX,
     ) -> None:
-        """`dropped_line` reports a loss; `on_tick` is called about once a second, by the writer's thread."""
+        """`dropped_line` reports a loss; what is in `on_tick` is called about once a second, by the writer's thread."""
         self.dropped_line = dropped_line
-        self.on_tick = on_tick
+        self.on_tick: list[Callable[[], object]] = []
         self._write = write
         self._records_max = records_max
         self._bytes_max = bytes_max
@@ -147,7 +146,8 @@ class LogWriter:
                     time.sleep(GATHER_SECONDS)
         if time.monotonic() >= self._ticked_at + TICK_SECONDS or self._is_hurried:
             self._ticked_at = time.monotonic()
-            self.on_tick()
+            for do in self.on_tick:
+                do()
         while self._held or self.waiting:
             self._is_asleep = False
             if not self._write_some(woken):

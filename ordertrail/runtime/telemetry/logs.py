@@ -4,6 +4,7 @@ Nothing here raises, waits for the sink, or changes what happens to an order: a 
 and put into a queue (`log_writer`). What cannot be rendered is shown as far as it can be.
 """
 
+import contextlib
 import sys
 import time
 from collections.abc import MutableMapping
@@ -39,7 +40,8 @@ def configure_logs(*, level: str, log_format: str) -> None:
     _says_info = _LEVELS[level] <= _LEVELS["info"]
     _writer = writer_of(STDERR)
     _writer.dropped_line = _dropped_line
-    _writer.on_tick = _close_window
+    if _close_window not in _writer.on_tick:
+        _writer.on_tick.append(_close_window)
     structlog.configure(
         processors=[_render_structlog],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -87,9 +89,7 @@ class _Lines:
         pass
 
     def msg(self, line: bytes) -> None:
-        writer = _writer or writer_of(STDERR)
-        if line:
-            writer.put(line)
+        _write(line)
 
     debug = info = warning = error = critical = exception = msg
 
@@ -108,6 +108,16 @@ def _render_structlog(_logger: object, method: str, fields: MutableMapping[str, 
 def _put(line: dict[str, Any]) -> None:
     assert _writer is not None
     _writer.put(_rendered(line))
+
+
+def _write(line: bytes) -> None:
+    if _writer is not None:
+        if line:
+            _writer.put(line)
+        return
+    # No server of ours: a command, whose lines stand between what it prints.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(line.decode())
 
 
 def _rendered(line: dict[str, Any]) -> bytes:
@@ -162,9 +172,7 @@ def _dropped_line(count: int) -> bytes:
 
 
 def _report_repeats(level: str, event: str, count: int) -> None:
-    (_writer or writer_of(STDERR)).put(
-        _rendered({"event": event, "level": level, "repeats": count, "seconds": WINDOW_SECONDS})
-    )
+    _write(_rendered({"event": event, "level": level, "repeats": count, "seconds": WINDOW_SECONDS}))
 
 
 def _close_window() -> None:

@@ -141,12 +141,16 @@ GATE_HALTED = Gauge("ordertrail_gate_halted", "1 while the operator's halt stand
 LOG_RECORDS_DROPPED = Counter(
     "ordertrail_log_records_dropped", "Log lines that were dropped, because the log's sink did not take them."
 )
+LOG_RECORDS_WAITING = Gauge(
+    "ordertrail_log_records_waiting", "Log lines that the log's sink has not taken yet.", multiprocess_mode="livesum"
+)
 
 
 def flush() -> None:
     """Hand over to the metrics library what has gathered elsewhere in this process."""
     global _dropped_log_records  # noqa: PLW0603 - the one counter of the process
     buffered.flush()
+    LOG_RECORDS_WAITING.set(streams.waiting_records())
     with _flush_lock:
         dropped = streams.dropped_records()
         LOG_RECORDS_DROPPED.inc(dropped - _dropped_log_records)

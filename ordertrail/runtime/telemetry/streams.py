@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from typing_extensions import override
 
 from ordertrail.runtime.telemetry.log_writer import LogWriter, flush_all
+from ordertrail.runtime.telemetry.repeats import WINDOW_SECONDS, Repeats
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 LINE_BYTES_MAX = 64 * 1024
@@ -83,6 +85,11 @@ def dropped_records() -> int:
     return sum(writer.dropped for writer in _writers.values())
 
 
+def waiting_records() -> int:
+    """Lines that the sinks of this process have not taken yet."""
+    return sum(writer.waiting for writer in _writers.values())
+
+
 class QueuedStream(io.TextIOBase):
     """A text stream to a writer; it takes whole lines, and what is flushed."""
 
@@ -91,6 +98,8 @@ class QueuedStream(io.TextIOBase):
         self._descriptor = descriptor
         self._writer = writer
         self._begun = ""
+        self._repeats = Repeats(self._report_repeats)
+        writer.on_tick.append(self._close_window)
         self.buffer = _QueuedBytes(writer)
 
     @property
@@ -120,7 +129,15 @@ class QueuedStream(io.TextIOBase):
             self._put(begun)
 
     def _put(self, text: str) -> None:
-        self._writer.put(text.encode("utf-8", "backslashreplace"))
+        if not self._repeats.is_too_many("", text, time.monotonic()):
+            self._writer.put(text.encode("utf-8", "backslashreplace"))
+
+    def _close_window(self) -> None:
+        self._repeats.close_window_if_over(time.monotonic())
+
+    def _report_repeats(self, _level: str, text: str, count: int) -> None:
+        line = f"{text.rstrip()} ({count} times more in {WINDOW_SECONDS:g} seconds)\n"
+        self._writer.put(line.encode("utf-8", "backslashreplace"))
 
     @override
     def writable(self) -> bool:
