@@ -19,7 +19,7 @@ GRANT pg_monitor, pg_checkpoint TO ordertrail;
 CREATE DATABASE ordertrail OWNER ordertrail;
 
 -- SCHEMA_VERSION
--- Sent by every process.
+-- Sent by every process and the operator.
 -- At the start of every process, on a connection of its own: which migration was applied last.
 SELECT version_num FROM alembic_version;
 
@@ -33,3 +33,10 @@ SET LOCAL lock_timeout = '60s';
 -- The second, so that one process migrates at a time. Transaction-scoped, so that it holds behind a pooler that hands
 -- out connections by transaction. Any number would do; every version of Ordertrail must use the same.
 SELECT pg_advisory_xact_lock(7305112026);
+
+-- INSPECT_SERVER
+-- Sent by the operator.
+-- By `ordertrail check`, before a deploy: what kind of server this is, and what it takes the time to be.
+SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::integer AS version_number,
+       clock_timestamp() AS now;

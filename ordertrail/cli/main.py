@@ -30,6 +30,7 @@ app.command(
     name="reconcile",
     help="Review orders in doubt until SIGTERM; --once: one pass, and what it did.",
 )
+app.command("ordertrail.cli.check:check", name="check", help="Try everything before a deploy; changes nothing.")
 app.command("ordertrail.cli.operator:doubts", name="doubts", help="List orders in doubt, oldest first.")
 app.command("ordertrail.cli.orphans:app", name="orphans", help="Orders at the exchange that were never recorded here.")
 app.command("ordertrail.cli.parked:app", name="parked", help="What the exchange sent and nobody can understand.")

@@ -27,7 +27,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, application
     say_start("api", settings, workers=workers)
     configure_logs(level=settings.log_level, log_format=settings.log_format)
     _raise_open_files_limit()
-    listening = _bind(host, port)
+    listening = listening_socket(host, port)
     announce = partial(_announce, listening)
     if workers == 1:
         Server(settings, on_ready=announce, application=application).run(sockets=[listening])
@@ -76,7 +76,8 @@ def _sentences_for_failures() -> Iterator[None]:
         sys.exit(2)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Bound, and not listening yet; CannotStart with a sentence."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

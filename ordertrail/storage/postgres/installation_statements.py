@@ -19,3 +19,10 @@ LIMIT_LOCK_TIME = "SET LOCAL lock_timeout = '60s'"
 # The second, so that one process migrates at a time. Transaction-scoped, so that it holds behind a pooler that hands
 # out connections by transaction. Any number would do; every version of Ordertrail must use the same.
 LOCK_MIGRATIONS = "SELECT pg_advisory_xact_lock(7305112026)"
+
+# By `ordertrail check`, before a deploy: what kind of server this is, and what it takes the time to be.
+INSPECT_SERVER = """
+SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::integer AS version_number,
+       clock_timestamp() AS now
+"""
