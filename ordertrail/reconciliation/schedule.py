@@ -24,7 +24,7 @@ class Schedule:
         self._interval_seconds = interval_seconds
         self._woken = asyncio.Event()
         self.swept = Swept()
-        self._told: str | None = None
+        self._reported: str | None = None
 
     def wake_up(self) -> None:
         """Something is due now: do not wait for the interval."""
@@ -36,7 +36,7 @@ class Schedule:
             self._woken.clear()
             try:
                 report = await self.run_once()
-                self._told = None
+                self._reported = None
                 if report.has_more:
                     self.wake_up()
             except (StatementFailed, StatementOutcomeUnknown) as error:
@@ -51,8 +51,8 @@ class Schedule:
     def _tell(self, error: StatementFailed | StatementOutcomeUnknown) -> None:
         """Once for each trouble; that the database cannot be reached at all the process's watch says already."""
         is_reached = isinstance(error, StatementFailed) or error.may_have_happened
-        if is_reached and str(error) != self._told:
-            self._told = str(error)
+        if is_reached and str(error) != self._reported:
+            self._reported = str(error)
             _log.warning("reconciliation could not use the database", error=str(error))
 
     async def run_once(self) -> PassReport:

@@ -239,11 +239,11 @@ def unknown_sentence(given: dict[str, str] | None = None) -> str | None:
     if not unknown:
         return None
     names = _settable()
-    told = []
+    sentences = []
     for name in unknown:
         [*near] = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-        told.append(f"{PREFIX}{name} is no setting" + (f": did you mean {PREFIX}{near[0]}?" if near else "."))
-    return " ".join([*told, "`ordertrail settings` lists all."])
+        sentences.append(f"{PREFIX}{name} is no setting" + (f": did you mean {PREFIX}{near[0]}?" if near else "."))
+    return " ".join([*sentences, "`ordertrail settings` lists all."])
 
 
 def is_started_by_up() -> bool:

@@ -257,7 +257,7 @@ def test_address_that_is_none_sends_nothing(command: str, url: str, capsys: pyte
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_shown_order_is_the_one_that_was_asked_for() -> None:
+def test_shown_order_is_the_one_of_that_id() -> None:
     with server(http(200, SHOWN | {"id": "01980b3e-7c1e-7d0a-9a51-000000000000"})) as url:
         assert exit_code(["show", ID], url) == 2
 

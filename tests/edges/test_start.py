@@ -75,7 +75,7 @@ def test_misspelled_setting_in_the_file_refuses_bare_uvicorn_with_one_sentence(t
 
 
 @pytest.mark.parametrize("command", [["api"], ["api", "--workers", "2"], ["reconcile"], ["reconcile", "--once"]])
-def test_role_that_would_place_wants_to_be_told_where(tmp_path: Path, command: list[str]) -> None:
+def test_role_that_would_place_wants_an_exchange(tmp_path: Path, command: list[str]) -> None:
     result = run(tmp_path, "ordertrail", *command, ORDERTRAIL_DATABASE_URL=NO_DATABASE)
 
     assert result.returncode == 2
@@ -92,7 +92,7 @@ def test_several_workers_are_not_given_an_exchange_that_one_process_has(tmp_path
     assert "`ordertrail exchange`" in result.stderr
 
 
-def test_simulated_exchange_is_said_in_capitals_wherever_one_looks(database_url: str, tmp_path: Path) -> None:
+def test_simulated_exchange_is_said_in_capitals_everywhere(database_url: str, tmp_path: Path) -> None:
     with api_program(database_url, tmp_path, log_level="error") as api:
         _, ready = call("GET", f"{api.url}/readyz")
         _, order = place(api)
