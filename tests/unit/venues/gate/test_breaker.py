@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordertrail.domain.venue_answer import Absent, NoAnswer, NotSent, Scope, Unknown
-from ordertrail.venues.gate.breaker import Breaker, State
+from ordertrail.venues.gate.breaker import Breaker, Reach, State
 from ordertrail.venues.gate.health_signals import HealthSignal, health_signal_of, retry_after_of
 from ordertrail.venues.gate.rules import BreakerRules
 from ordertrail.venues.gate.window import Window
@@ -19,9 +19,11 @@ def breaker(rules: BreakerRules = RULES, chance: float = 0.0) -> Breaker:
     return Breaker(rules, chance=lambda: chance, on_change=lambda state: None)
 
 
-def call(it: Breaker, signal: HealthSignal, now: float, took_seconds: float = 0.005) -> None:
+def call(
+    it: Breaker, signal: HealthSignal, now: float, took_seconds: float = 0.005, reach: Reach = Reach.INSTRUMENT
+) -> None:
     assert it.wait_seconds(now) == 0
-    it.leave(it.enter(now), signal, now=now, took_seconds=took_seconds)
+    it.leave(it.enter(now), signal, now=now, took_seconds=took_seconds, reach=reach)
 
 
 def opened(rules: BreakerRules = RULES, chance: float = 0.0) -> Breaker:
@@ -138,6 +140,53 @@ def test_any_answer_ends_a_run_of_silences(answer: HealthSignal) -> None:
         call(it, signal, START)
 
     assert it.is_closed
+
+
+@pytest.mark.parametrize("reach", [Reach.ALL_IN_USE, Reach.VENUE])
+def test_troubles_of_instruments_count_once_they_speak_of_the_venue(reach: Reach) -> None:
+    it = breaker()
+    for _ in range(10):
+        call(it, HealthSignal.HEALTHY, START)
+    for _ in range(9):
+        call(it, HealthSignal.INSTRUMENT_TROUBLE, START)
+
+    state_before = it.state
+    call(it, HealthSignal.INSTRUMENT_THROTTLED, START, reach=reach)
+
+    assert (state_before, it.state, it.counts(START)) == (State.CLOSED, State.OPEN, (20, 0))
+    assert it.rests_on_all_in_use is (reach is Reach.ALL_IN_USE)
+
+
+def test_troubles_of_instruments_that_are_older_than_the_window_do_not_count() -> None:
+    it = breaker()
+    for _ in range(30):
+        call(it, HealthSignal.INSTRUMENT_TROUBLE, START)
+    for _ in range(11):
+        call(it, HealthSignal.HEALTHY, START + RULES.window_seconds + 0.1)
+
+    for _ in range(10):
+        call(it, HealthSignal.INSTRUMENT_TROUBLE, START + RULES.window_seconds + 0.1, reach=Reach.VENUE)
+
+    assert it.is_closed
+
+
+def test_the_venue_s_own_troubles_open_it_for_themselves() -> None:
+    it = breaker()
+
+    for _ in range(20):
+        call(it, HealthSignal.TROUBLE, START, reach=Reach.ALL_IN_USE)
+
+    assert (it.state, it.rests_on_all_in_use) == (State.OPEN, False)
+
+
+def test_a_probe_that_meets_trouble_of_all_instruments_opens_it_again() -> None:
+    it = opened()
+
+    call(it, HealthSignal.INSTRUMENT_TROUBLE, START + 1)
+    state_before = it.state
+    call(it, HealthSignal.INSTRUMENT_TROUBLE, START + 1, reach=Reach.VENUE)
+
+    assert (state_before, it.state, it.wait_seconds(START + 1)) == (State.HALF_OPEN, State.OPEN, 2)
 
 
 def test_a_run_of_silences_at_high_rates_is_chance() -> None:

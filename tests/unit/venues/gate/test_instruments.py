@@ -231,6 +231,15 @@ def test_an_order_in_another_instrument_takes_that_back_at_once(house: House) ->
     assert house.breaker is State.CLOSED
 
 
+def test_a_probe_in_one_of_those_takes_nothing_back(house: House) -> None:
+    failing_alone(house)
+    house.clock.move(4)
+
+    passed(house.gate.placing.try_enter(house.clock.time, "BAD-0"))
+
+    assert house.breaker is State.HALF_OPEN
+
+
 def test_a_throttle_of_the_account_is_not_taken_back_by_another_instrument(house: House) -> None:
     failing_alone(house)
     house.clock.move(4)
@@ -255,6 +264,19 @@ def test_an_instrument_that_was_used_longer_ago_does_not(house: House) -> None:
     failing_alone(house)
 
     assert house.breaker is State.OPEN
+
+
+def test_slow_answers_are_the_venue_s_troubles_and_no_instrument_s() -> None:
+    house = House(GateRules(placing=BreakerRules(slow_seconds=2)))
+    house.call("GOOD", TROUBLE)
+    permits = [passed(house.gate.placing.try_enter(house.clock.time, "GOOD")) for _ in range(INSTRUMENT_CALLS_MIN)]
+    house.clock.move(2)
+
+    for permit in permits:
+        permit.leave(ACCEPTED, house.clock.time)
+
+    state = house.gate.state().budgets[0]
+    assert (state.troubles, state.instruments_open) == (INSTRUMENT_CALLS_MIN, 0)
 
 
 def open_venue(house: House) -> None:
