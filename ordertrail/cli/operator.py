@@ -28,7 +28,7 @@ from ordertrail.cli.output import print_result
 from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.cli.tables import print_table, shortened
 from ordertrail.domain.operator_action import Operator, Origin
-from ordertrail.domain.operator_word import FillByHand, OperatorWord
+from ordertrail.domain.operator_word import PRICE_DECIMALS_MAX, OperatorWord, read_fill
 from ordertrail.reconciliation import operator_resolution
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, NotResolvable, Resolved, read_evidence
 from ordertrail.reconciliation.pass_report import PassReport
@@ -151,9 +151,12 @@ def resolve(
         return say("--quantity and --price go together.", USAGE_OR_CONNECTION)
     fill = None
     if quantity is not None and price is not None:
-        if quantity < 1 or not price.is_finite() or price <= 0:
-            return say("--quantity and --price must be greater than 0.", USAGE_OR_CONNECTION)
-        fill = FillByHand(quantity, price)
+        fill = read_fill(quantity, price)
+        if fill is None:
+            return say(
+                f"--quantity and --price must be greater than 0, the price with {PRICE_DECIMALS_MAX} decimals at most.",
+                USAGE_OR_CONNECTION,
+            )
 
     async def settle(rows: PostgresDoubts, _database: Database) -> int:
         resolution = await operator_resolution.resolve(

@@ -19,7 +19,7 @@ from ordertrail.cli.at_database import (
     with_database,
 )
 from ordertrail.cli.output import print_result
-from ordertrail.cli.tables import print_table
+from ordertrail.cli.tables import print_table, printable, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, read_evidence
 from ordertrail.storage.doubt_rows import OrphanView
@@ -27,6 +27,8 @@ from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 
 app = App(name="orphans", help="Orders at the exchange that were never recorded here.")
+
+ID_LENGTH_MAX = 40
 
 _COLUMNS = (
     "id",
@@ -101,7 +103,7 @@ def show(orphan_id: int, /, *, json: Json = False) -> int:
             print_json(_document(found))
             return DONE
         for name, value in _document(found).items():
-            print(f"{name.replace('_', ' '):<18} {'' if value is None else value}".rstrip())
+            print(f"{name.replace('_', ' '):<18} {'' if value is None else printable(str(value))}".rstrip())
         return DONE
 
     return with_database(show_one)
@@ -136,8 +138,8 @@ def _cells(orphan: OrphanView) -> list[object]:
         orphan.id,
         orphan.shown_at.isoformat(timespec="seconds"),
         orphan.venue,
-        orphan.client_order_id,
-        orphan.exchange_order_id,
+        shortened(orphan.client_order_id, ID_LENGTH_MAX),
+        shortened(orphan.exchange_order_id, ID_LENGTH_MAX),
         orphan.instrument or "not shown",
         orphan.side,
         orphan.quantity,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.settling import is_settled_by_rows
 from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus
@@ -29,6 +30,18 @@ class FillByHand:
 
     quantity: int
     price: Decimal
+
+
+PRICE_DECIMALS_MAX = 8
+_PRICE_MAX = Decimal(10) ** 15
+
+
+def read_fill(quantity: int, price: Decimal) -> FillByHand | None:
+    """A fill in the operator's words; None unless both are greater than 0, and such as an exchange may have."""
+    if not 0 < quantity <= QUANTITY_MAX or not price.is_finite() or not 0 < price < _PRICE_MAX:
+        return None
+    exponent = price.normalize().as_tuple().exponent
+    return FillByHand(quantity, price) if isinstance(exponent, int) and exponent >= -PRICE_DECIMALS_MAX else None
 
 
 _STATUSES = {

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from ordertrail.domain.trail import OrderStatus
 from tests.simulation.site import SETTINGS, Site
+from tests.simulation.tables import is_unresolved
 from tests.support.checker import Evidence, Row, unreplayed
 
 
@@ -44,7 +44,7 @@ def is_settled(site: Site) -> bool:
     """Whether nothing is left to be done but by a person."""
     tables = site.database.tables
     in_doubt = [order_id for order_id, doubt in tables.doubts.items() if doubt.settled_at is None]
-    is_for_a_person = all(OrderStatus.UNRESOLVED in tables.orders.get(order_id, {}) for order_id in in_doubt)
+    is_for_a_person = all(is_unresolved(tables, order_id) for order_id in in_doubt)
     is_spooled = any(file.stat().st_size for file in site.folder.glob("*/spool/*.spool"))
     return not tables.batches and is_for_a_person and not is_spooled
 

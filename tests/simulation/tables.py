@@ -628,7 +628,7 @@ def _counts(tables: Tables, now: datetime) -> list[Record]:
     return [
         {
             "count": len(open_doubts),
-            "unresolved": sum(_is_unresolved(tables, order_id) for order_id, _ in open_doubts),
+            "unresolved": sum(is_unresolved(tables, order_id) for order_id, _ in open_doubts),
             "oldest_seconds": (now - oldest).total_seconds(),
             "open_orphans": sum(orphan["closed_at"] is None for orphan in tables.orphans.values()),
         }
@@ -650,7 +650,7 @@ def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
             "last_observation": tables.doubts[order_id].last_seen,
             "next_at": tables.doubts[order_id].next_at,
             "status": statuses[_rank(tables, order_id)] if order_id in tables.orders else None,
-            "is_unresolved": _is_unresolved(tables, order_id),
+            "is_unresolved": is_unresolved(tables, order_id),
             **_terms(tables, order_id),
         }
         for since, order_id in doubts
@@ -820,7 +820,8 @@ def _was_accepted(tables: Tables, order_id: str) -> bool:
     )
 
 
-def _is_unresolved(tables: Tables, order_id: str) -> bool:
+def is_unresolved(tables: Tables, order_id: str) -> bool:
+    """Whether an order in doubt waits for a person: it is marked so, and its rows do not settle it by themselves."""
     rows = tables.orders.get(order_id, {})
     rank = _rank(tables, order_id)
     if "UNRESOLVED" not in rows or rank >= _RANK[OrderStatus.REJECTED]:
@@ -849,7 +850,7 @@ def _resolve(
         return []
     rows = tables.orders.get(order_id, {})
     names = [str(status) for status in statuses]
-    is_unresolved = doubt.settled_at is None and _is_unresolved(tables, order_id)
+    is_counted = doubt.settled_at is None and is_unresolved(tables, order_id)
     was_accepted = _was_accepted(tables, order_id)
     is_placed = _rank(tables, order_id) >= _PLACED
     is_being_sent = any(
@@ -857,7 +858,7 @@ def _resolve(
         for number, attempt in tables.attempts.get(order_id, {}).items()
     )
     is_refused = (was_accepted and "NOT_PLACED" in names) or (is_placed and names == ["COMPLETED"])
-    is_taken = is_unresolved and not is_being_sent and not is_refused
+    is_taken = is_counted and not is_being_sent and not is_refused
     operator, origin, evidence, filled_quantity, filled_price = action
     if is_taken:
         filled = {} if filled_price is None else {"filled_quantity": filled_quantity, "filled_price": filled_price}
@@ -881,7 +882,7 @@ def _resolve(
         doubt.fence += 1
         doubt.leased_until = None
         doubt.last_seen = reason
-    facts = {"is_unresolved": is_unresolved, "was_accepted": was_accepted, "is_placed": is_placed}
+    facts = {"is_unresolved": is_counted, "was_accepted": was_accepted, "is_placed": is_placed}
     return [{**facts, "is_being_sent": is_being_sent, "is_taken": is_taken}]
 
 
@@ -992,4 +993,4 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     switch_statements.HALT_UNDER_WAY: ("halt_under_way", _halt_under_way),
 }
 
-__all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables"]
+__all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables", "is_unresolved"]
