@@ -133,7 +133,7 @@ CAUSE_LINES = (
     CauseLine(C.CIRCUIT_OPEN, K.NOT_SENT, _GATE, _CHECK),
     CauseLine(C.RATE_LIMITED, K.NOT_SENT, _GATE, "Raise `ORDERTRAIL_PLACE_PER_SECOND` as far as the venue allows."),
     CauseLine(C.QUEUE_FULL, K.NOT_SENT, _GATE, "Raise `ORDERTRAIL_PLACE_IN_FLIGHT_MAX` as far as the venue allows."),
-    CauseLine(C.HALTED, K.NOT_SENT, _GATE, "`ordertrail resume`, once it may go on."),
+    CauseLine(C.HALTED, K.NOT_SENT, "placement or the gate", "`ordertrail resume`, once it may go on."),
     CauseLine(C.CONNECT_FAILED, K.NOT_SENT, _ADAPTER, _CHECK),
     CauseLine(C.CONNECT_TIMEOUT, K.NOT_SENT, _ADAPTER, _CHECK),
     CauseLine(C.NOT_RECORDED, K.NOT_SENT, _PLACEMENT, "Look at the database."),

@@ -5,7 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ordertrail.storage.postgres import doubt_statements, order_statements, status_statements, sweep_statements
+from ordertrail.storage.postgres import (
+    doubt_statements,
+    order_statements,
+    status_statements,
+    sweep_statements,
+    switch_statements,
+)
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.order_statements import Variant
 from tests.support.postgres import run
@@ -50,6 +56,8 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
         (doubt_statements.COUNTS, ()),
         (doubt_statements.OLDEST, (50,)),
         (status_statements.STATUS_FIGURES, ()),
+        (switch_statements.READ_SWITCH, ()),
+        (switch_statements.HALT_UNDER_WAY, ("1",)),
         (doubt_statements.LOCK_DOUBT, ("order-1",)),
         (doubt_statements.RESOLVE, ("order-1", ["COMPLETED"], "x", "ada", "cli", "x", 1, "1.5")),
     ],
