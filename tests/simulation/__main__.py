@@ -68,7 +68,7 @@ def shrink(seed: int) -> dict[str, Any]:
             events = list(fewer_events)
     focus["events"] = tuple(events)
     for default in fields(Plan):
-        is_fault = default.name in {"no_answer", "hide_seconds", "is_skewed", "exchange_skew_us"}
+        is_fault = default.name in {"no_answer", "hide_seconds", "is_skewed", "exchange_skew_us", "unreadable"}
         if is_fault and still_fails(default.name, default.default):
             focus[default.name] = default.default
     return focus

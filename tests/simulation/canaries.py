@@ -660,3 +660,16 @@ def an_order_in_doubt_without_a_key_advised_to_be_repeated() -> Iterator[None]:
 
     with patch.object(advice_module, "_advice_about", advice_about):
         yield
+
+
+@canary(profile="never_bounded", network={"held": 0.25}, exchange={"late": 0.25}, unreadable=0.25)
+def a_list_read_as_a_whole() -> Iterator[None]:
+    """One element that cannot be understood, and nothing of the list counts: the sweep never comes past it."""
+    original = ExchangeWire._spoiled_page
+
+    def spoiled_page(self: ExchangeWire, page: Any) -> Any:
+        read = original(self, page)
+        return made(NoAnswer("unreadable")) if not isinstance(read, NoAnswer) and read.unreadable else read
+
+    with patch.object(ExchangeWire, "_spoiled_page", spoiled_page):
+        yield

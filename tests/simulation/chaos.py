@@ -54,6 +54,7 @@ class Plan:
     is_skewed: bool = False
     is_watcher_dead: bool = False
     exchange_skew_us: int = 0
+    unreadable: float = 0.0
 
     @property
     def faults(self) -> Faults:
@@ -92,6 +93,7 @@ def draw_plan(random: Random) -> Plan:
         late_seconds=random.random() * (25.0 if accepts is None else accepts + 2),
         is_skewed=random.random() < 0.3,
         exchange_skew_us=random.choice((0, 0, random.randint(-900_000, 900_000))),
+        unreadable=random.choice((0.0, 0.0, 0.03, 0.25)),
         is_watcher_dead=random.random() < 0.5,
         followers=random.choice((0, 0, 1, 3)),
     )

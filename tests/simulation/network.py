@@ -16,7 +16,7 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, NotSent, PlaceAnswer, Unknown, Verification
 from ordertrail.runtime.clock import Clock
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
+from ordertrail.venues.venue import ExecutionPage, OpenOrders, UnreadableElement, Venue
 
 T = TypeVar("T")
 
@@ -149,9 +149,18 @@ class ExchangeWire:
     name = "simulated"
 
     def __init__(
-        self, far_end: "FarEnd", fates: Fates, clock: Clock, on_send: Callable[[str], None] = lambda _order_id: None
+        self,
+        far_end: "FarEnd",
+        fates: Fates,
+        clock: Clock,
+        on_send: Callable[[str], None] = lambda _order_id: None,
+        is_unreadable: Callable[[str], bool] = lambda _mark: False,
     ) -> None:
-        """`on_send` is told of each order whose first byte leaves."""
+        """`on_send` is told of each order whose first byte leaves.
+
+        `is_unreadable`: whether this element of the exchange's lists can be understood by nobody, now and ever.
+        """
+        self._is_unreadable = is_unreadable
         self._on_send = on_send
         self._far_end = far_end
         self._fates = fates
@@ -197,14 +206,45 @@ class ExchangeWire:
 
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
         answer = await self._call("open_orders", self._far_end.venue.open_orders, timeout_seconds)
-        return NoAnswer(answer) if isinstance(answer, str) else answer
+        return NoAnswer(answer) if isinstance(answer, str) else self._spoiled_orders(answer)
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         async def executions(timeout_seconds: float) -> ExecutionPage | NoAnswer:
             return await self._far_end.venue.executions(after=after, limit=limit, timeout_seconds=timeout_seconds)
 
         answer = await self._call("executions", executions, timeout_seconds)
-        return NoAnswer(answer) if isinstance(answer, str) else answer
+        return NoAnswer(answer) if isinstance(answer, str) else self._spoiled_page(answer)
+
+    def _spoiled_orders(self, answer: OpenOrders | NoAnswer) -> OpenOrders | NoAnswer:
+        """Some orders of the list as an adapter has them that cannot read them."""
+        if isinstance(answer, NoAnswer):
+            return answer
+        marks = {order: f"open {order.exchange_order_id}" for order in answer.orders}
+        spoiled = [order for order in answer.orders if self._is_unreadable(marks[order])]
+        if not spoiled:
+            return answer
+        return OpenOrders(
+            tuple(order for order in answer.orders if order not in spoiled),
+            answer.as_of,
+            tuple(UnreadableElement("open_order", "leaves_qty", "drawn", marks[order].encode()) for order in spoiled),
+        )
+
+    def _spoiled_page(self, page: ExecutionPage | NoAnswer) -> ExecutionPage | NoAnswer:
+        """Not the first report of an order: what only that one proves would be for a person."""
+        if isinstance(page, NoAnswer):
+            return page
+        spoiled = [e for e in page.executions if e.exec_type != "new" and self._is_unreadable(f"execution {e.seq}")]
+        if not spoiled:
+            return page
+        return ExecutionPage(
+            page.epoch,
+            tuple(execution for execution in page.executions if execution not in spoiled),
+            page.head,
+            tuple(
+                UnreadableElement("execution_report", "exec_type", "drawn", b"%d" % e.seq, seq=e.seq) for e in spoiled
+            ),
+            page.executions[-1].seq,
+        )
 
     async def _call(
         self,

@@ -63,7 +63,13 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
     """A run with these faults."""
     silence()
     random = Random(seed)
-    site = Site(random, profile=ALL_PROFILES[plan.profile], faults=plan.faults, exchange_skew_us=plan.exchange_skew_us)
+    site = Site(
+        random,
+        profile=ALL_PROFILES[plan.profile],
+        faults=plan.faults,
+        exchange_skew_us=plan.exchange_skew_us,
+        unreadable=plan.unreadable,
+    )
     if keep_trace:
         site.trace = []
     chaos, clients = Chaos(site, plan), Clients(site, cancels=plan.cancels, keyless=plan.keyless)
@@ -80,6 +86,7 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
         violations += [f"raised: {context}" for context in site.loop.exceptions if "exception" in context]
         if invariants_broken() != broken_before:
             violations.append("the service counted a broken invariant of its own")
+    site.counts["parked"] += len(site.database.tables.parked)
     site.counts["runs"] += 1
     site.counts["calm runs"] += plan.is_calm
     return Result(seed, plan, violations, site.counts, site.trace_hash, site.trace or [])

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.place import PlaceOrder
@@ -100,8 +101,11 @@ class SimulatedClock:
 class Site:
     """The world that a run takes place in. `note` writes its trace."""
 
-    def __init__(self, random: Random, *, profile: Profile, faults: Faults, exchange_skew_us: int = 0) -> None:
+    def __init__(
+        self, random: Random, *, profile: Profile, faults: Faults, exchange_skew_us: int = 0, unreadable: float = 0.0
+    ) -> None:
         self.random = random
+        self._unreadable = unreadable
         self.loop = SimulationLoop(lambda: random.random() * 0.004)
         self.folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
         self.counts: Counter[str] = Counter()
@@ -132,6 +136,10 @@ class Site:
     def now(self, ago: float = 0.0) -> datetime:
         """The database's clock."""
         return EPOCH + timedelta(seconds=self.loop.time() - ago)
+
+    def is_unreadable(self, mark: str) -> bool:
+        """Whether nobody can understand this element of the exchange's lists; always the same of the same one."""
+        return crc32(mark.encode()) % 1000 < self._unreadable * 1000
 
     def note(self, event: str, text: str) -> None:
         """One more thing that happened."""
@@ -263,7 +271,13 @@ class Member:
         self.gate = service_gate(clock, settings=settings, chance=site.random.random, metrics=_Unreported())
         self.clock = clock
         gateway = gateway_to(
-            ExchangeWire(site.exchange, fates, clock, lambda order_id: site.sent.append((order_id, site.now()))),
+            ExchangeWire(
+                site.exchange,
+                fates,
+                clock,
+                lambda order_id: site.sent.append((order_id, site.now())),
+                site.is_unreadable,
+            ),
             clock,
             gate=self.gate,
             timeout_seconds=settings.exchange_timeout_seconds,
