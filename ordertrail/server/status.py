@@ -6,6 +6,8 @@ and one a second at the most however often it is asked.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
@@ -52,6 +54,8 @@ class Status:
         self._figures: StatusFigures | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
+        self._log_dropped = _Rise()
+        self._invariants_broken = _Rise()
 
     async def document(self) -> Document:
         """What is, and what to do; answers within little more than a second whatever fails."""
@@ -74,10 +78,13 @@ class Status:
                 _log.warning("the status could not be read", error=str(error) or type(error).__name__)
 
     def _process(self, spool: SpoolState, counters: metrics.TroubleCounters) -> ProcessState:
+        now = self._clock.now()
+        self._log_dropped.notice(counters.log_records_dropped or 0, now)
+        self._invariants_broken.notice(sum(counters.invariants_broken.values()), now)
         trouble = self._gateway.trouble
         gate = self._gate.state()
         return ProcessState(
-            now=self._clock.now(),
+            now=now,
             worker=self._worker,
             problems=self._problems(),
             database_problem=self._watch.problem,
@@ -92,4 +99,20 @@ class Status:
             log_records_dropped=counters.log_records_dropped,
             late_arrivals_counted=counters.late_arrivals,
             invariants_broken=counters.invariants_broken,
+            log_dropped_at=self._log_dropped.at,
+            invariants_broken_at=self._invariants_broken.at,
         )
+
+
+@dataclass(slots=True)
+class _Rise:
+    """A counter's last rise: `at`, when it was noticed; None: it never has risen."""
+
+    total: int = 0
+    at: datetime | None = None
+
+    def notice(self, total: int, now: datetime) -> None:
+        if total > self.total:
+            self.at = now
+        # It falls where workers were started anew.
+        self.total = total

@@ -29,6 +29,9 @@ SECTIONS = (
 )
 Document = dict[str, Any]
 
+# A counter never falls: what to do about it is said for so long after it was noticed to have risen.
+RISE_IS_SAID_FOR = timedelta(hours=1)
+
 _WHY_STOPPED = {
     State.CLOSED: None,
     State.HALF_OPEN: "it was stopped, and lets one call through at a time to learn whether the exchange is back",
@@ -53,7 +56,7 @@ class ProcessState:
     """What one process knows by itself, at one moment.
 
     `silent_since`: since when the exchange has answered nothing at all. `counters` are summed over all workers of the
-    process group since they were started; None: they could not be read.
+    process group since they were started; None: they could not be read. The last two: when a rise was noticed last.
     """
 
     now: datetime
@@ -71,6 +74,8 @@ class ProcessState:
     log_records_dropped: int | None
     late_arrivals_counted: int | None
     invariants_broken: Mapping[str, int] | None
+    log_dropped_at: datetime | None = None
+    invariants_broken_at: datetime | None = None
 
 
 def status_document(process: ProcessState, figures: StatusFigures | None) -> Document:
@@ -249,18 +254,27 @@ def _spool(spool: SpoolState) -> Document:
 
 
 def _log(process: ProcessState) -> Document:
-    dropped = process.log_records_dropped
+    risen_at = process.log_dropped_at
     sentence = "Log records were lost: look at the disk, or at what reads the log."
-    return {"records_dropped": dropped, "to_do": sentence if dropped else None}
+    return {
+        "records_dropped": process.log_records_dropped,
+        "risen_at": _text(risen_at),
+        "to_do": sentence if _is_recent(risen_at, process.now) else None,
+    }
 
 
 def _invariants(process: ProcessState) -> Document:
-    broken = process.invariants_broken
+    broken, risen_at = process.invariants_broken, process.invariants_broken_at
     sentence = "Things happened that never must: read the log for them, and report them; each is a bug."
     return {
         "broken": None if broken is None else dict(broken),
-        "to_do": sentence if broken and any(broken.values()) else None,
+        "risen_at": _text(risen_at),
+        "to_do": sentence if _is_recent(risen_at, process.now) else None,
     }
+
+
+def _is_recent(risen_at: datetime | None, now: datetime) -> bool:
+    return risen_at is not None and now - risen_at < RISE_IS_SAID_FOR
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -39,6 +39,7 @@ class House:
     def __init__(self) -> None:
         self.time = 0.0
         self.reads = 0
+        self.counters = TroubleCounters(0, 0, {})
         self.problem: str | None = None
         self.error: Exception | None = None
         self.was_read = asyncio.Event()
@@ -71,8 +72,9 @@ class House:
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(metrics, "trouble_counters", lambda: TroubleCounters(0, 0, {}))
-    return House()
+    house = House()
+    monkeypatch.setattr(metrics, "trouble_counters", lambda: house.counters)
+    return house
 
 
 async def test_however_often_it_is_asked_the_database_is_read_once_a_second(house: House) -> None:
@@ -144,3 +146,26 @@ async def test_database_that_is_known_to_be_away_is_not_asked(house: House) -> N
 
     assert house.reads == 0
     assert not document["database"]["is_up"]
+
+
+async def test_what_to_do_about_a_counter_is_said_for_an_hour_after_it_rose(house: House) -> None:
+    async def to_do() -> list[str]:
+        document: Any = await house.status.document()
+        assert [document["log"]["records_dropped"], document["invariants"]["broken"]] == [
+            house.counters.log_records_dropped,
+            house.counters.invariants_broken,
+        ]
+        found: list[str] = document["to_do"]
+        return found
+
+    assert await to_do() == []
+    house.counters = TroubleCounters(7, 0, {"venue_raised": 1})
+    assert len(await to_do()) == 2
+
+    house.time += 3599
+    assert len(await to_do()) == 2
+    house.time += 1
+    assert await to_do() == []
+
+    house.counters = TroubleCounters(7, 0, {"venue_raised": 2})
+    assert len(await to_do()) == 1
