@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     exchange_timeout_seconds: PositiveFloat = Field(
         default=5, description="how long one answer of the exchange may take"
     )
-    database_timeout_seconds: PositiveFloat = Field(default=2, description="how long one statement may take")
+    database_timeout_seconds: PositiveFloat = Field(
+        default=2, description="how long one statement may take; an order's row is repeated for half as long again"
+    )
     send_window_seconds: PositiveFloat = Field(
         default=5, description="how long after INITIATED the first send may start"
     )

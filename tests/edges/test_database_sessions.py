@@ -197,7 +197,7 @@ async def test_serialization_failure_is_repeated(database_url: str) -> None:
         assert tries == 2
 
 
-async def test_conflict_that_does_not_end_is_repeated_a_few_times_and_then_told(database_url: str) -> None:
+async def test_conflict_that_does_not_end_is_repeated_a_few_times_and_then_raised(database_url: str) -> None:
     tries = 0
 
     async def conflict(_connection: Any) -> None:

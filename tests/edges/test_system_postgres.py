@@ -24,6 +24,8 @@ from tests.support.system_postgres import (
 )
 from tests.support.until import until
 
+pytestmark = pytest.mark.machine
+
 HOW_IT_IS_CONNECTED = """
 SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()
 """
