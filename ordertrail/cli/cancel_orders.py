@@ -27,10 +27,11 @@ from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUn
 from ordertrail.cli.api_documents import Order, Page, problem_of
 from ordertrail.cli.exchange_orders import open_at_exchange
 from ordertrail.cli.output import print_result
+from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.domain.switch import as_line
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.runtime.notices import say
-from ordertrail.runtime.settings import Settings, load_settings
+from ordertrail.runtime.settings import Settings
 from ordertrail.venues.registry import venue_title
 
 DONE, REFUSED, USAGE_OR_CONNECTION, NOT_KNOWN = 0, 1, 2, 3
@@ -143,7 +144,7 @@ def cancel(
     if (order_id is None) != all or (instrument is not None and not all):
         say("Say which order to cancel, or --all, and --instrument only with --all.")
         return USAGE_OR_CONNECTION
-    settings = load_settings()
+    settings = load_settings_of_person()
     api = _Api(url or settings.api_url, timeout_seconds)
     try:
         if order_id is not None:

@@ -16,12 +16,13 @@ from typing import Any
 from ordertrail.cli.at_database import DONE, REFUSED, Json, plain, print_json, say, user, with_database
 from ordertrail.cli.exchange_orders import open_at_exchange
 from ordertrail.cli.output import print_result
+from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.switch import Switch, as_line
 from ordertrail.placement.halting import Halting
 from ordertrail.runtime import notices
 from ordertrail.runtime.clock import SystemClock
-from ordertrail.runtime.settings import Settings, load_settings
+from ordertrail.runtime.settings import Settings
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.switch import PostgresSwitch
@@ -67,7 +68,7 @@ def halt(*, reason: str | None = None, wait: bool = True, json: Json = False) ->
     json
         For programs: print one JSON document.
     """
-    settings = load_settings()
+    settings = load_settings_of_person()
     operator = Operator(user(), Origin.CLI)
     halts: list[Turned] = []
 
@@ -112,7 +113,7 @@ def resume(*, reason: str | None = None) -> int:
     reason
         Why, in a line, for the next operator; in a terminal it is asked for.
     """
-    settings = load_settings()
+    settings = load_settings_of_person()
     try:
         why = _asked_why() if reason is None else as_line(reason)
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from ordertrail.runtime.telemetry import streams
 USAGE_ERROR = 2
 
 app = App(name="ordertrail", version=__version__, help="Places orders at an exchange; never loses or doubles one.")
-app.command("ordertrail.cli.orders:app", name="order")
+app.command("ordertrail.cli.orders:app", name="order", help="Place, show, list, cancel and resolve orders.")
 app.command(
     "ordertrail.cli.operator:reconcile",
     name="reconcile",

@@ -40,7 +40,7 @@ class Schedule:
                 if report.has_more:
                     self.wake_up()
             except (StatementFailed, StatementOutcomeUnknown) as error:
-                self._tell(error)
+                self._report(error)
             except Exception:  # noqa: BLE001 - counted, and the next pass tries again
                 metrics.INVARIANTS_BROKEN.labels("reconciliation_raised").inc()
                 _log.exception("a reconciliation pass failed")
@@ -48,7 +48,7 @@ class Schedule:
                 async with asyncio.timeout(self._interval_seconds):
                     await self._woken.wait()
 
-    def _tell(self, error: StatementFailed | StatementOutcomeUnknown) -> None:
+    def _report(self, error: StatementFailed | StatementOutcomeUnknown) -> None:
         """Once for each trouble; that the database cannot be reached at all the process's watch says already."""
         is_reached = isinstance(error, StatementFailed) or error.may_have_happened
         if is_reached and str(error) != self._reported:

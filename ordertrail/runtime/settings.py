@@ -209,6 +209,9 @@ class Settings(BaseSettings):
         return self.review_seconds + 5 if self.drain_seconds is None else self.drain_seconds
 
 
+_said: set[str] = set()
+
+
 def load_settings(*, quietly: bool = False) -> Settings:
     """Read the environment and `.env`; CannotStart with a sentence for what is unknown or cannot be read.
 
@@ -220,7 +223,9 @@ def load_settings(*, quietly: bool = False) -> Settings:
         raise CannotStart(sentence)
     if not quietly:
         for notice in _notices(given):
-            notices.say(notice)
+            if notice not in _said:  # a command may read its settings more than once
+                _said.add(notice)
+                notices.say(notice)
     return settings
 
 

@@ -133,6 +133,7 @@ class Service:
             clock=self.clock,
             problems=self.readiness.problems,
             worker=f"{socket.gethostname()}:{os.getpid()}",
+            venue=self.venue_title,
         )
         self.switch_watch = SwitchWatch(PostgresSwitch(self.database), self.gate)
         self.housekeeping = Housekeeping(

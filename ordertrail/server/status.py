@@ -42,6 +42,7 @@ class Status:
         clock: Clock,
         problems: Callable[[], list[str]],
         worker: str,
+        venue: str,
     ) -> None:
         self._database = database
         self._watch = watch
@@ -51,6 +52,7 @@ class Status:
         self._clock = clock
         self._problems = problems
         self._worker = worker
+        self._venue = venue
         self._figures: StatusFigures | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -89,7 +91,7 @@ class Status:
             problems=self._problems(),
             database_problem=self._watch.problem,
             database_since=self._watch.since,
-            venue=self._gateway.venue_name,
+            venue=self._venue,
             silent_since=trouble.silent_since,
             last_trouble=trouble.cause,
             last_trouble_at=trouble.at,

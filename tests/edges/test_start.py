@@ -35,6 +35,10 @@ EVERY_COMMAND = [
     ["resume"],
     ["order", "list"],
     ["order", "show", "X"],
+    ["order", "cancel", "X"],
+    ["status"],
+    ["orphans"],
+    ["parked", "list"],
 ]
 
 

@@ -173,8 +173,10 @@ def test_commands_find_it_by_its_data_folder_until_it_stops(data_dir: Path) -> N
     results = [placed, listed, halted, resumed, doubts, reconciled]
     assert [result.returncode for result in results] == [0] * len(results), [result.stderr for result in results]
     assert [order["quantity"] for order in json.loads(listed.stdout)["orders"]] == [1]
+    assert "names no exchange" not in halted.stdout + halted.stderr
     assert turned_away.returncode == 1
     assert json.loads(status.stdout)["ready"]["is_ready"] is True
+    assert json.loads(status.stdout)["exchange"]["venue"] == ready["venue"]
     assert ready["venue"] == f"SIMULATED at {running.url('exchange')}"
     assert "SIMULATED, no real order is placed" in running.said
     assert gone.returncode == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.runtime.settings import Settings, _is_known, load_settings, variable_of
+from ordertrail.runtime.settings import Settings, _is_known, _said, load_settings, variable_of
 
 ROOT = Path(__file__).parents[3]
 FILES = ("README.md", "CHANGELOG.md", "Makefile", "Dockerfile", "compose.yaml")
@@ -15,6 +15,7 @@ FILES = ("README.md", "CHANGELOG.md", "Makefile", "Dockerfile", "compose.yaml")
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    _said.clear()
     for name in ("ASK_PER_SECOND", "QUERY_PER_SECOND"):
         monkeypatch.delenv(f"ORDERTRAIL_{name}", raising=False)
 
