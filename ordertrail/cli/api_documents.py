@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from ordertrail.cli.api_client import ApiReply
-from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.domain.trail import Certainty, OrderStatus, Outcome
 
 PROBLEMS = "/problems/"
 _ID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -25,6 +25,7 @@ class Order(msgspec.Struct, frozen=True):
     limit_price: float | str | None = None
     client_order_id: str | None = None
     exchange_order_id: str | None = None
+    certainty: Certainty | None = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -66,6 +67,7 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str | None = None
     order_id: str | None = None
     outcome: Outcome | None = None
+    certainty: Certainty | None = None
     errors: list[FieldError] = []
 
 

@@ -20,7 +20,7 @@ from ordertrail.cli.api_documents import Order, OrderWithTrail, Page, problem_of
 from ordertrail.cli.output import print_result
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.cli.tables import print_table
-from ordertrail.domain.trail import PLACED_STATUSES, Outcome
+from ordertrail.domain.trail import PLACED_STATUSES, Certainty, Outcome
 from ordertrail.runtime.notices import say
 
 PLACED, NOT_PLACED, USAGE_OR_CONNECTION, NOT_KNOWN = 0, 1, 2, 3
@@ -124,7 +124,7 @@ def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 6
         times = ["created_at", "recorded_at"] if any(row.recorded_at for row in order.trail) else ["created_at"]
         columns = [*times, "status", "reason", "exchange_order_id"]
         print_table(columns, [[getattr(row, column) for column in columns] for row in order.trail])
-    return _EXIT_CODES.get(order.outcome, NOT_KNOWN)
+    return _code_of(order.outcome, order.certainty)
 
 
 @app.command(name="list")
@@ -224,11 +224,16 @@ def _exit_code(answer: ApiReply, *, is_new: bool) -> int:
     if problem is None:
         return NOT_KNOWN
     if problem.outcome is not None:
-        return _EXIT_CODES.get(problem.outcome, NOT_KNOWN) if answer.status >= 400 else NOT_KNOWN
+        return _code_of(problem.outcome, problem.certainty) if answer.status >= 400 else NOT_KNOWN
     if answer.status == 503:
         # Turned away before its first step; but the key may belong to an order of an earlier attempt.
         return NOT_PLACED if is_new else NOT_KNOWN
     return USAGE_OR_CONNECTION if 400 <= answer.status < 500 and answer.status != 409 else NOT_KNOWN
+
+
+def _code_of(outcome: Outcome, certainty: Certainty | None) -> int:
+    """What is only presumed is no proof: the order may yet turn up."""
+    return NOT_KNOWN if certainty is Certainty.PRESUMED else _EXIT_CODES.get(outcome, NOT_KNOWN)
 
 
 def _unknown(sentence: str, key: str, *, as_json: bool) -> int:

@@ -208,6 +208,8 @@ def test_201_with_the_order_is_0(more: list[str]) -> None:
         (500, {"type": "/problems/outcome-unknown", "outcome": "unknown"}, 3),
         (500, {"type": "/problems/internal-error"}, 3),
         # Not the API's word: a proxy's, an old cache's, or of an outcome that no version knows.
+        (500, {"type": "/problems/not-placed", "outcome": "not_placed", "certainty": "proved"}, 1),
+        (500, {"type": "/problems/not-placed", "outcome": "not_placed", "certainty": "presumed"}, 3),
         (500, {"outcome": "not_placed"}, 3),
         (500, {"type": "about:blank", "outcome": "not_placed"}, 3),
         (500, {"type": "/problems/exchange-refused", "outcome": "not_placed", "status": 502}, 3),
@@ -262,9 +264,28 @@ def test_shown_order_is_the_one_of_that_id() -> None:
         assert exit_code(["show", ID], url) == 2
 
 
+@pytest.mark.parametrize("recorded_at", [None, "2026-11-22T09:30:37.000000Z"])
+def test_trail_has_both_times_where_a_row_went_through_the_spool(
+    recorded_at: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"status": "INITIATED", "created_at": "2026-11-22T09:30:00.000000Z", "recorded_at": recorded_at}
+    with server(http(200, SHOWN | {"trail": [row]})) as url:
+        assert exit_code(["show", ID], url) == 0
+
+    shown = capsys.readouterr().out
+    assert ("recorded_at" in shown) is (recorded_at is not None)
+    assert (recorded_at or "INITIATED") in shown
+
+
 @pytest.mark.parametrize(("outcome", "code"), [("placed", 0), ("not_placed", 1), ("pending", 3), ("unknown", 3)])
 def test_shown_outcome_is_the_exit_code(outcome: str, code: int) -> None:
     with server(http(200, SHOWN | {"outcome": outcome})) as url:
+        assert exit_code(["show", ID], url) == code
+
+
+@pytest.mark.parametrize(("certainty", "code"), [("proved", 1), ("presumed", 3)])
+def test_shown_order_that_is_only_presumed_not_to_be_placed_may_be(certainty: str, code: int) -> None:
+    with server(http(200, SHOWN | {"outcome": "not_placed", "certainty": certainty})) as url:
         assert exit_code(["show", ID], url) == code
 
 
