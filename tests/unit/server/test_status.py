@@ -52,7 +52,15 @@ class House:
         gate: Any = SimpleNamespace(state=lambda: GateState(is_halted=False, budgets=()))
         spool: Any = SimpleNamespace(state=lambda: (0, 0, 100, 0), problem=None)
         self.status = Status(
-            parts, watch, spool=spool, gate=gate, gateway=gateway, clock=parts, problems=list, worker="host:1"
+            parts,
+            watch,
+            spool=spool,
+            gate=gate,
+            gateway=gateway,
+            clock=parts,
+            problems=list,
+            worker="host:1",
+            venue="venue",
         )
 
     async def fetch(self, _sql: str) -> list[dict[str, Any]]:
