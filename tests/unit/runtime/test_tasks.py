@@ -89,7 +89,7 @@ async def test_stop_is_no_loss_also_where_a_task_fails_as_it_is_cancelled() -> N
     assert not house.lost.is_set()
 
 
-async def test_process_ends_though_nothing_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_process_ends_though_nothing_can_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     house = House()
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     monkeypatch.setattr(tasks, "_log", None)
