@@ -172,6 +172,17 @@ async def test_faults_that_answer(start: Start) -> None:
     assert (await exchange.call("GET", "/v1/orders/garbage"))[0] == 200
 
 
+@pytest.mark.parametrize(("weight", "status", "name"), [("throttle", 429, "throttled"), ("closed", 503, "closed")])
+async def test_what_weights_throttle_and_close_is_the_whole_exchange(
+    start: Start, weight: str, status: int, name: str
+) -> None:
+    exchange = await start()
+
+    await exchange.call("PUT", "/v1/faults", {"place": {weight: 1}})
+
+    assert await exchange.call("POST", "/v1/orders", order("a")) == (status, payload(name))
+
+
 async def test_reset_is_a_reset(start: Start) -> None:
     exchange = await start()
     reader, writer = await post(exchange.url, order("a", instrument="FAULTRESET00"))

@@ -161,6 +161,7 @@ def test_troubles_of_instruments_that_are_older_than_the_window_do_not_count() -
     it = breaker()
     for _ in range(30):
         call(it, HealthSignal.INSTRUMENT_TROUBLE, START)
+    call(it, HealthSignal.HEALTHY, START + RULES.window_seconds / 2)
     for _ in range(11):
         call(it, HealthSignal.HEALTHY, START + RULES.window_seconds + 0.1)
 
