@@ -13,7 +13,16 @@ UNREADABLE = f"postgresql://ordertrail:{CANARY}@tail@127.0.0.1:1/ordertrail"
 
 @pytest.mark.parametrize(
     "command",
-    ["api --port 0", "api --port 0 --workers 2", "migrate", "doubts", "halt --reason x", "reconcile --once", "status"],
+    [
+        "api --port 0",
+        "api --port 0 --workers 2",
+        "check",
+        "migrate",
+        "doubts",
+        "halt --reason x",
+        "reconcile --once",
+        "status",
+    ],
 )
 def test_every_command_says_the_same_sentence(tmp_path: Path, command: str) -> None:
     environment = {

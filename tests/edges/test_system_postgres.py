@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ordertrail.storage.errors import StatementOutcomeUnknown
-from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.database import Database, DatabaseUnsuitable
 from ordertrail.storage.postgres.migrate import migrate
 from tests.support.postgres import execute, fetch, open_folder, run
 from tests.support.programs import api_program
@@ -147,6 +147,31 @@ async def test_pooler_by_session_is_a_database_like_any_other(tmp_path: Path, op
             settings = await service.service.database.fetch("SHOW enable_seqscan")
 
     assert settings[0][0] == "off"
+
+
+@needs_pgbouncer
+async def test_pooler_by_session_that_has_no_second_server_is_a_database_too() -> None:
+    with system_postgres() as server, pgbouncer(server, pool_mode="session", default_pool_size="1") as url:
+        assert await first_answer(url, "SELECT 1", timeout_seconds=4) == 1
+
+
+@needs_pgbouncer
+async def test_pooler_that_moves_a_session_later_is_found_out_by_a_sign_of_life() -> None:
+    with system_postgres() as server, pgbouncer(server, pool_mode="transaction") as url:
+        database = Database(url, timeout_seconds=10, connections_max=2)
+        database._connector._is_known_to_be_ours = True
+        await database.open()
+        async with database.connection() as first, database.connection() as second:
+            await first.execute("BEGIN")
+            await second.execute("BEGIN")
+            await first.execute("COMMIT")
+            await second.execute("COMMIT")
+
+        # Each session may have the server on which the other was prepared.
+        signs = [await asyncio.gather(database.ping(), return_exceptions=True) for _ in range(3)]
+        await database.close()
+
+    assert any(isinstance(sign, DatabaseUnsuitable) for [sign] in signs)
 
 
 @needs_pgbouncer

@@ -51,6 +51,7 @@ KEEPALIVE_PROBES = 3
 USER_TIMEOUT_SHARE = 0.5
 
 POOLER_ROUNDS = 3
+POOLER_CHECK_SHARE = 0.25
 
 NOT_WRITABLE = "it is read-only"
 POOLED = (
@@ -184,21 +185,33 @@ class Connector:
         """Where a pooler stands between, use two sessions in turns: by transaction, both get the same server."""
         if session.get_server_pid() == session.backend_pid:
             return
-        other = await self.connect(is_probe=True)
-        try:
-            for _ in range(POOLER_ROUNDS):
-                for each, its_neighbour in ((session, other), (other, session)):
-                    if await _pid_in_transaction(each) != each.backend_pid or (
-                        each.backend_pid == its_neighbour.backend_pid
-                    ):
-                        raise UnsuitableError(POOLED)
-        except asyncpg.PostgresError as error:
-            # Where the pooler is by statement, it takes no transaction at all.
-            if error.sqlstate in _LOST_STATEMENT_CODES or _NO_TRANSACTIONS in str(error):
-                raise UnsuitableError(POOLED) from error
-            raise
-        finally:
-            other.terminate()
+        # A pooler that has no second server for us proves nothing; each sign of life looks again.
+        is_pooled = False
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with asyncio.timeout(self._timeout_seconds * POOLER_CHECK_SHARE):
+                other = await self.connect(is_probe=True)
+                try:
+                    is_pooled = await _have_common_server(session, other)
+                finally:
+                    other.terminate()
+        if is_pooled:
+            raise UnsuitableError(POOLED)
+
+
+async def _have_common_server(session: Session, other: Session) -> bool:
+    """Whether one of two sessions got the server of the other, or another one than before."""
+    try:
+        for _ in range(POOLER_ROUNDS):
+            for each, its_neighbour in ((session, other), (other, session)):
+                pid = await _pid_in_transaction(each)
+                if pid != each.backend_pid or pid == its_neighbour.backend_pid:
+                    return True
+    except asyncpg.PostgresError as error:
+        # Where the pooler is by statement, it takes no transaction at all.
+        if error.sqlstate in _LOST_STATEMENT_CODES or _NO_TRANSACTIONS in str(error):
+            return True
+        raise
+    return False
 
 
 async def _pid_in_transaction(session: Session) -> int:
