@@ -27,7 +27,7 @@ from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUn
 from ordertrail.cli.api_documents import Order, Page, problem_of
 from ordertrail.cli.exchange_orders import open_at_exchange
 from ordertrail.cli.output import print_result
-from ordertrail.cli.person_settings import load_settings_of_person
+from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.domain.switch import as_line
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.runtime.notices import say
@@ -96,10 +96,11 @@ class Canceled:
 
 @dataclass(frozen=True, slots=True)
 class _Api:
-    """Where the API is, and how long one answer may take."""
+    """Where the API is, how long one answer may take, and what to say of an address that nobody gave."""
 
     url: str
     timeout_seconds: float
+    hint: str = ""
 
     def get(self, path: str) -> ApiReply:
         return request(self.url, "GET", path, timeout_seconds=self.timeout_seconds)
@@ -145,7 +146,8 @@ def cancel(
         say("Say which order to cancel, or --all, and --instrument only with --all.")
         return USAGE_OR_CONNECTION
     settings = load_settings_of_person()
-    api = _Api(url or settings.api_url, timeout_seconds)
+    hint = "" if url else what_to_set(settings, "api_url")
+    api = _Api(url or settings.api_url, timeout_seconds, hint)
     try:
         if order_id is not None:
             [canceled] = _cancel_each(api, [order_id], on_result=lambda _: None)
@@ -161,8 +163,8 @@ def cancel(
 
 
 def _cancel_all(api: _Api, settings: Settings, instrument: str | None, *, is_sure: bool, as_json: bool) -> int:
-    venue, halted = _readiness(api)
-    if halted is None:
+    venue, is_halted = _readiness(api)
+    if is_halted is False:
         say("Placing is not halted: orders that come now are not among these. `ordertrail halt` comes first.")
     wanted, gaps = _wanted(api, settings, venue, instrument)
     for gap in gaps:
@@ -227,7 +229,8 @@ def _listed(api: _Api, filters: dict[str, str], instrument: str | None) -> Itera
         try:
             answer = _repeated(lambda query=query: api.get(f"/orders?{query}"))  # type: ignore[misc]
         except (RequestNotSent, RequestOutcomeUnknown) as error:
-            raise _Unlisted(f"The orders could not be listed: {error}") from error
+            hint = api.hint if isinstance(error, RequestNotSent) else ""
+            raise _Unlisted(f"The orders could not be listed: {error}{hint}") from error
         page = api_documents.read(answer.document, Page) if answer.status == 200 else None
         if page is None:
             problem = problem_of(answer)
@@ -239,12 +242,14 @@ def _listed(api: _Api, filters: dict[str, str], instrument: str | None) -> Itera
             return
 
 
-def _readiness(api: _Api) -> tuple[str | None, str | None]:
-    """The venue of the API's orders, and whether placing is halted, in its own sentence."""
+def _readiness(api: _Api) -> tuple[str | None, bool | None]:
+    """The venue of the API's orders, and whether placing is halted; None where it does not say."""
     with suppress(RequestNotSent, RequestOutcomeUnknown):
         document = api.get("/readyz").document
-        venue, halted = document.get("venue"), document.get("halted")
-        return (venue if isinstance(venue, str) else None), (halted if isinstance(halted, str) else None)
+        venue = document.get("venue")
+        return (venue if isinstance(venue, str) else None), document[
+            "halted"
+        ] is not None if "halted" in document else None
     return None, None
 
 
@@ -266,7 +271,7 @@ def _cancel_one(api: _Api, order_id: str) -> Canceled:
     try:
         answer = _repeated(lambda: request(api.url, "DELETE", path, timeout_seconds=api.timeout_seconds))
     except RequestNotSent as error:
-        return Canceled(order_id, Result.NOT_SENT, detail=str(error))
+        return Canceled(order_id, Result.NOT_SENT, detail=f"{error}{api.hint}")
     except RequestOutcomeUnknown as error:
         return Canceled(order_id, Result.NOT_KNOWN, detail=str(error))
     return _read(order_id, answer)

@@ -81,7 +81,10 @@ def halt(*, reason: str | None = None, wait: bool = True, json: Json = False) ->
         # Somebody may have resumed while the reason was being written.
         if why is not None and (await switch.read()).is_halted:
             await halting.halt(operator, why)
-        under_way = (await halting.wait(halts[0])).under_way if wait else await switch.under_way(halts[0])
+        if wait:
+            under_way = (await halting.wait(halts[0], on_wait=lambda: _say_waiting(halts[0], settings))).under_way
+        else:
+            under_way = await switch.under_way(halts[0])
         live = await _live_at_exchange(settings)
         found = _Found(halts[0], under_way, live, (await rows.counts()).count, await switch.read(), has_waited=wait)
         if json:
@@ -97,9 +100,6 @@ def halt(*, reason: str | None = None, wait: bool = True, json: Json = False) ->
         notices.say("Placing is halted: nothing is placed that is recorded from now on.")
         # Not in an event loop, which would not let an interrupt through.
         why = _asked_why() if reason is None else None
-        if wait:
-            until = halts[0].at + timedelta(seconds=settings.send_window_seconds)
-            notices.say(f"Waiting for what was begun before, until {until:%H:%M:%S} UTC at the latest.")
         return with_database(see_it_through)
     except KeyboardInterrupt:
         return say("Placing is halted; what was begun before may still leave.", INTERRUPTED)
@@ -128,6 +128,11 @@ def resume(*, reason: str | None = None) -> int:
         return DONE
 
     return with_database(turn)
+
+
+def _say_waiting(halt: Turned, settings: Settings) -> None:
+    until = halt.at + timedelta(seconds=settings.send_window_seconds)
+    notices.say(f"Waiting for what was begun before, until about {until:%H:%M:%S} UTC.")
 
 
 def _halting(database: Database, settings: Settings) -> Halting:

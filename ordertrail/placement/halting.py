@@ -6,6 +6,7 @@ begun before it, and may not leave after its `send_by`.
 What if we die here: the halt is committed first, and stands; only nobody waits for what is under way.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,12 +43,13 @@ class Halting:
         """Place nothing that is recorded from now on. Raises StatementFailed and StatementOutcomeUnknown."""
         return await self._turn(halted=True, operator=operator, reason=reason)
 
-    async def wait(self, halt: Turned) -> Halted:
-        """Wait until nothing can leave any more that was begun before the halt."""
+    async def wait(self, halt: Turned, *, on_wait: Callable[[], None] = lambda: None) -> Halted:
+        """Wait until nothing can leave any more that was begun before the halt; `on_wait`: it takes a while."""
         # Whoever has not seen the halt has begun before it, and its window with it: its own clock says so as ours does.
         own_end = self._clock.monotonic() + self._send_seconds
         end = halt.at + timedelta(seconds=self._send_seconds)
         last_send_by: datetime | None = None
+        is_first = True
         while True:
             try:
                 under_way = await self._rows.under_way(halt)
@@ -60,6 +62,9 @@ class Halting:
                     last_send_by = last_send_by or under_way.last_send_by
                     if last_send_by is None or under_way.startable == 0 or under_way.at >= last_send_by:
                         return Halted(halt.at, under_way)
+            if is_first:
+                on_wait()
+            is_first = False
             await self._clock.sleep(POLL_SECONDS)
 
     async def _turn(self, *, halted: bool, operator: Operator, reason: str | None) -> Turned:

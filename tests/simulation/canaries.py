@@ -577,9 +577,9 @@ def a_claim_that_does_not_read_the_switch() -> Iterator[None]:
 def a_halt_that_does_not_wait() -> Iterator[None]:
     original = Halting.wait
 
-    async def wait(self: Halting, halt: Any) -> Any:
+    async def wait(self: Halting, halt: Any, **how: Any) -> Any:
         now = await self._rows.under_way(halt)
-        return made(Halted(halt.at, now)) if now.startable else await original(self, halt)
+        return made(Halted(halt.at, now)) if now.startable else await original(self, halt, **how)
 
     with patch.object(Halting, "wait", wait):
         yield
