@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 refused, 2 usage or connection error.
 
 # ruff: noqa: T201 - it talks to a person
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from ordertrail.cli.at_database import (
     DONE,
@@ -56,7 +58,7 @@ def default(*, json: Json = False) -> int:
 
 
 @app.command(name="list")
-def list_orphans(*, limit: int = 100, all: bool = False, json: Json = False) -> int:
+def list_orphans(*, limit: int = 100, all: Annotated[bool, Parameter(negative="")] = False, json: Json = False) -> int:
     """List those that are open, oldest first.
 
     Parameters
