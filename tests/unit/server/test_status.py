@@ -85,7 +85,7 @@ def house(monkeypatch: pytest.MonkeyPatch) -> House:
     return house
 
 
-async def test_however_often_it_is_asked_the_database_is_read_once_a_second(house: House) -> None:
+async def test_database_is_read_once_a_second_however_often_the_status_is_wanted(house: House) -> None:
     for _ in range(5):
         assert (await house.status.document())["doubts"]["count"] == 3
     assert house.reads == 1
@@ -147,7 +147,7 @@ async def test_failed_read_leaves_the_figures_of_before(house: House) -> None:
     assert document["as_of"] == "2026-01-01T12:00:10.000Z"
 
 
-async def test_database_that_is_known_to_be_away_is_not_asked(house: House) -> None:
+async def test_database_that_is_known_to_be_away_is_left_alone(house: House) -> None:
     house.watch.problem = "The database cannot be used."
 
     document = await house.status.document()

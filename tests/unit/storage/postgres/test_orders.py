@@ -75,7 +75,7 @@ INSERTS = [
 async def test_a_failure_after_the_insert_never_says_that_nothing_was_written(
     insert: Callable[[PostgresRows], Awaitable[object]], error: OrdertrailError
 ) -> None:
-    inserted_one = [{"id": ORDERS[0].id, "at": NOW, "initiated": 1, "completed": 1}]
+    inserted_one = [{"id": ORDERS[0].id, "at": NOW, "is_halted": False, "initiated": 1, "completed": 1}]
     rows = PostgresRows(cast("Database", Script(inserted_one, error)), DEADLINES)
 
     with pytest.raises(StatementOutcomeUnknown) as caught:
