@@ -15,11 +15,12 @@ import pytest
 from ordertrail.up.tcp_ports import free_port
 from tests.edges.test_drain import answer, request
 from tests.support.postgres import fetch
-from tests.support.programs import WAIT_SECONDS, Program, exchange_program
+from tests.support.programs import Program, exchange_program
 from tests.support.site import children_of
 from tests.support.until import until
 
 ROOT = Path(__file__).parents[2]
+WAIT_SECONDS = 90  # a start and a drain, on a machine that does much else
 # Cancels tasks from the outside, by the name of their coroutine, in every Python process that finds it on its path.
 CANCELLER = """
 import asyncio.tasks, os, pathlib, threading, time
@@ -140,19 +141,25 @@ def test_server_finishes_what_it_has_taken_says_why_and_ends(
 def test_worker_that_lost_a_task_is_replaced(database_url: str, tmp_path: Path, exchange: Program) -> None:
     with running((*API, "--workers", "2"), database_url, tmp_path, exchange) as server:
         server.wait_until_ready()
-        until(lambda: len(children_of(server.process.pid, "spawn_main")) == 2, what="both are there")
+        until(
+            lambda: len(children_of(server.process.pid, "spawn_main")) == 2,
+            timeout_seconds=WAIT_SECONDS,
+            what="both are there",
+        )
         victim = children_of(server.process.pid, "spawn_main")[0].pid
 
         server.cancel("Schedule.run", victim)
 
-        until(lambda: "a worker died and is replaced" in server.log, timeout_seconds=90, what="it is replaced")
+        until(
+            lambda: "a worker died and is replaced" in server.log, timeout_seconds=WAIT_SECONDS, what="it is replaced"
+        )
         assert re.search(rf'"pid":{victim},"exit_code":1\b', server.log)
         server.wait_until_ready()
 
 
 def test_reconciler_without_its_schedule_ends(database_url: str, tmp_path: Path, exchange: Program) -> None:
     with running(("ordertrail", "reconcile"), database_url, tmp_path, exchange) as reconciler:
-        until(lambda: "reconcile started" in reconciler.log, what="it has started")
+        until(lambda: "reconcile started" in reconciler.log, timeout_seconds=WAIT_SECONDS, what="it has started")
 
         reconciler.cancel("Schedule.run")
 

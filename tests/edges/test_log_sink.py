@@ -17,10 +17,11 @@ import pytest
 
 from ordertrail.up.tcp_ports import free_port
 from tests.support.orders import SEED_ORDER
-from tests.support.programs import WAIT_SECONDS, Program, exchange_program
+from tests.support.programs import Program, exchange_program
 from tests.support.until import until
 
 ROOT = Path(__file__).parents[2]
+WAIT_SECONDS = 90  # a start and a drain, on a machine that does much else
 ORDERS = 1000
 PIPE_BYTES = 4096  # what an order's lines fill soon
 STARTS = {
