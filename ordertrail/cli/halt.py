@@ -99,7 +99,7 @@ def halt(*, reason: str | None = None, wait: bool = True, json: Json = False) ->
     try:
         notices.say("Placing is halted: nothing is placed that is recorded from now on.")
         # Not in an event loop, which would not let an interrupt through.
-        why = _asked_why() if reason is None else None
+        why = _reason_from_terminal() if reason is None else None
         return with_database(see_it_through)
     except KeyboardInterrupt:
         return say("Placing is halted; what was begun before may still leave.", INTERRUPTED)
@@ -115,7 +115,7 @@ def resume(*, reason: str | None = None) -> int:
     """
     settings = load_settings_of_person()
     try:
-        why = _asked_why() if reason is None else as_line(reason)
+        why = _reason_from_terminal() if reason is None else as_line(reason)
     except KeyboardInterrupt:
         return say("Nothing was changed.", INTERRUPTED)
 
@@ -198,7 +198,7 @@ async def _live_at_exchange(settings: Settings) -> Live:
     return Live(Counter(order.instrument for order in found.orders), len(found.unreadable) + found.dropped)
 
 
-def _asked_why() -> str | None:
+def _reason_from_terminal() -> str | None:
     """Why, from a person at a terminal; None where there is none, or no answer."""
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()):
         return None

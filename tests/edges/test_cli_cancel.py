@@ -119,7 +119,7 @@ def test_nobody_cancels_all_by_mistake(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("answer", "is_canceled"), [(b"y\n", True), (b"\n", False)])
-def test_person_at_a_terminal_is_asked(site: Site, answer: bytes, is_canceled: bool) -> None:
+def test_person_at_a_terminal_confirms(site: Site, answer: bytes, is_canceled: bool) -> None:
     site.placed(AAPL)
     ours, theirs = pty.openpty()
     canceling = subprocess.Popen(
@@ -153,7 +153,7 @@ def test_order_at_the_exchange_that_is_not_ours_is_named(site: Site) -> None:
     assert f"Order {stranger} is no order of this installation." in done.stdout
 
 
-def test_every_placed_order_is_tried_where_the_exchange_cannot_be_asked(site: Site) -> None:
+def test_every_placed_order_is_tried_where_the_exchange_is_out_of_reach(site: Site) -> None:
     [order_id] = site.placed(AAPL)
 
     done = site.command("order", "cancel", "--all", "--yes", ORDERTRAIL_EXCHANGE_URL="http://127.0.0.1:1")

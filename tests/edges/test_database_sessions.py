@@ -112,7 +112,7 @@ async def test_connection_that_was_idle_for_too_long_is_not_used_again(database_
         assert second["pid"] != first["pid"]
 
 
-async def test_sign_of_life_gives_up_what_was_idle_for_too_long(database_url: str) -> None:
+async def test_ping_gives_up_what_was_idle_for_too_long(database_url: str) -> None:
     async with opened(database_url) as database:
         async with database.connection(), database.connection():
             pass

@@ -103,7 +103,7 @@ def test_halt_returns_at_once_where_nothing_is_under_way(site: Site) -> None:
     assert said.stdout.splitlines()[0] == "Placing is halted, and nothing leaves any more."
 
 
-def test_hurried_operator_does_not_wait_and_is_told_what_may_leave(site: Site) -> None:
+def test_hurried_operator_does_not_wait_and_reads_what_may_leave(site: Site) -> None:
     site.initiated(send_seconds=1000)
 
     said = site.command("halt", "--no-wait", send_window_seconds=1000)
@@ -126,7 +126,7 @@ def test_halt_says_what_is_live_at_the_exchange(site: Site) -> None:
 
 
 @pytest.mark.parametrize("exchange_url", ["http://127.0.0.1:1", "simulated:"])
-def test_halt_stands_though_the_exchange_cannot_be_asked(site: Site, exchange_url: str) -> None:
+def test_halt_stands_though_the_exchange_is_out_of_reach(site: Site, exchange_url: str) -> None:
     said = site.command("halt", exchange_url=exchange_url)
 
     assert said.returncode == 0, said.stderr
@@ -144,7 +144,7 @@ def test_reason_is_kept_as_one_line(site: Site) -> None:
     assert "Placing was halted at " in resumed.stdout
 
 
-def test_person_at_a_terminal_is_asked_why_and_halts_before_the_answer(site: Site) -> None:
+def test_person_at_a_terminal_halts_before_giving_a_reason(site: Site) -> None:
     ours, theirs = pty.openpty()
     halting = subprocess.Popen(
         [sys.executable, "-m", "ordertrail", "halt"],
@@ -168,7 +168,7 @@ def test_person_at_a_terminal_is_asked_why_and_halts_before_the_answer(site: Sit
     assert site.actions() == [("halt", "cli", None), ("halt", "cli", "venue asked")]
 
 
-async def test_statement_that_cannot_have_seen_the_halt_is_waited_for(database_url: str) -> None:
+async def test_statement_older_than_the_halt_is_waited_for(database_url: str) -> None:
     database = Database(database_url, timeout_seconds=20, connections_max=1)
     await database.open()
     switch = PostgresSwitch(database)

@@ -156,7 +156,7 @@ async def test_pooler_by_session_that_has_no_second_server_is_a_database_too() -
 
 
 @needs_pgbouncer
-async def test_pooler_that_moves_a_session_later_is_found_out_by_a_sign_of_life() -> None:
+async def test_pooler_that_moves_a_session_later_is_found_out_by_a_ping() -> None:
     with system_postgres() as server, pgbouncer(server, pool_mode="transaction") as url:
         database = Database(url, timeout_seconds=10, connections_max=2)
         database._connector._is_known_to_be_ours = True
@@ -168,10 +168,10 @@ async def test_pooler_that_moves_a_session_later_is_found_out_by_a_sign_of_life(
             await second.execute("COMMIT")
 
         # Each session may have the server on which the other was prepared.
-        signs = [await asyncio.gather(database.ping(), return_exceptions=True) for _ in range(3)]
+        pings = [await asyncio.gather(database.ping(), return_exceptions=True) for _ in range(3)]
         await database.close()
 
-    assert any(isinstance(sign, DatabaseUnsuitable) for [sign] in signs)
+    assert any(isinstance(ping, DatabaseUnsuitable) for [ping] in pings)
 
 
 @needs_pgbouncer

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.machine, pytest.mark.timeout(5 * DEADLINE_SECONDS)]
 
 CLIENTS = 5
 CLIENT_SECONDS = 10
-TOLD = 10
+ANSWERS_MIN = 10
 FRESH = 5
 
 # Its log of changes may not take all of the small disk before the test does.
@@ -104,13 +104,13 @@ async def judge(place: Site, load: Load, counted: Count) -> None:
     report.assert_safe()
 
 
-def told(load: Load, start: int, *statuses: int) -> int:
+def answered(load: Load, start: int, *statuses: int) -> int:
     return sum(answer.status in statuses for answer in load.answers[start:])
 
 
 async def placed_again(load: Load) -> None:
     start = len(load.answers)
-    await until(lambda: told(load, start, 201) >= FRESH, timeout_seconds=DEADLINE_SECONDS)
+    await until(lambda: answered(load, start, 201) >= FRESH, timeout_seconds=DEADLINE_SECONDS)
 
 
 async def test_postgresql_on_a_full_disk_loses_and_doubles_nothing(counted: Count, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_postgresql_on_a_full_disk_loses_and_doubles_nothing(counted: Coun
             start = len(load.answers)
 
             ballast = await asyncio.to_thread(fill, disk)
-            await until(lambda: told(load, start, 500) >= TOLD, timeout_seconds=DEADLINE_SECONDS)
+            await until(lambda: answered(load, start, 500) >= ANSWERS_MIN, timeout_seconds=DEADLINE_SECONDS)
             ballast.unlink()
             # Where not even its log of changes can grow it gives up, as its makers mean it to.
             if not place.postgres.is_running():
@@ -147,14 +147,14 @@ async def test_a_spool_on_a_full_disk_lets_no_order_begin_that_could_not_be_reco
 
                 ballast = await asyncio.to_thread(fill, disk)
                 start = len(load.answers)
-                await until(lambda: told(load, start, 503) >= TOLD, timeout_seconds=DEADLINE_SECONDS)
+                await until(lambda: answered(load, start, 503) >= ANSWERS_MIN, timeout_seconds=DEADLINE_SECONDS)
                 # From here on nothing begins, so the database may go: no trail is without a place.
                 await place.kill_postgres()
                 start = len(load.answers)
-                await until(lambda: told(load, start, 503) >= TOLD, timeout_seconds=DEADLINE_SECONDS)
-                assert told(load, start, 500, 201) == 0
+                await until(lambda: answered(load, start, 503) >= ANSWERS_MIN, timeout_seconds=DEADLINE_SECONDS)
+                assert answered(load, start, 500, 201) == 0
                 ballast.unlink()
-                await until(lambda: told(load, start, 500) >= TOLD, timeout_seconds=DEADLINE_SECONDS)
+                await until(lambda: answered(load, start, 500) >= ANSWERS_MIN, timeout_seconds=DEADLINE_SECONDS)
                 await place.start_postgres()
 
                 await placed_again(load)
