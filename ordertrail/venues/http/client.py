@@ -28,6 +28,8 @@ from ordertrail.venues.venue import ExecutionPage, OpenOrders
 REPLY_BYTES_MAX = 64 * 1024
 OPEN_ORDERS_BYTES_MAX = 64 * 1024 * 1024
 EXECUTIONS_BYTES_MAX = 8 * 1024 * 1024
+# A list is read in slices, and orders are placed between them: so many times as long as a slice took.
+PAUSE_PER_SLICE = 4
 # Common servers close an idle connection after 5 s. A client that writes on one just then learns nothing of the order.
 KEEPALIVE_SECONDS = 4.0
 DNS_TTL_SECONDS = 10
@@ -106,12 +108,13 @@ class HttpVenue:
 
     async def open_orders(self, *, timeout_seconds: float) -> OpenOrders | NoAnswer:
         reply = await self._get(self._open_orders_url, timeout_seconds, bytes_max=OPEN_ORDERS_BYTES_MAX)
-        return await _in_slices(_learned(reply, wire.read_open_orders))
+        return await _in_slices(_learned(reply, wire.read_open_orders), self._clock)
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         url = URL(f"{self._executions_url}?after={after}&limit={limit}", encoded=True)
         reply = await self._get(url, timeout_seconds, bytes_max=EXECUTIONS_BYTES_MAX)
-        return await _in_slices(_learned(reply, partial(wire.read_executions, after=after, limit=limit)))
+        reading = _learned(reply, partial(wire.read_executions, after=after, limit=limit))
+        return await _in_slices(reading, self._clock)
 
     async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | CallFailed:
         return await _call(self._querying, "GET", url, timeout_seconds, bytes_max=bytes_max)
@@ -180,17 +183,18 @@ async def _receive(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | 
     return received if is_short else None
 
 
-async def _in_slices(reading: Slices[_Learned] | NoAnswer) -> _Learned | NoAnswer:
-    """What was read, with a turn for others after every slice."""
+async def _in_slices(reading: Slices[_Learned] | NoAnswer, clock: Clock) -> _Learned | NoAnswer:
+    """What was read, with most of the time for others: after every slice, a pause of several times its length."""
     if isinstance(reading, NoAnswer):
         return reading
     while True:
+        begun_at = clock.monotonic()
         try:
             next(reading)
         except StopIteration as end:
             read: _Learned = end.value
             return read
-        await asyncio.sleep(0)
+        await asyncio.sleep((clock.monotonic() - begun_at) * PAUSE_PER_SLICE)
 
 
 def _learned(reply: Reply | CallFailed, read: Callable[[Reply], _Learned]) -> _Learned | NoAnswer:

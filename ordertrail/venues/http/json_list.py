@@ -15,8 +15,8 @@ from ordertrail.venues.http.unreadable import CANNOT_READ
 ELEMENT_BYTES_MAX = 64 * 1024
 ENVELOPE_BYTES_MAX = 64 * 1024
 PARKED_KEPT_MAX = 1000
-# A slice is what is read before others have their turn: about a millisecond.
-SLICE_ELEMENTS = 100
+# A slice is what is read before others have their turn: about a millisecond of a processor.
+SLICE_ELEMENTS = 32
 SLICE_MARKS = 2000
 SLICE_BYTES = 256 * 1024
 _SLOW_ELEMENT = 10  # what one that cannot be understood costs, in elements that can
@@ -39,10 +39,11 @@ class NotWhole(ValueError):
 
 @dataclass(slots=True)
 class Elements(Generic[_Element, _Parked]):
-    """What stands in a list, in its order; `uncounted` more could not be understood and are not kept."""
+    """What stands in a list, in its order; `parked` of them could not be understood, and `dropped` more."""
 
     items: list[_Element | _Parked] = field(default_factory=list)
     envelope: bytes = b""
+    parked: int = 0
     dropped: int = 0
 
 
@@ -100,7 +101,6 @@ def _read_elements(
     if _at(body, position) == b"]":
         return position + 1
     cost = 0
-    parked = 0
     while True:
         # Most elements are flat objects: they end at the first brace, if what goes so far is one.
         end = body.find(b"}", position, position + ELEMENT_BYTES_MAX) + 1
@@ -113,10 +113,10 @@ def _read_elements(
             end = yield from _value_end(body, position)
             item = _decoded(bytes(body[position : min(end, position + ELEMENT_BYTES_MAX + 1)]), decode, park)
             if isinstance(item, _Unread):
-                parked += 1
-                if parked > PARKED_KEPT_MAX:
+                if read.parked >= PARKED_KEPT_MAX:
                     read.dropped += 1
                 else:
+                    read.parked += 1
                     read.items.append(item.parked)
             else:
                 read.items.append(item)

@@ -243,6 +243,8 @@ def read_open_orders(reply: Reply) -> Slices[OpenOrders | NoAnswer]:
         beside = decode_once(_open_orders, read.envelope)
     except CANNOT_READ as error:
         return NoAnswer(Cause.UNREADABLE, sentence(error))
+    if not read.parked:
+        return OpenOrders(tuple(read.items), beside.as_of)
     orders = tuple(item for item in read.items if isinstance(item, VenueOrder))
     return OpenOrders(orders, beside.as_of, _unreadable(read), read.dropped)
 
