@@ -10,9 +10,9 @@ from ordertrail.venues.http.wire import Reply
 from ordertrail.venues.venue import OpenOrders
 from tests.support.payloads import payload
 
-ORDERS = 20_000
-# Generous: a machine may stand still for a while. Read in one go it would be a hundred slices.
-SLICE_SECONDS_MAX = 0.2
+ORDERS = 6_000
+# Of a processor, and generous: read in one go it would be more than a hundred slices.
+SLICE_SECONDS_MAX = 0.5
 
 
 def a_list(orders: int, *, spoiled_every: int = 0) -> bytearray:
@@ -25,15 +25,16 @@ def a_list(orders: int, *, spoiled_every: int = 0) -> bytearray:
 
 def read(body: bytearray) -> tuple[OpenOrders | NoAnswer, list[float]]:
     """What is read, and how long each slice took."""
-    slices, times = wire.read_open_orders(Reply(200, body)), []
+    slices = wire.read_open_orders(Reply(200, body))
+    times: list[float] = []
     while True:
-        started_at = time.perf_counter()
+        started_at = time.process_time()
         try:
             next(slices)
         except StopIteration as end:
             return end.value, times
         finally:
-            times.append(time.perf_counter() - started_at)
+            times.append(time.process_time() - started_at)
 
 
 def test_long_list_is_read_in_short_slices() -> None:
@@ -56,7 +57,7 @@ def test_long_list_in_which_nothing_can_be_understood_is_read_in_slices_and_kept
 
 def test_one_element_as_long_as_a_list_is_passed_in_slices() -> None:
     [order] = payload("open_orders")["orders"]
-    deep = b"[" * 2_000_000 + b"]" * 2_000_000
+    deep = b"[" * 300_000 + b"]" * 300_000
     body = bytearray(b'{"orders": [' + deep + b", " + json.dumps(order).encode() + b"]}")
 
     answer, times = read(body)
