@@ -208,7 +208,7 @@ async def test_hostile_list_fills_no_table_and_no_log(house: House, capsys: pyte
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"orders": [', b'{"orders": [{]}', b'{"orders": [{"a": tru}]}', b'{"orders": [{}, ]}', b"[]"],
+    [b"", b"<html>", b'{"orders": [', b'{"orders": [{]}', b'{"orders": [{"a": nul}]}', b'{"orders": [{}, ]}', b"[]"],
 )
 async def test_list_that_is_cut_or_no_json_is_no_answer(house: House, body: bytes) -> None:
     order = LISTED | {"client_order_id": "theirs"}
