@@ -573,7 +573,7 @@ def a_claim_that_does_not_read_the_switch() -> Iterator[None]:
         yield
 
 
-@canary(events=("halt",), is_watcher_dead=True, network={"slow": 0.25}, database={"slow": 0.25})
+@canary(events=("halt", "stop", "stop"), is_watcher_dead=True, network={"slow": 0.25}, database={"slow": 0.25})
 def a_halt_that_does_not_wait() -> Iterator[None]:
     original = Halting.wait
 
