@@ -1,26 +1,46 @@
--- The statements of the operator's switch; every one is a transaction of its own.
+-- The statements of the operator's switch; every one is a transaction of its own, but for RESUME and its lock.
 --
 -- Made from ordertrail/storage/postgres/switch_statements.py by `make documents`; not written by hand.
 
 -- READ_SWITCH
 -- Sent by every process and the operator.
 -- Every second, in every process that may place, and when one starts: how the switch stands, and who turned it.
-SELECT action = 'halt' AS is_halted, acted_at AS turned_at, operator, reason FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1;
+SELECT action = 'halt' AS is_halted, acted_at AS turned_at, operator, reason, id FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1;
 
--- TURN_SWITCH
+-- HALT
 -- Sent by the operator.
--- `ordertrail halt` and `ordertrail resume`. The lock has them come one after the other: the newest row is the one that
--- was committed last. Returns by which transaction, so that HALT_UNDER_WAY can tell who began before it.
--- $1 halt or resume; $2 who; $3 through which door; $4 why, or null.
+-- `ordertrail halt`, whatever stands. The lock has whoever turns the switch come one after the other: the newest row is
+-- the one that was committed last. Returns by which transaction, so that HALT_UNDER_WAY can tell who began before it.
+-- $1 who; $2 through which door; $3 why, or null.
 WITH turn AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(7305112027)
 ), acted AS (
     INSERT INTO operator_actions (action, operator, origin, reason, order_id, subject, before, after)
-    SELECT $1::varchar, $2::varchar, $3::varchar, $4::varchar, NULL, NULL, NULL, NULL
+    SELECT 'halt', $1::varchar, $2::varchar, $3::varchar, NULL, NULL, NULL, NULL
       FROM turn
     RETURNING id, acted_at
 )
 SELECT acted_at AS turned_at, pg_current_xact_id()::text AS transaction FROM acted;
+
+-- LOCK_SWITCH
+-- Sent by the operator.
+-- First in the transaction of RESUME, so that what is newest is read once everybody before has turned the switch.
+SELECT pg_advisory_xact_lock(7305112027);
+
+-- RESUME
+-- Sent by the operator.
+-- `ordertrail resume`: only if nobody has turned the switch since it was read. A resume that is committed late, when its
+-- operator has long given it up, ends no halt that came meanwhile. Returns a row where it is done.
+-- $1 who; $2 through which door; $3 why, or null; $4 the row of the switch that was read, or null: there was none.
+WITH unturned AS (
+    SELECT 1 WHERE (SELECT id FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1) IS NOT DISTINCT FROM $4::bigint
+), acted AS (
+    INSERT INTO operator_actions (action, operator, origin, reason, order_id, subject, before, after)
+    SELECT 'resume', $1::varchar, $2::varchar, $3::varchar, NULL, NULL, NULL, NULL
+      FROM unturned
+    RETURNING id, acted_at
+)
+SELECT FROM acted;
 
 -- HALT_UNDER_WAY
 -- Sent by the operator.

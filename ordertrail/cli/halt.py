@@ -1,7 +1,8 @@
 """`ordertrail halt` and `resume`: the operator's switch.
 
-A halt is committed before anything is asked or waited for. Exit codes: 0 done, 1 somebody has resumed meanwhile, 2
-usage or connection error, 130 interrupted (the halt stands).
+A halt is committed before anything is asked or waited for. A resume ends the halt that stood when the command
+began, and no newer one. Exit codes: 0 done, 1 somebody has turned the switch meanwhile, 2 usage or connection error,
+130 interrupted (a halt stands).
 """
 
 # ruff: noqa: T201 - it talks to a person
@@ -114,19 +115,31 @@ def resume(*, reason: str | None = None) -> int:
         Why, in a line, for the next operator; in a terminal it is asked for.
     """
     settings = load_settings_of_person()
-    try:
-        why = _reason_from_terminal() if reason is None else as_line(reason)
-    except KeyboardInterrupt:
-        return say("Nothing was changed.", INTERRUPTED)
+    seen: list[Switch] = []
+
+    async def look(_rows: PostgresDoubts, database: Database) -> int:
+        seen.append(await PostgresSwitch(database).read())
+        return DONE
 
     async def turn(_rows: PostgresDoubts, database: Database) -> int:
-        before = await PostgresSwitch(database).read()
-        await _halting(database, settings).resume(Operator(user(), Origin.CLI), why or None)
+        [before] = seen
+        operator = Operator(user(), Origin.CLI)
+        newer = await _halting(database, settings).resume(operator, why or None, seen=before)
+        if newer is not None:
+            return say(f"{newer.sentence} That is a newer halt: nothing was changed.", REFUSED)
         print_result(
             f"{before.sentence} " * before.is_halted + "Placing is resumed; every process obeys within seconds."
         )
         return DONE
 
+    # Before the question, so that whoever halts while it is being answered is not overruled.
+    code = with_database(look)
+    if code != DONE:
+        return code
+    try:
+        why = _reason_from_terminal() if reason is None else as_line(reason)
+    except KeyboardInterrupt:
+        return say("Nothing was changed.", INTERRUPTED)
     return with_database(turn)
 
 

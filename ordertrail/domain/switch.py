@@ -8,12 +8,16 @@ REASON_LENGTH_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """As it was turned last; `turned_at` is the database's clock, and None where nobody has turned it yet."""
+    """As it was turned last; `turned_at` is the database's clock, and None where nobody has turned it yet.
+
+    `id`: which turn it was, in the order of their commits.
+    """
 
     is_halted: bool = False
     turned_at: datetime | None = None
     operator: str | None = None
     reason: str | None = None
+    id: int | None = None
 
     @property
     def sentence(self) -> str:

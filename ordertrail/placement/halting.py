@@ -6,17 +6,21 @@ begun before it, and may not leave after its `send_by`.
 What if we die here: the halt is committed first, and stands; only nobody waits for what is under way.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from ordertrail.domain.operator_action import Operator
+from ordertrail.domain.switch import Switch
 from ordertrail.runtime.clock import Clock
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.switch_rows import SwitchRows, Turned, UnderWay
 
 POLL_SECONDS = 0.1
 TURNS_MAX = 3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,20 @@ class Halting:
         self._clock = clock
         self._send_seconds = send_seconds
 
-    async def resume(self, operator: Operator, reason: str | None) -> datetime:
-        """Place again. Raises StatementFailed and StatementOutcomeUnknown."""
-        return (await self._turn(halted=False, operator=operator, reason=reason)).at
+    async def resume(self, operator: Operator, reason: str | None, *, seen: Switch) -> Switch | None:
+        """Place again, if the switch stands as it was `seen`. Raises StatementFailed and StatementOutcomeUnknown.
+
+        Returns the newer halt where one stands, and then has changed nothing; None: orders are placed.
+        """
+        if await self._repeat(lambda: self._rows.resume(operator, reason, seen=seen)):
+            return None
+        # Ours has been done before its answer was lost, or it is somebody else's turn that stands.
+        standing = await self._rows.read()
+        return standing if standing.is_halted else None
 
     async def halt(self, operator: Operator, reason: str | None) -> Turned:
         """Place nothing that is recorded from now on. Raises StatementFailed and StatementOutcomeUnknown."""
-        return await self._turn(halted=True, operator=operator, reason=reason)
+        return await self._repeat(lambda: self._rows.halt(operator, reason))
 
     async def wait(self, halt: Turned, *, on_wait: Callable[[], None] = lambda: None) -> Halted:
         """Wait until nothing can leave any more that was begun before the halt; `on_wait`: it takes a while."""
@@ -67,11 +78,11 @@ class Halting:
             is_first = False
             await self._clock.sleep(POLL_SECONDS)
 
-    async def _turn(self, *, halted: bool, operator: Operator, reason: str | None) -> Turned:
+    async def _repeat(self, turn: Callable[[], Awaitable[T]]) -> T:
         for _ in range(TURNS_MAX - 1):
             try:
-                return await self._rows.turn(halted=halted, operator=operator, reason=reason)
+                return await turn()
             except StatementOutcomeUnknown as error:
                 if not error.may_have_happened:
                     raise
-        return await self._rows.turn(halted=halted, operator=operator, reason=reason)
+        return await turn()

@@ -10,7 +10,7 @@ from ordertrail.domain.switch import Switch
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """The switch was turned; by the database's clock, and by which of its transactions."""
+    """Placing was halted; by the database's clock, and by which of its transactions."""
 
     at: datetime
     transaction: str
@@ -38,8 +38,12 @@ class SwitchRows(Protocol):
         """How the switch stands."""
         ...
 
-    async def turn(self, *, halted: bool, operator: Operator, reason: str | None) -> Turned:
-        """Halt or resume; repeated after a lost answer it is the same once more."""
+    async def halt(self, operator: Operator, reason: str | None) -> Turned:
+        """Halt, whatever stands; repeated after a lost answer it is the same once more."""
+        ...
+
+    async def resume(self, operator: Operator, reason: str | None, *, seen: Switch) -> bool:
+        """Resume, unless the switch was turned since it was `seen`: whether it is done."""
         ...
 
     async def under_way(self, halt: Turned) -> UnderWay:

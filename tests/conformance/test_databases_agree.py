@@ -20,6 +20,7 @@ from ordertrail.domain.operator_word import OperatorWord
 from ordertrail.domain.operator_word import statuses_of as statuses_of_word
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.order_in_doubt import SendAnswer
+from ordertrail.domain.switch import Switch
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.storage.doubt_rows import AnsweredSend, Lease, OperatorRuling, ShownOrder, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
@@ -456,9 +457,14 @@ def halt(walk: Walk) -> Operation:
     halted = walk.random.random() < 0.2
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
-        await database.switch.turn(halted=halted, operator=ALICE, reason=WHY if halted else None)
+        if halted:
+            await database.switch.halt(ALICE, WHY)
+        seen = await database.switch.read()
+        is_resumed = not halted and [
+            await database.switch.resume(ALICE, None, seen=which) for which in (Switch(), seen, seen)
+        ]
         switch = await database.switch.read()
-        return switch.is_halted, switch.operator, switch.reason
+        return is_resumed, switch.is_halted, switch.operator, switch.reason
 
     return run
 

@@ -13,7 +13,7 @@ from ordertrail.storage.order_rows import NewTrailRow, Recorded, Rows
 from tests.conformance.arrange import COMPLETED, FAILED, SEND_SECONDS, claim, held, recorded, step
 from tests.conformance.databases import DEADLINES, DatabaseSubject, Doubts
 from tests.support.orders import an_order, new_id
-from tests.support.switch import WHY, halt, resume
+from tests.support.switch import ALICE, WHY, halt, resume
 
 
 async def is_halted_for(rows: Rows, *, completed: str | None = None, key: str | None = None) -> bool:
@@ -37,9 +37,34 @@ async def test_switch_says_who_turned_it_when_and_why(database: DatabaseSubject)
     halted = await halt(database.switch)
 
     assert before <= halted.at <= await database.now()
-    assert await database.switch.read() == Switch(True, halted.at, "alice", WHY)
-    resumed = await resume(database.switch)
-    assert await database.switch.read() == Switch(False, resumed.at, "alice", None)
+    stands = await database.switch.read()
+    assert stands == Switch(True, halted.at, "alice", WHY, stands.id)
+    await resume(database.switch)
+    resumed = await database.switch.read()
+    assert resumed.turned_at is not None
+    assert halted.at <= resumed.turned_at <= await database.now()
+    assert resumed == Switch(False, resumed.turned_at, "alice", None, resumed.id)
+
+
+async def test_late_resume_ends_no_halt_that_came_meanwhile(database: DatabaseSubject) -> None:
+    untouched = await database.switch.read()
+    await halt(database.switch)
+    seen = await database.switch.read()
+    await halt(database.switch, "again")
+    stands = await database.switch.read()
+
+    late = [await database.switch.resume(ALICE, None, seen=which) for which in (untouched, seen)]
+
+    assert late == [False, False]
+    assert await database.switch.read() == stands
+    assert await database.switch.resume(ALICE, None, seen=stands)
+    assert not await database.switch.resume(ALICE, None, seen=stands)
+    assert not (await database.switch.read()).is_halted
+
+
+async def test_switch_that_nobody_has_turned_can_be_resumed(database: DatabaseSubject) -> None:
+    assert await database.switch.resume(ALICE, None, seen=Switch())
+    assert not (await database.switch.read()).is_halted
 
 
 @pytest.mark.parametrize("key", [None, "key"])

@@ -168,6 +168,34 @@ def test_person_at_a_terminal_halts_before_giving_a_reason(site: Site) -> None:
     assert site.actions() == [("halt", "cli", None), ("halt", "cli", "venue asked")]
 
 
+def test_halt_that_comes_while_a_person_says_why_to_resume_stands(site: Site) -> None:
+    site.command("halt")
+    ours, theirs = pty.openpty()
+    resuming = subprocess.Popen(
+        [sys.executable, "-m", "ordertrail", "resume"],
+        env=site.environment(),
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    try:
+        asked = b""
+        while b"Why" not in asked:
+            asked += os.read(ours, 1000)
+        site.command("halt", "--reason", "again")
+        os.write(ours, b"all well\n")
+        resuming.wait(WAIT_SECONDS)
+        said = os.read(ours, 10_000).decode()
+    finally:
+        resuming.kill()
+        os.close(ours)
+
+    assert resuming.returncode == 1
+    assert "again. That is a newer halt: nothing was changed." in said
+    assert site.actions() == [("halt", "cli", None), ("halt", "cli", "again")]
+
+
 async def test_statement_older_than_the_halt_is_waited_for(database_url: str) -> None:
     database = Database(database_url, timeout_seconds=20, connections_max=1)
     await database.open()

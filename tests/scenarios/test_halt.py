@@ -29,7 +29,7 @@ async def test_client_and_supervisor_hear_who_halted_when_and_why(service: Runni
 
     reply, still_ready = await service.place(), await service.call("GET", "/readyz")
 
-    sentence = f"Placing was halted at {halted.at:%Y-%m-%dT%H:%M:%SZ} by alice: the venue asked."
+    sentence = f"Placing was halted at {halted.turned_at:%Y-%m-%dT%H:%M:%SZ} by alice: the venue asked."
     assert reply.body["detail"].startswith(sentence)
     assert (ready.body["halted"], still_ready.body["halted"]) == (None, sentence)
     assert still_ready.status == 200

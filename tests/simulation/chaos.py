@@ -201,8 +201,9 @@ class Chaos:
         self.dice = fates or Dice(site, plan)
         site.at_failpoint = self.dice.at_failpoint
         site.is_watcher_dead = plan.is_watcher_dead
+        self._switch = site.switch_of(self.dice)
         self._halting = Halting(
-            site.switch_of(self.dice),
+            self._switch,
             SimulatedClock(site.loop, wrong_by=0, counts_from=0),
             send_seconds=SETTINGS.send_window_seconds,
         )
@@ -297,14 +298,17 @@ class Chaos:
         await asyncio.sleep(seconds)
         while site.database.tables.is_halted:
             with suppress(StatementFailed, StatementOutcomeUnknown):
-                await self._halting.resume(OPERATOR, None)
+                await self._resume()
 
     async def _stay_resumed(self) -> None:
         """A halt whose operator has given up may yet be committed."""
         while self.site.loop.time() < self._healed_at + 10 * SETTINGS.database_timeout_seconds:
             if self.site.database.tables.is_halted:
-                await self._halting.resume(OPERATOR, None)
+                await self._resume()
             await asyncio.sleep(0.1)
+
+    async def _resume(self) -> None:
+        await self._halting.resume(OPERATOR, None, seen=await self._switch.read())
 
     async def _stop(self, member: Member) -> None:
         """SIGSTOP, and SIGCONT after longer than any deadline or after a moment."""

@@ -74,7 +74,7 @@ def sent_while_halted(site: Site) -> Iterator[str]:
     turns = site.database.tables.turns
     for order_id, at in site.sent:
         # The last that was committed by then, and the first resume after it, whichever process sent it.
-        before = [turn for turn in turns if turn["moment"] < _committed_at_moment(site, order_id, at)]
+        before = [turn for turn in turns if turn["id"] < _committed_at_moment(site, order_id, at)]
         if before and before[-1]["action"] == "halt" and not _is_resumed(site, before[-1]["acted_at"], at):
             yield f"{order_id}: was sent at {at} though it was committed while placing was halted"
         for halted_at, quiet_at in site.halted:

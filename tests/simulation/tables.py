@@ -893,26 +893,35 @@ def _read_switch(tables: Tables, _now: datetime) -> list[Record]:
             "turned_at": turn["acted_at"],
             "operator": turn["operator"],
             "reason": turn["reason"],
+            "id": turn["id"],
         }
         for turn in tables.turns[-1:]
     ]
 
 
-def _turn_switch(
-    tables: Tables, now: datetime, action: str, operator: str, origin: str, reason: str | None
+def _turn(tables: Tables, now: datetime, action: str, operator: str, origin: str, reason: str | None) -> Record:
+    what = {"action": action, "operator": operator, "origin": str(origin), "reason": reason}
+    turn = {**what, "acted_at": now, "id": next(tables.moments)}
+    tables.turns.append(turn)
+    return turn
+
+
+def _halt(tables: Tables, now: datetime, *action: Any) -> list[Record]:
+    turn = _turn(tables, now, "halt", *action)
+    return [{"turned_at": now, "transaction": str(turn["id"])}]
+
+
+def _lock_switch(_tables: Tables, _now: datetime) -> list[Record]:
+    return [{}]
+
+
+def _resume(
+    tables: Tables, now: datetime, operator: str, origin: str, reason: str | None, seen: int | None
 ) -> list[Record]:
-    moment = next(tables.moments)
-    tables.turns.append(
-        {
-            "action": str(action),
-            "acted_at": now,
-            "operator": operator,
-            "origin": str(origin),
-            "reason": reason,
-            "moment": moment,
-        }
-    )
-    return [{"turned_at": now, "transaction": str(moment)}]
+    if (tables.turns[-1]["id"] if tables.turns else None) != seen:
+        return []
+    _turn(tables, now, "resume", operator, origin, reason)
+    return [{}]
 
 
 def _halt_under_way(tables: Tables, now: datetime, _transaction: str) -> list[Record]:
@@ -989,7 +998,9 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     doubt_statements.LOCK_DOUBT: ("lock_doubt", _lock_doubt),
     doubt_statements.RESOLVE: ("resolve", _resolve),
     switch_statements.READ_SWITCH: ("read_switch", _read_switch),
-    switch_statements.TURN_SWITCH: ("turn_switch", _turn_switch),
+    switch_statements.HALT: ("halt", _halt),
+    switch_statements.LOCK_SWITCH: ("lock_switch", _lock_switch),
+    switch_statements.RESUME: ("resume", _resume),
     switch_statements.HALT_UNDER_WAY: ("halt_under_way", _halt_under_way),
 }
 

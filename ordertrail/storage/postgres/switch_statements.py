@@ -1,20 +1,36 @@
-"""The statements of the operator's switch; every one is a transaction of its own."""
+"""The statements of the operator's switch; every one is a transaction of its own, but for RESUME and its lock."""
 
+from ordertrail.domain.operator_action import OperatorAction
 from ordertrail.storage.postgres import fragments
+
+HALTED, RESUMED = OperatorAction.HALT, OperatorAction.RESUME
 
 # Every second, in every process that may place, and when one starts: how the switch stands, and who turned it.
 READ_SWITCH = f"""
-SELECT action = 'halt' AS is_halted, acted_at AS turned_at, operator, reason {fragments.SWITCH}
+SELECT action = 'halt' AS is_halted, acted_at AS turned_at, operator, reason, id {fragments.SWITCH}
 """
 
-# `ordertrail halt` and `ordertrail resume`. The lock has them come one after the other: the newest row is the one that
-# was committed last. Returns by which transaction, so that HALT_UNDER_WAY can tell who began before it.
-# $1 halt or resume; $2 who; $3 through which door; $4 why, or null.
-TURN_SWITCH = f"""
+# `ordertrail halt`, whatever stands. The lock has whoever turns the switch come one after the other: the newest row is
+# the one that was committed last. Returns by which transaction, so that HALT_UNDER_WAY can tell who began before it.
+# $1 who; $2 through which door; $3 why, or null.
+HALT = f"""
 WITH turn AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(7305112027)
-), {fragments.acted("$1::varchar", "turn", operator="$2::varchar", origin="$3::varchar", reason="$4::varchar")}
+), {fragments.acted(HALTED, "turn", operator="$1::varchar", origin="$2::varchar", reason="$3::varchar")}
 SELECT acted_at AS turned_at, pg_current_xact_id()::text AS transaction FROM acted
+"""
+
+# First in the transaction of RESUME, so that what is newest is read once everybody before has turned the switch.
+LOCK_SWITCH = "SELECT pg_advisory_xact_lock(7305112027)"
+
+# `ordertrail resume`: only if nobody has turned the switch since it was read. A resume that is committed late, when its
+# operator has long given it up, ends no halt that came meanwhile. Returns a row where it is done.
+# $1 who; $2 through which door; $3 why, or null; $4 the row of the switch that was read, or null: there was none.
+RESUME = f"""
+WITH unturned AS (
+    SELECT 1 WHERE (SELECT id {fragments.SWITCH}) IS NOT DISTINCT FROM $4::bigint
+), {fragments.acted(RESUMED, "unturned", operator="$1::varchar", origin="$2::varchar", reason="$3::varchar")}
+SELECT FROM acted
 """
 
 # After a halt, until nothing is under way any more that was begun before it. `has_earlier_statements`: one is running

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ordertrail.domain.switch import Switch
 from ordertrail.placement.halting import Halted, Halting
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.switch_rows import Turned, UnderWay
@@ -14,6 +15,9 @@ from tests.support.switch import ALICE
 
 SEND_SECONDS = 5.0
 HALT = Turned(NOON, "7")
+SEEN = Switch(True, NOON, "alice", None, 1)
+RESUMED = Switch(False, NOON, "alice", None, 2)
+NEWER = Switch(True, NOON, "bob", None, 3)
 LOST = StatementOutcomeUnknown("cut", may_have_happened=True)
 
 
@@ -25,6 +29,7 @@ class House:
         self.notices = 0
         self.errors: list[Exception] = []
         self.turns = 0
+        self.switch = SEEN
         self.under_way_at: Callable[[float], UnderWay | Exception] = lambda seconds: self.nothing()
         parts: Any = self
         self.halting = Halting(parts, parts, send_seconds=SEND_SECONDS)
@@ -51,11 +56,23 @@ class House:
             raise found
         return found
 
-    async def turn(self, *, halted: bool, operator: object, reason: str | None) -> Turned:
+    async def halt(self, operator: object, reason: str | None) -> Turned:
         self.turns += 1
         if self.errors:
             raise self.errors.pop(0)
         return HALT
+
+    async def resume(self, operator: object, reason: str | None, *, seen: Switch) -> bool:
+        self.turns += 1
+        is_newest = seen == self.switch
+        if is_newest:
+            self.switch = RESUMED
+        if self.errors:
+            raise self.errors.pop(0)
+        return is_newest
+
+    async def read(self) -> Switch:
+        return self.switch
 
     def notice(self) -> None:
         self.notices += 1
@@ -144,3 +161,17 @@ async def test_failure_that_is_certain_is_not_repeated(house: House, error: Exce
     with pytest.raises(type(error)):
         await house.halting.halt(ALICE, None)
     assert house.turns == 1
+
+
+async def test_resume_whose_answer_was_lost_is_done_once(house: House) -> None:
+    house.errors = [LOST]
+
+    assert await house.halting.resume(ALICE, None, seen=SEEN) is None
+    assert (house.turns, house.switch) == (2, RESUMED)
+
+
+async def test_resume_leaves_a_newer_halt_and_names_it(house: House) -> None:
+    house.switch = NEWER
+
+    assert await house.halting.resume(ALICE, None, seen=SEEN) == NEWER
+    assert house.switch == NEWER

@@ -23,7 +23,7 @@ from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from tests.support.orders import LATER
 from tests.support.postgres import OPTIONS, open_folder, run
 from tests.support.service import Running, running
-from tests.support.switch import ALICE, WHY
+from tests.support.switch import ALICE, WHY, resume
 
 DOCUMENTS = Path(__file__).parents[4] / "docs" / "sql"
 STATEMENTS = sorted(path for path in DOCUMENTS.glob("*.sql") if path.stem != "migrations")
@@ -139,6 +139,7 @@ async def use(service: Running) -> None:
     await service.service.doubts.oldest(limit=1)
     halting = Halting(PostgresSwitch(service.service.database), SystemClock(), send_seconds=1)
     await halting.wait(await halting.halt(ALICE, WHY))
+    await resume(PostgresSwitch(service.service.database))
 
 
 async def test_nothing_else_is_in_the_servers_log(tmp_path: Path) -> None:
@@ -167,7 +168,9 @@ async def test_nothing_else_is_in_the_servers_log(tmp_path: Path) -> None:
         "REQUEST_CANCEL",
         "LEASE_SWEEP",
         "BEGIN_READ_ONLY",
-        "TURN_SWITCH",
+        "HALT",
+        "LOCK_SWITCH",
+        "RESUME",
         "HALT_UNDER_WAY",
         "SCHEMA_VERSION",
     }
