@@ -9,8 +9,9 @@ from alembic import command
 from alembic.config import Config
 
 from ordertrail.storage.postgres import migrate as migrations
+from ordertrail.storage.postgres.address import read_address
 from ordertrail.storage.postgres.database import Database
-from ordertrail.storage.postgres.migrate import migrate
+from ordertrail.storage.postgres.migrate import connector_of, migrate
 from ordertrail.storage.postgres.switch import PostgresSwitch
 
 # What a process of the release before sends every second.
@@ -22,7 +23,7 @@ ORPHAN = "INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id)
 async def migrated_up_to(revision: str, url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent / "migrations"))
-    config.attributes["url"] = url
+    config.attributes["connect"] = connector_of(read_address(url)).connect
     await asyncio.to_thread(command.upgrade, config, revision)
 
 
