@@ -121,13 +121,18 @@ class PlaceResponses:
         """The present truth about the order that has the key."""
         stored = repeated.stored
         if stored is None:
-            # The key is taken and its order cannot be read: nothing can be said of it, and nothing was sent.
+            # Its order cannot be read, so nothing can be said of it.
             detail = (
-                "Nothing was sent for this request; the order that has its key cannot be read just now, and may be "
-                "placed."
+                "What became of it cannot be read just now; it may be placed."
+                if repeated.order_id == order.id
+                else "Nothing was sent for this request; the order that has its key cannot be read just now, and may "
+                "be placed."
             )
+            has_key = order.client_order_id is not None
             return self._failed(
-                answer_of("not-recorded", f"{PROBLEMS['not-recorded'].title}. {detail}", Outcome.UNKNOWN, has_key=True),
+                answer_of(
+                    "not-recorded", f"{PROBLEMS['not-recorded'].title}. {detail}", Outcome.UNKNOWN, has_key=has_key
+                ),
                 replace(order, id=repeated.order_id),
                 OrderStatus.INITIATED,
                 place_by=None,
@@ -141,7 +146,9 @@ class PlaceResponses:
         if stored.status in PLACED_STATUSES:
             body = _encode(order_json(stored))
             return WholeResponse(201, _headers_of_order(body, _JSON, repeated.order_id), body)
-        if stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by):
+        # Nobody may repeat what has no key, so it is not told to wait for a better answer.
+        has_key = stored.order.client_order_id is not None
+        if has_key and stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by):
             raise ProblemError(
                 "request-in-progress",
                 order_id=repeated.order_id,
@@ -153,7 +160,7 @@ class PlaceResponses:
         failed = failed_order(
             stored.rows,
             stored.outcome,
-            has_key=stored.order.client_order_id is not None,
+            has_key=has_key,
             has_open_claim=stored.has_open_claim,
             is_forbidden=stored.is_forbidden,
         )

@@ -67,6 +67,7 @@ class Followers:
     async def _follow(self, intent: Intent) -> None:
         order = self._draw_order(intent.quantity)
         key = self._new_key() if intent.has_key else None
+        begun_at = self._site.loop.time()
         while intent.ended is None:
             answer = await self._post(order, key)
             intent.answers.append(answer)
@@ -78,7 +79,9 @@ class Followers:
                 intent.ended = "placed"
             else:
                 key, order = await self._do(intent, answer, key, order)
-            is_over = self._end_by is not None and self._site.loop.time() > self._end_by
+            # One that begins late, after one that waited for a person, has as long as the others had.
+            end_by = None if self._end_by is None else max(self._end_by, begun_at + HEALED_SECONDS_MAX)
+            is_over = end_by is not None and self._site.loop.time() > end_by
             if intent.ended is None and is_over and answer.status is not None:
                 is_for_a_person = answer.body.get("order_status") == "UNRESOLVED"
                 intent.ended = "waits for a person" if is_for_a_person else "no end"

@@ -558,3 +558,18 @@ async def test_nothing_is_said_of_an_order_that_cannot_be_read(door: Door) -> No
     assert answer["place_by"] is None
     assert "cannot be read" in answer["detail"]
     assert answer.headers["location"] == "/orders/first"
+
+
+@pytest.mark.parametrize("stored", [None, StoredOrder(an_order(id="order-1"), NOW, NOW, (INITIATED,), NOW)])
+async def test_order_without_a_key_is_never_to_be_repeated_whatever_can_be_read_of_it(
+    door: Door, stored: StoredOrder | None
+) -> None:
+    """As where placing stood still for so long that only the rows could tell what became of it."""
+    door.placing.end = lambda _: Repeated("order-1", stored)
+
+    answer = await door.post()
+
+    assert (answer.status, answer["outcome"]) == (500, "unknown")
+    assert answer["advice"] == "never_repeat"
+    assert "key cannot be read" not in answer["detail"]
+    assert answer.headers["location"] == "/orders/order-1"
