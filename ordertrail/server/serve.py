@@ -38,7 +38,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, application
         partial(serve_as_worker, settings, application),
         [listening],
         count=workers,
-        end_seconds=settings.drain_notice_seconds + settings.drain_bound_seconds,
+        end_seconds=_end_seconds(settings),
         on_ready=announce,
         on_death=metrics.forget_process,
     ).run()
@@ -49,8 +49,13 @@ def serve_as_worker(settings: Settings, application: str, sockets: Sequence[sock
     streams.protect()
     with _sentences_for_failures():
         server = Server(settings, on_ready=parent.say_ready, application=application)
-        parent.when_gone(server.stop)
+        parent.when_gone(server.stop, end_seconds=_end_seconds(settings))
         server.run(sockets=list(sockets))
+
+
+def _end_seconds(settings: Settings) -> float:
+    """Within which a process ends by itself, once it is to stop."""
+    return settings.drain_notice_seconds + settings.drain_bound_seconds
 
 
 def _announce(listening: socket.socket) -> None:

@@ -4,6 +4,7 @@ What a worker does is handed in; it ends by SIGTERM, or where its parent is gone
 ready would only die again, so then all of them end.
 """
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -18,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.runtime.telemetry.logs import flush, get_logger
 
 _log = get_logger()
 
@@ -38,17 +39,25 @@ class Parent:
         self._pipe = pipe
 
     def say_ready(self) -> None:
-        """The worker serves."""
-        self._pipe.send(True)
+        """The worker serves. Where the parent is gone just now, the worker stops as it would a moment later."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(True)
 
-    def when_gone(self, stop: Callable[[], None]) -> None:
-        """Call `stop` once the parent is gone, from a thread: no other process would stop the worker."""
-        threading.Thread(target=self._wait_until_gone, args=(stop,), daemon=True).start()
+    def when_gone(self, stop: Callable[[], None], *, end_seconds: float) -> None:
+        """Call `stop` once the parent is gone, from a thread: no other process would stop the worker.
 
-    def _wait_until_gone(self, stop: Callable[[], None]) -> None:
+        `end_seconds`: within which the worker then ends by itself; nobody else would end one that is stuck.
+        """
+        threading.Thread(target=self._wait_until_gone, args=(stop, end_seconds), daemon=True).start()
+
+    def _wait_until_gone(self, stop: Callable[[], None], end_seconds: float) -> None:
         # The parent never sends anything: what ends the wait is that it is gone.
         multiprocessing.connection.wait([self._pipe])
         stop()
+        time.sleep(end_seconds + STUCK_SECONDS)
+        _log.critical("a worker whose parent is gone is stuck, and ends")
+        flush()
+        os._exit(1)
 
 
 # What a worker does, from its start to its end; it is pickled for the new process.
