@@ -115,16 +115,16 @@ def resume(*, reason: str | None = None) -> int:
         Why, in a line, for the next operator; in a terminal it is asked for.
     """
     settings = load_settings_of_person()
-    seen: list[Switch] = []
+    switches: list[Switch] = []
 
-    async def look(_rows: PostgresDoubts, database: Database) -> int:
-        seen.append(await PostgresSwitch(database).read())
+    async def read(_rows: PostgresDoubts, database: Database) -> int:
+        switches.append(await PostgresSwitch(database).read())
         return DONE
 
     async def turn(_rows: PostgresDoubts, database: Database) -> int:
-        [before] = seen
+        [before] = switches
         operator = Operator(user(), Origin.CLI)
-        newer = await _halting(database, settings).resume(operator, why or None, seen=before)
+        newer = await _halting(database, settings).resume(operator, why or None, before=before)
         if newer is not None:
             return say(f"{newer.sentence} That is a newer halt: nothing was changed.", REFUSED)
         print_result(
@@ -133,7 +133,7 @@ def resume(*, reason: str | None = None) -> int:
         return DONE
 
     # Before the question, so that whoever halts while it is being answered is not overruled.
-    code = with_database(look)
+    code = with_database(read)
     if code != DONE:
         return code
     try:

@@ -39,12 +39,12 @@ class Halting:
         self._clock = clock
         self._send_seconds = send_seconds
 
-    async def resume(self, operator: Operator, reason: str | None, *, seen: Switch) -> Switch | None:
-        """Place again, if the switch stands as it was `seen`. Raises StatementFailed and StatementOutcomeUnknown.
+    async def resume(self, operator: Operator, reason: str | None, *, before: Switch) -> Switch | None:
+        """Place again, if the switch stands as it did `before`. Raises StatementFailed and StatementOutcomeUnknown.
 
         Returns the newer halt where one stands, and then has changed nothing; None: orders are placed.
         """
-        if await self._repeat(lambda: self._rows.resume(operator, reason, seen=seen)):
+        if await self._repeat(lambda: self._rows.resume(operator, reason, before=before)):
             return None
         # Ours has been done before its answer was lost, or it is somebody else's turn that stands.
         standing = await self._rows.read()

@@ -42,8 +42,8 @@ class SwitchRows(Protocol):
         """Halt, whatever stands; repeated after a lost answer it is the same once more."""
         ...
 
-    async def resume(self, operator: Operator, reason: str | None, *, seen: Switch) -> bool:
-        """Resume, unless the switch was turned since it was `seen`: whether it is done."""
+    async def resume(self, operator: Operator, reason: str | None, *, before: Switch) -> bool:
+        """Resume, unless the switch was turned since it was read `before`: whether it is done."""
         ...
 
     async def under_way(self, halt: Turned) -> UnderWay:

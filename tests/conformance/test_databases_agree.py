@@ -459,9 +459,9 @@ def halt(walk: Walk) -> Operation:
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
         if halted:
             await database.switch.halt(ALICE, WHY)
-        seen = await database.switch.read()
+        before = await database.switch.read()
         is_resumed = not halted and [
-            await database.switch.resume(ALICE, None, seen=which) for which in (Switch(), seen, seen)
+            await database.switch.resume(ALICE, None, before=which) for which in (Switch(), before, before)
         ]
         switch = await database.switch.read()
         return is_resumed, switch.is_halted, switch.operator, switch.reason

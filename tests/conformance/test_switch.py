@@ -49,21 +49,21 @@ async def test_switch_says_who_turned_it_when_and_why(database: DatabaseSubject)
 async def test_late_resume_ends_no_halt_that_came_meanwhile(database: DatabaseSubject) -> None:
     untouched = await database.switch.read()
     await halt(database.switch)
-    seen = await database.switch.read()
+    before = await database.switch.read()
     await halt(database.switch, "again")
     stands = await database.switch.read()
 
-    late = [await database.switch.resume(ALICE, None, seen=which) for which in (untouched, seen)]
+    late = [await database.switch.resume(ALICE, None, before=which) for which in (untouched, before)]
 
     assert late == [False, False]
     assert await database.switch.read() == stands
-    assert await database.switch.resume(ALICE, None, seen=stands)
-    assert not await database.switch.resume(ALICE, None, seen=stands)
+    assert await database.switch.resume(ALICE, None, before=stands)
+    assert not await database.switch.resume(ALICE, None, before=stands)
     assert not (await database.switch.read()).is_halted
 
 
 async def test_switch_that_nobody_has_turned_can_be_resumed(database: DatabaseSubject) -> None:
-    assert await database.switch.resume(ALICE, None, seen=Switch())
+    assert await database.switch.resume(ALICE, None, before=Switch())
     assert not (await database.switch.read()).is_halted
 
 

@@ -180,9 +180,9 @@ def test_halt_that_comes_while_a_person_says_why_to_resume_stands(site: Site) ->
     )
     os.close(theirs)
     try:
-        asked = b""
-        while b"Why" not in asked:
-            asked += os.read(ours, 1000)
+        prompt = b""
+        while b"Why" not in prompt:
+            prompt += os.read(ours, 1000)
         site.command("halt", "--reason", "again")
         os.write(ours, b"all well\n")
         resuming.wait(WAIT_SECONDS)

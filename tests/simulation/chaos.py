@@ -308,7 +308,7 @@ class Chaos:
             await asyncio.sleep(0.1)
 
     async def _resume(self) -> None:
-        await self._halting.resume(OPERATOR, None, seen=await self._switch.read())
+        await self._halting.resume(OPERATOR, None, before=await self._switch.read())
 
     async def _stop(self, member: Member) -> None:
         """SIGSTOP, and SIGCONT after longer than any deadline or after a moment."""

@@ -916,9 +916,9 @@ def _lock_switch(_tables: Tables, _now: datetime) -> list[Record]:
 
 
 def _resume(
-    tables: Tables, now: datetime, operator: str, origin: str, reason: str | None, seen: int | None
+    tables: Tables, now: datetime, operator: str, origin: str, reason: str | None, before: int | None
 ) -> list[Record]:
-    if (tables.turns[-1]["id"] if tables.turns else None) != seen:
+    if (tables.turns[-1]["id"] if tables.turns else None) != before:
         return []
     _turn(tables, now, "resume", operator, origin, reason)
     return [{}]

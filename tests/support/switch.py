@@ -15,7 +15,7 @@ async def halt(switch: SwitchRows, reason: str | None = WHY) -> Turned:
 
 
 async def resume(switch: SwitchRows) -> None:
-    assert await switch.resume(ALICE, None, seen=await switch.read())
+    assert await switch.resume(ALICE, None, before=await switch.read())
 
 
 async def turn(database_url: str, *, halted: bool, reason: str | None = WHY) -> Switch:

@@ -27,8 +27,8 @@ class PostgresSwitch:
         [record] = await self._database.fetch(HALT, operator.name, operator.origin, reason)
         return Turned(record["turned_at"], record["transaction"])
 
-    async def resume(self, operator: Operator, reason: str | None, *, seen: Switch) -> bool:
-        arguments = [operator.name, operator.origin, reason, seen.id]
+    async def resume(self, operator: Operator, reason: str | None, *, before: Switch) -> bool:
+        arguments = [operator.name, operator.origin, reason, before.id]
         return bool(await self._database.fetch_in_order((LOCK_SWITCH, []), (RESUME, arguments)))
 
     async def under_way(self, halt: Turned) -> UnderWay:

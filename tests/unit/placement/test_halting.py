@@ -15,7 +15,7 @@ from tests.support.switch import ALICE
 
 SEND_SECONDS = 5.0
 HALT = Turned(NOON, "7")
-SEEN = Switch(True, NOON, "alice", None, 1)
+BEFORE = Switch(True, NOON, "alice", None, 1)
 RESUMED = Switch(False, NOON, "alice", None, 2)
 NEWER = Switch(True, NOON, "bob", None, 3)
 LOST = StatementOutcomeUnknown("cut", may_have_happened=True)
@@ -29,7 +29,7 @@ class House:
         self.notices = 0
         self.errors: list[Exception] = []
         self.turns = 0
-        self.switch = SEEN
+        self.switch = BEFORE
         self.under_way_at: Callable[[float], UnderWay | Exception] = lambda seconds: self.nothing()
         parts: Any = self
         self.halting = Halting(parts, parts, send_seconds=SEND_SECONDS)
@@ -62,9 +62,9 @@ class House:
             raise self.errors.pop(0)
         return HALT
 
-    async def resume(self, operator: object, reason: str | None, *, seen: Switch) -> bool:
+    async def resume(self, operator: object, reason: str | None, *, before: Switch) -> bool:
         self.turns += 1
-        is_newest = seen == self.switch
+        is_newest = before == self.switch
         if is_newest:
             self.switch = RESUMED
         if self.errors:
@@ -166,12 +166,12 @@ async def test_failure_that_is_certain_is_not_repeated(house: House, error: Exce
 async def test_resume_whose_answer_was_lost_is_done_once(house: House) -> None:
     house.errors = [LOST]
 
-    assert await house.halting.resume(ALICE, None, seen=SEEN) is None
+    assert await house.halting.resume(ALICE, None, before=BEFORE) is None
     assert (house.turns, house.switch) == (2, RESUMED)
 
 
 async def test_resume_leaves_a_newer_halt_and_names_it(house: House) -> None:
     house.switch = NEWER
 
-    assert await house.halting.resume(ALICE, None, seen=SEEN) == NEWER
+    assert await house.halting.resume(ALICE, None, before=BEFORE) == NEWER
     assert house.switch == NEWER
