@@ -142,7 +142,7 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
         known = site.database.tables.orders.keys() | site.exchange.exchange._newest_by_id.keys()
         violations = [text for text in violations if text.startswith("key ") or text.partition(":")[0] in known]
         if site.exchange.exchange.capabilities().ask_covers == "open_only":
-            # That it was accepted, or never sent, was in the spool alone, and the exchange does not show what has ended.
+            # That it was accepted, or never sent, was in the spool alone; the exchange does not show what has ended.
             # That it is not there where a client was told so is checked all the same.
             violations = [
                 text
