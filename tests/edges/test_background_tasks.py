@@ -35,6 +35,7 @@ def cancel():
                 if task.get_coro().__qualname__ == name:
                     task.get_loop().call_soon_threadsafe(task.cancel)
             order.unlink()
+        # The test is another process, and has nothing but files to say it with.
         time.sleep(0.01)
 
 threading.Thread(target=cancel, daemon=True).start()

@@ -48,7 +48,11 @@ async def test_orders_wait_a_moment_for_a_database_that_is_read_only(database_ur
         before = failures()
 
         placing = asyncio.create_task(place_many(service))
-        await service.until(lambda: asyncio.sleep(0, failures() > before))
+
+        async def was_refused() -> bool:
+            return failures() > before
+
+        await service.until(was_refused)
         # In a session that is not read-only itself.
         execute(database_url, f"BEGIN READ WRITE; ALTER DATABASE {name} RESET default_transaction_read_only; COMMIT")
 
