@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.runtime import notices
@@ -22,7 +22,13 @@ from ordertrail.storage.postgres.doubts import PostgresDoubts
 
 DONE, REFUSED, USAGE_OR_CONNECTION = 0, 1, 2
 
+# More than anybody reads; and what a bigint holds.
+LIST_ROWS_MAX = 1_000_000
+ROW_ID_MAX = 2**63 - 1
+
 Json = Annotated[bool, Parameter(negative="")]
+ListLimit = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=LIST_ROWS_MAX))]
+RowId = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ROW_ID_MAX))]
 
 
 def with_database(act: Callable[[PostgresDoubts, Database], Awaitable[int]]) -> int:

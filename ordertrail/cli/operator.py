@@ -17,6 +17,7 @@ from ordertrail.cli.at_database import (
     REFUSED,
     USAGE_OR_CONNECTION,
     Json,
+    ListLimit,
     plain,
     print_json,
     run,
@@ -67,7 +68,7 @@ def reconcile(*, once: bool = False, json: Json = False) -> int:
     return run(_reconcile_until_stopped(service))
 
 
-def doubts(*, limit: int = 100, json: Json = False) -> int:
+def doubts(*, limit: ListLimit = 100, json: Json = False) -> int:
     """List orders in doubt, oldest first: what they are, how long, how often they were reviewed, the last observation.
 
     Those that wait for a person's word are marked with an exclamation mark.

@@ -14,6 +14,8 @@ from ordertrail.cli.at_database import (
     REFUSED,
     USAGE_OR_CONNECTION,
     Json,
+    ListLimit,
+    RowId,
     plain,
     print_json,
     say,
@@ -58,7 +60,9 @@ def default(*, json: Json = False) -> int:
 
 
 @app.command(name="list")
-def list_orphans(*, limit: int = 100, all: Annotated[bool, Parameter(negative="")] = False, json: Json = False) -> int:
+def list_orphans(
+    *, limit: ListLimit = 100, all: Annotated[bool, Parameter(negative="")] = False, json: Json = False
+) -> int:
     """List those that are open, oldest first.
 
     Parameters
@@ -86,7 +90,7 @@ def list_orphans(*, limit: int = 100, all: Annotated[bool, Parameter(negative=""
 
 
 @app.command
-def show(orphan_id: int, /, *, json: Json = False) -> int:
+def show(orphan_id: RowId, /, *, json: Json = False) -> int:
     """Show one, open or closed.
 
     Parameters
@@ -112,7 +116,7 @@ def show(orphan_id: int, /, *, json: Json = False) -> int:
 
 
 @app.command
-def close(orphan_id: int, /, *, evidence: str) -> int:
+def close(orphan_id: RowId, /, *, evidence: str) -> int:
     """Close one, once you know whose it is and what was done about it.
 
     Parameters

@@ -6,19 +6,24 @@ Exit codes: 0 done, 1 refused, 2 usage or connection error.
 
 # ruff: noqa: T201 - it talks to a person
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from ordertrail.cli.at_database import (
     DONE,
     REFUSED,
     USAGE_OR_CONNECTION,
     Json,
+    ListLimit,
+    RowId,
     plain,
     print_json,
     say,
     user,
     with_database,
 )
+from ordertrail.cli.output import print_result
 from ordertrail.cli.tables import print_table, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, read_evidence
@@ -29,7 +34,6 @@ from ordertrail.storage.postgres.parked import PostgresParked
 
 app = App(name="parked", help="What the exchange sent and nobody can understand.")
 
-ID_MAX = 2**63 - 1
 RAW_SHOWN_MAX = 60
 _COLUMNS = ("id", "parked at", "venue", "kind", "field", "reason", "order id", "seq", "as it came", "closed by")
 
@@ -47,7 +51,9 @@ def default(*, json: Json = False) -> int:
 
 
 @app.command(name="list")
-def list_parked(*, limit: int = 100, all: bool = False, json: Json = False) -> int:
+def list_parked(
+    *, limit: ListLimit = 100, all: Annotated[bool, Parameter(negative="")] = False, json: Json = False
+) -> int:
     """List what nobody has closed, oldest first.
 
     Parameters
@@ -72,13 +78,11 @@ def list_parked(*, limit: int = 100, all: bool = False, json: Json = False) -> i
         print(f"{open_things} {'is' if open_things == 1 else 'are'} open.")
         return DONE
 
-    if limit < 0:
-        return say("--limit must not be negative.", USAGE_OR_CONNECTION)
     return with_database(show_all)
 
 
 @app.command
-def show(parked_id: int, /, *, json: Json = False) -> int:
+def show(parked_id: RowId, /, *, json: Json = False) -> int:
     """Show one, open or closed, as it came.
 
     Parameters
@@ -90,7 +94,7 @@ def show(parked_id: int, /, *, json: Json = False) -> int:
     """
 
     async def show_one(_doubts: PostgresDoubts, database: Database) -> int:
-        found = await PostgresParked(database).parked_thing(parked_id) if 0 < parked_id <= ID_MAX else None
+        found = await PostgresParked(database).parked_thing(parked_id)
         if found is None:
             return say(f"Nothing is parked as {parked_id}: `ordertrail parked list` lists what is.", REFUSED)
         if json:
@@ -104,7 +108,7 @@ def show(parked_id: int, /, *, json: Json = False) -> int:
 
 
 @app.command
-def close(parked_id: int, /, *, evidence: str) -> int:
+def close(parked_id: RowId, /, *, evidence: str) -> int:
     """Close one, once you know what it was and what was done about it.
 
     Parameters
@@ -121,8 +125,8 @@ def close(parked_id: int, /, *, evidence: str) -> int:
     async def close_one(_doubts: PostgresDoubts, database: Database) -> int:
         rows = PostgresParked(database)
         operator = Operator(user(), Origin.CLI)
-        if 0 < parked_id <= ID_MAX and await rows.close_parked(parked_id, operator=operator, evidence=words.text):
-            print(f"{parked_id} is closed.")
+        if await rows.close_parked(parked_id, operator=operator, evidence=words.text):
+            print_result(f"{parked_id} is closed.")
             return DONE
         return say(f"Nothing that is open is parked as {parked_id}: nothing was changed.", REFUSED)
 

@@ -353,6 +353,18 @@ def test_full_disk_is_a_sentence_of_a_list_and_nothing_of_an_order() -> None:
     assert (placed.returncode, placed.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("number", ["-1", "99999999999999999999"])
+@pytest.mark.parametrize(
+    "command",
+    ["doubts --limit", "orphans list --limit", "parked list --limit", "orphans show", "parked show"],
+)
+def test_number_that_no_list_has_is_wrong_usage_and_no_trouble_of_the_database(command: str, number: str) -> None:
+    result = shell(f"{ORDERTRAIL} {command} {number}")
+
+    assert result.returncode == 2 and result.stderr.count(b"\n") == 1
+    assert b"database" not in result.stderr
+
+
 STATUS: dict[str, object] = {
     "as_of": "2026-11-22T09:30:00.123Z",
     "worker": "host:1",
