@@ -91,4 +91,5 @@ def _committed_at_moment(site: Site, order_id: str, at: datetime) -> int:
     """When what let the order be sent was committed: the newest claim that was there, else INITIATED."""
     tables = site.database.tables
     claims = [claim.moment for claim in tables.attempts.get(order_id, {}).values() if claim.claimed_at <= at]
-    return max(claims, default=tables.initiated_at_moment[order_id])
+    # One that was never recorded is found by another check.
+    return max(claims, default=tables.initiated_at_moment.get(order_id, 0))
