@@ -26,6 +26,7 @@ CLIENTS = 5
 CLIENT_SECONDS = 10
 TIMES_AGAIN = 3
 FOR_GOOD = 1_000_000
+IN_DOUBT = 3  # places whose answers are lost, and whose orders a sweep finds before they are settled
 GIVEN_UP = 2
 
 PLAIN = "AAPL12345678"
@@ -95,6 +96,10 @@ class Journey:
     async def cut(self, proxy: Proxy, step: str, when: When, times: int) -> None:
         """Until it has happened so often."""
         cut = proxy.plan(step, when, times)
+        if step == "keep observations":
+            # Something must be in doubt when a sweep comes by, and not be settled before it does.
+            self.exchange.plan("query", "before", FOR_GOOD)
+            self.exchange.plan("place", "after", IN_DOUBT)
         try:
             for hits in range(1, times + 1):
                 if step in SWEEPING:
@@ -104,6 +109,7 @@ class Journey:
             raise AssertionError(f"{step} was not cut {when}: {cut.hits} of {times}; seen {proxy.passed}") from None
         finally:
             proxy.heal()
+            self.exchange.heal()
         self.cuts[f"cuts {when}"] += cut.hits
 
     async def cut_in_all_ways(self, proxy: Proxy, step: str, ways: Ways = WAYS) -> None:
