@@ -146,7 +146,8 @@ def settings_for(database_url: str, folder: Path, **changes: Any) -> Settings:
         "reconcile_in_api": False,
         "exchange_timeout_seconds": SHORT_SECONDS,
         "send_window_seconds": 5,
-        "database_timeout_seconds": 5,
+        # However slow the machine, nothing fails because of a timeout.
+        "database_timeout_seconds": 20,
         **changes,
     }
     return Settings(_env_file=None, **values)
