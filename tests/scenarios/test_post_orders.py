@@ -8,8 +8,10 @@ from ordertrail.domain.trail import OrderStatus
 from ordertrail.domain.venue_answer import Refused, Unknown
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from ordertrail.storage.order_rows import NewTrailRow
+from tests.support.counts import Count
 from tests.support.orders import MARKET_ORDER, an_order
 from tests.support.service import Running, ScriptedVenue
+from tests.unit.api.test_hostile_orders import CASES, IS_AN_ORDER
 
 
 async def test_a_market_order_is_placed_without_price_and_without_place_by(service: Running) -> None:
@@ -187,3 +189,21 @@ def losing_once(write: Callable[..., Awaitable[object]]) -> Callable[..., Awaita
         return results
 
     return write_and_lose
+
+
+async def test_hostile_field_is_a_problem_and_the_order_beside_it_is_placed(
+    service: Running, venue: ScriptedVenue, counted: Count
+) -> None:
+    for number, (case, body) in enumerate(CASES.items()):
+        fresh = body.replace(b'"k-1"', b'"k-%d"' % number)
+
+        reply = await service.post(fresh)
+
+        assert reply.status in ({201} if case in IS_AN_ORDER else {400, 413, 422}), case
+        if reply.status != 201:
+            assert reply.headers["content-type"] == "application/problem+json", case
+            assert reply.body["advice"], case
+        if number % 20 == 0:
+            assert (await service.place()).status == 201
+    assert len(venue.sent) == len(IS_AN_ORDER) + len(range(0, len(CASES), 20))
+    counted({"hostile orders": len(CASES)})

@@ -31,9 +31,13 @@ def as_json(status: int, body: object) -> Answer:
 
 @dataclass
 class ScriptedHttpExchange:
-    """`answers` by call, as `capabilities`, `place`, `query`, `cancel`, `open_orders` or `executions`."""
+    """`answers` by call, as `capabilities`, `place`, `query`, `cancel`, `open_orders` or `executions`.
+
+    `answers_about` are those about one order, by call and its id, where they differ.
+    """
 
     answers: dict[str, Answer] = field(default_factory=dict)
+    answers_about: dict[tuple[str, str], Answer] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -53,10 +57,10 @@ class ScriptedHttpExchange:
             head = await reader.readuntil(b"\r\n\r\n")
             lines = head.lower().split(b"\r\n")
             length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
-            await reader.readexactly(length)
+            body = await reader.readexactly(length)
             call = _call(head)
             self.calls.append(call)
-            writer.write(self.answers[call].to_bytes())
+            writer.write(self.answers_about.get((call, _order_id(head, body)), self.answers[call]).to_bytes())
             await writer.drain()
         except (asyncio.IncompleteReadError, OSError):
             pass  # the client has gone, as it may
@@ -73,6 +77,11 @@ def _call(head: bytes) -> str:
     if path.startswith(b"/v1/orders?"):
         return "open_orders"
     return {b"POST": "place", b"DELETE": "cancel"}.get(method, "query")
+
+
+def _order_id(head: bytes, body: bytes) -> str:
+    path = head.split(b" ", 2)[1].decode()
+    return str(json.loads(body)["client_order_id"]) if body else path.rpartition("/")[2]
 
 
 @asynccontextmanager

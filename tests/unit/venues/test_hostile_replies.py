@@ -4,7 +4,7 @@ The fields are those of the wire's own structs, so that one that comes to the pr
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -82,7 +82,7 @@ def texts_of(value: object) -> Iterator[str | bytes]:
     """Every text in an answer, however deep it stands."""
     if isinstance(value, str | bytes):
         yield value
-    elif isinstance(value, tuple | list):
+    elif isinstance(value, Sequence):
         for each in value:
             yield from texts_of(each)
     elif hasattr(value, "__dataclass_fields__"):
