@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.venue_answer import Accepted
+from ordertrail.reconciliation.sweep import OPEN_ORDERS_PER_PAGE
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.venue import OpenOrders
@@ -25,6 +26,8 @@ LIST_BYTES = 62_000_000
 ORDERS_PER_SECOND = 200
 SECONDS = 8.0
 WAIT_SECONDS = 60.0
+QUERY_SECONDS = 0.001
+PIECE_BYTES = 64 * 1024
 ORDER = Order("order-1", OrderType.LIMIT, Side.BUY, "US0378331005", Decimal("10.50"), 10)
 SHOWN = {
     "exchange_order_id": "X-{n}", "client_order_id": "order-{n}", "type": "limit", "side": "buy",
@@ -57,8 +60,10 @@ def serve(ready: Connection) -> None:
                 else:
                     status, text = b"200 OK", shown
                 writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status, len(text)))
-                writer.write(text)
-                await writer.drain()
+                # By the piece, so that the exchange itself does not hold up the orders beside it.
+                for begin in range(0, len(text), PIECE_BYTES):
+                    writer.write(text[begin : begin + PIECE_BYTES])
+                    await writer.drain()
 
     async def run() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -96,6 +101,11 @@ async def read_again_and_again(venue: HttpVenue, took: list[float], is_read: asy
         start = time.monotonic()
         answer = await venue.open_orders(timeout_seconds=WAIT_SECONDS)
         assert isinstance(answer, OpenOrders), answer
+        # As a sweep takes them, which queries the database after each page.
+        for first in range(0, len(answer.orders), OPEN_ORDERS_PER_PAGE):
+            page = {order.client_order_id: order for order in answer.orders[first : first + OPEN_ORDERS_PER_PAGE]}
+            assert page
+            await asyncio.sleep(QUERY_SECONDS)
         took.append(time.monotonic() - start)
         is_read.set()
 

@@ -20,6 +20,8 @@ from ordertrail.venues.gateway import Gateway
 _log = get_logger()
 
 ORDERS_PER_PAGE = 1000
+# As many as are decoded in a few milliseconds: resends wait for no more.
+OPEN_ORDERS_PER_PAGE = 200
 PAGES_MAX = 50
 LEASE_SECONDS = 60
 
@@ -102,9 +104,9 @@ class Sweep:
         if isinstance(answer, NoAnswer):
             return
         await parking.park(answer.unreadable, epoch=epoch, dropped=answer.dropped)
-        shown = [order for order in answer.orders if order.ord_status != "rejected"]
-        for start in range(0, len(shown), ORDERS_PER_PAGE):
-            terms = {order.client_order_id: order for order in shown[start : start + ORDERS_PER_PAGE]}
+        for start in range(0, len(answer.orders), OPEN_ORDERS_PER_PAGE):
+            page = answer.orders[start : start + OPEN_ORDERS_PER_PAGE]
+            terms = {order.client_order_id: order for order in page if order.ord_status != "rejected"}
             ids = {id_: order.exchange_order_id for id_, order in terms.items() if order.exchange_order_id is not None}
             await self._compare(epoch, ids, swept, terms)
 

@@ -4,6 +4,7 @@ An adapter never retries, never raises for what a venue does, and maps every fai
 what is not proof is `Unknown` or `NoAnswer`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -43,11 +44,12 @@ class UnreadableElement:
 class OpenOrders:
     """All orders open at the venue as of `as_of` (the venue's clock), as far as they can be understood.
 
+    `orders` may be hundreds of thousands, and may be decoded only when they are looked at: take them by the slice.
     `dropped`: so many more could not be, and are not even kept. That an order is not among them proves its absence
     only if `is_complete`.
     """
 
-    orders: tuple[VenueOrder, ...]
+    orders: Sequence[VenueOrder]
     as_of: datetime | None
     unreadable: tuple[UnreadableElement, ...] = ()
     dropped: int = 0

@@ -28,8 +28,9 @@ from ordertrail.venues.venue import ExecutionPage, OpenOrders
 REPLY_BYTES_MAX = 64 * 1024
 OPEN_ORDERS_BYTES_MAX = 64 * 1024 * 1024
 EXECUTIONS_BYTES_MAX = 8 * 1024 * 1024
-# A list is read in slices, and orders are placed between them: so many times as long as a slice took.
-PAUSE_PER_SLICE = 4
+# A list is read in slices of about a millisecond, and orders are placed between them: for as long as a slice took, so
+# many times.
+PAUSE_PER_SLICE = 2
 # Common servers close an idle connection after 5 s. A client that writes on one just then learns nothing of the order.
 KEEPALIVE_SECONDS = 4.0
 DNS_TTL_SECONDS = 10

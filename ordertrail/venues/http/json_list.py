@@ -6,9 +6,12 @@ none beside it. A document that is cut, or is no JSON, is `NotWhole`, and then n
 
 import json
 import re
-from collections.abc import Callable, Generator
+from array import array
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
+
+from typing_extensions import override
 
 from ordertrail.venues.http.unreadable import CANNOT_READ
 
@@ -45,6 +48,63 @@ class Elements(Generic[_Element, _Parked]):
     envelope: bytes = b""
     parked: int = 0
     dropped: int = 0
+    keep: Callable[[int, int], None] | None = None
+
+    def take(self, element: _Element, begin: int, end: int) -> None:
+        """One more that is understood."""
+        if self.keep is None:
+            self.items.append(element)
+        else:
+            self.keep(begin, end)
+
+    def park(self, thing: _Parked) -> None:
+        """One more that could not be understood."""
+        if self.parked >= PARKED_KEPT_MAX:
+            self.dropped += 1
+        else:
+            self.parked += 1
+            self.items.append(thing)
+
+
+class LazyList(Sequence[_Element]):
+    """Elements that are decoded when they are wanted, each time anew; of each its two ends are kept, 16 bytes.
+
+    Hundreds of thousands of objects would be looked through by the garbage collector in one go, again and again.
+    """
+
+    def __init__(self, body: bytes | bytearray, decode: Callable[[bytes], _Element]) -> None:
+        self._body = body
+        self._decode = decode
+        self._begins = array("Q")
+        self._ends = array("Q")
+
+    def keep(self, begin: int, end: int) -> None:
+        """One more, of which it is known that it can be decoded."""
+        self._begins.append(begin)
+        self._ends.append(end)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._begins)
+
+    @override
+    def __iter__(self) -> Iterator[_Element]:
+        return map(self._element, self._begins, self._ends)
+
+    @overload
+    @override
+    def __getitem__(self, place: int) -> _Element: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[_Element]: ...
+
+    def __getitem__(self, place: int | slice) -> _Element | list[_Element]:
+        if isinstance(place, slice):
+            return list(map(self._element, self._begins[place], self._ends[place]))
+        return self._element(self._begins[place], self._ends[place])
+
+    def _element(self, begin: int, end: int) -> _Element:
+        return self._decode(bytes(self._body[begin:end]))
 
 
 def read_list(
@@ -52,12 +112,14 @@ def read_list(
     name: str,
     decode: Callable[[bytes], _Element],
     park: Callable[[bytes, object, Exception], _Parked],
+    keep: Callable[[int, int], None] | None = None,
 ) -> Slices[Elements[_Element, _Parked]]:
     """Read the list under `name` of an object; `envelope` is that object with the list emptied.
 
     What `decode` raises of `CANNOT_READ` is handed to `park`, with the element as far as it could be read at all.
+    With `keep`, `items` are only those: `keep` is called with where each other one begins and ends.
     """
-    read: Elements[_Element, _Parked] = Elements()
+    read: Elements[_Element, _Parked] = Elements(keep=keep)
     wanted = b'"%b"' % name.encode()
     pieces: list[bytes] = []
     kept = 0  # up to where the document is in the envelope
@@ -107,20 +169,16 @@ def _read_elements(
         try:
             if not end:
                 raise NotWhole
-            read.items.append(decode(bytes(body[position:end])))
+            item: _Element | _Unread[_Parked] = decode(bytes(body[position:end]))
             cost += 1
         except CANNOT_READ:
             end = yield from _value_end(body, position)
             item = _decoded(bytes(body[position : min(end, position + ELEMENT_BYTES_MAX + 1)]), decode, park)
-            if isinstance(item, _Unread):
-                if read.parked >= PARKED_KEPT_MAX:
-                    read.dropped += 1
-                else:
-                    read.parked += 1
-                    read.items.append(item.parked)
-            else:
-                read.items.append(item)
             cost += _SLOW_ELEMENT
+        if isinstance(item, _Unread):
+            read.park(item.parked)
+        else:
+            read.take(item, position, end)
         if cost >= SLICE_ELEMENTS:
             cost = 0
             yield

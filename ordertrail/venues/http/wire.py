@@ -35,7 +35,7 @@ from ordertrail.domain.venue_answer import (
     Verification,
     judge_found,
 )
-from ordertrail.venues.http.json_list import Elements, Slices, read_list
+from ordertrail.venues.http.json_list import Elements, LazyList, Slices, read_list
 from ordertrail.venues.http.unreadable import CANNOT_READ, decode_once, explain, sentence
 from ordertrail.venues.venue import RAW_BYTES_MAX, Execution, ExecutionPage, OpenOrders, ThingKind, UnreadableElement
 
@@ -238,14 +238,12 @@ def read_open_orders(reply: Reply) -> Slices[OpenOrders | NoAnswer]:
     """The open orders that can be read, and beside them those that cannot; a list that is cut is no answer."""
     if reply.status != 200:
         return NoAnswer(_cause(reply.status))
+    orders = LazyList(reply.body, _read_open_order)
     try:
-        read = yield from read_list(reply.body, "orders", _read_open_order, _parked(ThingKind.OPEN_ORDER))
+        read = yield from read_list(reply.body, "orders", _read_open_order, _parked(ThingKind.OPEN_ORDER), orders.keep)
         beside = decode_once(_open_orders, read.envelope)
     except CANNOT_READ as error:
         return NoAnswer(Cause.UNREADABLE, sentence(error))
-    if not read.parked:
-        return OpenOrders(tuple(read.items), beside.as_of)
-    orders = tuple(item for item in read.items if isinstance(item, VenueOrder))
     return OpenOrders(orders, beside.as_of, _unreadable(read), read.dropped)
 
 
