@@ -187,12 +187,12 @@ class LogWriter:
         return b"".join(lines)
 
 
-def flush_all(timeout_seconds: float = FLUSH_SECONDS) -> None:
-    """Wait until all lines of the process are written, no longer than the timeout."""
+def flush_all(timeout_seconds: float = FLUSH_SECONDS) -> bool:
+    """Wait until all lines of the process are written, no longer than the timeout; whether they are."""
     deadline = time.monotonic() + timeout_seconds
-    for writer in list(_all):
-        if not writer.is_idle:
-            writer.flush(max(0.0, deadline - time.monotonic()))
+    # Each has its turn, though one before it be stuck.
+    are_idle = [writer.is_idle or writer.flush(max(0.0, deadline - time.monotonic())) for writer in list(_all)]
+    return all(are_idle)
 
 
 def _after_fork() -> None:

@@ -124,6 +124,8 @@ def test_flush_of_a_sink_that_is_gone_is_bounded() -> None:
     writer.put(b"line\n")
 
     assert not writer.flush(0.05)
+    sink.refuses = None
+    assert writer.flush(30)
 
 
 def test_error_that_is_no_sinks_ends_no_thread() -> None:
