@@ -110,6 +110,9 @@ class ChildLog:
             if rest:
                 self._writer.put(rest + b"\n")
             os.close(self._reader)
+            # What a full disk has not taken by now would come between the lines of the child that is started next.
+            if self._writer.close():
+                self._file.close()
 
 
 @contextlib.contextmanager

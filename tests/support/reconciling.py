@@ -42,7 +42,7 @@ TIMES = {
 }
 APPEND_ONLY = ("orders", "attempts", "venue_epochs")
 # Longer than the first placing of an order takes, shorter than the window for its retries.
-REVIEW = 25.0
+REVIEW = 28.0
 AFTER_PLACE_BY = 70.0
 SHORT_SECONDS = 0.5
 
@@ -146,8 +146,7 @@ def settings_for(database_url: str, folder: Path, **changes: Any) -> Settings:
         "reconcile_in_api": False,
         "exchange_timeout_seconds": SHORT_SECONDS,
         "send_window_seconds": 5,
-        # However slow the machine, nothing fails because of a timeout.
-        "database_timeout_seconds": 20,
+        "database_timeout_seconds": 7,
         **changes,
     }
     return Settings(_env_file=None, **values)

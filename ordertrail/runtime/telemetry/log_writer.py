@@ -46,6 +46,7 @@ class LogWriter:
         self._drop_lock = threading.RLock()  # reentrant: a signal's handler or a finalizer may have something to say
         self.dropped = 0
         self._unreported = 0
+        self._is_closed = False
         self._reset()
         _all.add(self)
 
@@ -72,7 +73,7 @@ class LogWriter:
         """Have a line written, or several at once; where too many wait, it is dropped."""
         # No lock here, so that a line costs next to nothing: the bytes may be off by some lines until the queue is
         # empty again, the number of lines never is.
-        if len(self._lines) >= self._records_max or self._bytes >= self._bytes_max:
+        if len(self._lines) >= self._records_max or self._bytes >= self._bytes_max or self._is_closed:
             self._drop(records)
             return
         self._lines.append(line)
@@ -102,10 +103,20 @@ class LogWriter:
         self._is_hurried = False
         return self.is_idle
 
+    def close(self, timeout_seconds: float = FLUSH_SECONDS) -> bool:
+        """Wait like `flush`, and end the thread: what is not written by then is dropped. Whether all is written."""
+        is_written = self.flush(timeout_seconds)
+        self._is_closed = True
+        self._lines.clear()
+        self._last_records.clear()
+        if self._thread is not None:
+            self._wake_up()
+        return is_written
+
     @property
     def is_idle(self) -> bool:
-        """Whether all is written that was put."""
-        return self._is_asleep and not self.waiting and not self._held
+        """Whether all is written that was put, or never will be."""
+        return self._is_closed or (self._is_asleep and not self.waiting and not self._held)
 
     def _drop(self, records: int) -> None:
         with self._drop_lock:
@@ -130,7 +141,7 @@ class LogWriter:
             self._is_asleep = True
 
     def _run(self, woken: threading.Lock) -> None:
-        while woken is self._woken:
+        while woken is self._woken and not self._is_closed:
             try:
                 self._run_once(woken)
             except Exception:  # noqa: BLE001 - there is nobody to tell, and nothing may end this thread
@@ -148,7 +159,7 @@ class LogWriter:
             self._ticked_at = time.monotonic()
             for do in self.on_tick:
                 do()
-        while self._held or self.waiting:
+        while (self._held or self.waiting) and not self._is_closed:
             self._is_asleep = False
             if not self._write_some(woken):
                 return

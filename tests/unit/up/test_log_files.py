@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ordertrail.up import log_files
@@ -60,6 +61,15 @@ def test_log_is_appended_to_over_restarts(tmp_path: Path) -> None:
     run(path, "print('second')")
 
     assert lines_in(path) == ["first", "second"]
+
+
+def test_log_of_a_child_that_has_ended_holds_no_file_open(tmp_path: Path) -> None:
+    path = tmp_path / "child.log"
+    before = psutil.Process().num_fds()
+
+    run(path, "print('words')")
+
+    assert psutil.Process().num_fds() == before
 
 
 def test_last_words_without_a_newline_are_kept(tmp_path: Path) -> None:

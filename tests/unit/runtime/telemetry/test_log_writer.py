@@ -128,6 +128,21 @@ def test_flush_of_a_sink_that_is_gone_is_bounded() -> None:
     assert writer.flush(30)
 
 
+def test_writer_that_is_closed_tries_no_more_and_drops_what_is_left() -> None:
+    sink = Sink()
+    sink.refuses = OSError(28, "no space")
+    writer = LogWriter(sink.write)
+    writer.put(b"line\n")
+    assert sink.entered.wait(30)
+
+    assert not writer.close(0.05)
+
+    until(lambda: writer._thread is not None and not writer._thread.is_alive())
+    assert writer.is_idle
+    writer.put(b"too late\n")
+    assert writer.dropped == 1 and writer.waiting == 0
+
+
 def test_error_that_is_no_sinks_ends_no_thread() -> None:
     lines: list[bytes] = []
     broken = [TypeError("a bug")]
