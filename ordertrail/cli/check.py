@@ -26,7 +26,7 @@ from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, later_settings, read_known_settings, unknown_sentence
 from ordertrail.runtime.telemetry.logs import configure_logs
-from ordertrail.server.serve import listening_socket
+from ordertrail.server.listening import listening_socket
 from ordertrail.server.start_line import NO_REAL_ORDER, shown_database, title_of, want_exchange_url
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database

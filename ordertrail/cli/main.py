@@ -26,12 +26,12 @@ USAGE_ERROR = 2
 app = App(name="ordertrail", version=__version__, help="Places orders at an exchange; never loses or doubles one.")
 app.command("ordertrail.cli.orders:app", name="order", help="Place, show, list, cancel and resolve orders.")
 app.command(
-    "ordertrail.cli.operator:reconcile",
+    "ordertrail.cli.reconcile:reconcile",
     name="reconcile",
     help="Review orders in doubt until SIGTERM; --once: one pass, and what it did.",
 )
 app.command("ordertrail.cli.check:check", name="check", help="Try everything before a deploy; changes nothing.")
-app.command("ordertrail.cli.operator:doubts", name="doubts", help="List orders in doubt, oldest first.")
+app.command("ordertrail.cli.doubts:doubts", name="doubts", help="List orders in doubt, oldest first.")
 app.command("ordertrail.cli.orphans:app", name="orphans", help="Orders at the exchange that were never recorded here.")
 app.command("ordertrail.cli.parked:app", name="parked", help="What the exchange sent and nobody can understand.")
 app.command("ordertrail.cli.status:status", name="status", help="What is, and what to do: the screen for the night.")

@@ -32,7 +32,7 @@ _ECHOED = ("client_order_id", "type", "side", "instrument", "quantity")
 Json = Annotated[bool, Parameter(negative="")]
 
 app = App(name="order", help="Place orders and read them, over the HTTP API.")
-app.command("ordertrail.cli.operator:resolve", name="resolve")
+app.command("ordertrail.cli.doubts:resolve", name="resolve")
 app.command("ordertrail.cli.cancel_orders:cancel", name="cancel")
 
 

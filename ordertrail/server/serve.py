@@ -13,6 +13,7 @@ from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry import metrics, streams
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.runtime.telemetry.processes import share_metrics
+from ordertrail.server.listening import listening_socket
 from ordertrail.server.server import Server
 from ordertrail.server.start_line import say_start, want_exchange_url
 from ordertrail.server.workers import Parent, Workers
@@ -79,19 +80,3 @@ def _sentences_for_failures() -> Iterator[None]:
     except (CannotStart, OSError) as error:
         print(f"ordertrail: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Bound, and not listening yet; CannotStart with a sentence."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        raise CannotStart(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port or ORDERTRAIL_PORT."
-        ) from error
-    return listening

@@ -6,9 +6,6 @@ from urllib.parse import urlsplit
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.venues.http.client import HttpVenue
-from ordertrail.venues.simulated.client import SimulatedVenue
-from ordertrail.venues.simulated.opening import Durable, parse_in_memory
 from ordertrail.venues.venue import Venue
 
 _log = get_logger()
@@ -42,6 +39,14 @@ def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max
     `in_memory:?latency_ms=5&refuse=0.1`: one that forgets what it accepted; for benchmarks only.
     `http://…`, `https://…`: an exchange that speaks the protocol in `simulated_exchange/README.md`.
     """
+    # Each adapter brings a library of its own, which a command that asks no exchange need not wait for.
+    if url is not None and url.lower().startswith(("http://", "https://")):
+        from ordertrail.venues.http.client import HttpVenue  # noqa: PLC0415
+
+        return HttpVenue(url, clock=clock, connections_max=connections_max)
+    from ordertrail.venues.simulated.client import SimulatedVenue  # noqa: PLC0415
+    from ordertrail.venues.simulated.opening import Durable, parse_in_memory  # noqa: PLC0415
+
     if url is None or url == SIMULATED:
         return SimulatedVenue(Durable(data_dir), clock=clock)
     if url.startswith(IN_MEMORY_UNTIL_0_1):
@@ -50,6 +55,4 @@ def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max
     if url.startswith(IN_MEMORY):
         opening = parse_in_memory(url.removeprefix(IN_MEMORY).removeprefix("?"))
         return SimulatedVenue(opening, clock=clock)
-    if url.lower().startswith(("http://", "https://")):
-        return HttpVenue(url, clock=clock, connections_max=connections_max)
     raise CannotStart("ORDERTRAIL_EXCHANGE_URL must be http://…, https://… or simulated:, or not be set.")

@@ -1,14 +1,10 @@
-"""For a person on call: what is in doubt, reconciling by hand, an operator's word.
+"""For a person on call: what is in doubt, and an operator's word.
 
 Exit codes: 0 done, 1 refused, 2 usage or connection error.
 """
 
 # ruff: noqa: T201 - it talks to a person
 
-import asyncio
-import contextlib
-import signal
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Literal, assert_never
 
@@ -20,52 +16,19 @@ from ordertrail.cli.at_database import (
     ListLimit,
     plain,
     print_json,
-    run,
     say,
     user,
     with_database,
 )
 from ordertrail.cli.output import print_result
-from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.cli.tables import print_table, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.operator_word import PRICE_DECIMALS_MAX, OperatorWord, read_fill
 from ordertrail.reconciliation import operator_resolution
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, NotResolvable, Resolved, read_evidence
-from ordertrail.reconciliation.pass_report import PassReport
-from ordertrail.reconciliation.sweep import Swept
-from ordertrail.runtime import failpoints
-from ordertrail.runtime.settings import load_settings
-from ordertrail.runtime.telemetry import streams
-from ordertrail.runtime.telemetry.logs import configure_logs
-from ordertrail.server.service import Service
-from ordertrail.server.start_line import say_start, want_exchange_url
 from ordertrail.storage.doubt_rows import DoubtView
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
-
-
-def reconcile(*, once: bool = False, json: Json = False) -> int:
-    """Review orders in doubt until SIGTERM.
-
-    Parameters
-    ----------
-    once
-        One pass and one sweep; prints what they did.
-    json
-        For programs: print one JSON document.
-    """
-    if not once:
-        streams.protect()
-    settings = load_settings_of_person() if once else load_settings()
-    want_exchange_url(settings)
-    failpoints.arm_from(settings.failpoints)
-    configure_logs(level="error" if once else settings.log_level, log_format=settings.log_format)
-    service = Service(settings.model_copy(update={"reconcile_in_api": False}))
-    if once:
-        return run(_reconcile_once(service, as_json=json))
-    say_start("reconcile", settings)
-    return run(_reconcile_until_stopped(service))
 
 
 def doubts(*, limit: ListLimit = 100, json: Json = False) -> int:
@@ -185,62 +148,3 @@ _NOT_RESOLVABLE = {
         "has another quantity: filled is all of it; say canceled or expired with the part that was filled."
     ),
 }
-
-
-async def _reconcile_once(service: Service, *, as_json: bool) -> int:
-    async with _opened(service):
-        report = await service.schedule.run_once()
-        left = await service.doubts.counts()
-    swept = service.schedule.swept
-    if as_json:
-        names = [name for name in report.__slots__ if name != "observations"]
-        print_json(
-            {
-                **{name: getattr(report, name) for name in names},
-                "observations": [
-                    {"order_id": id_, "observation": observation} for id_, observation in report.observations
-                ],
-                "sweep": {name: getattr(swept, name) for name in swept.__slots__},
-                "left": {"count": left.count, "unresolved": left.unresolved, "oldest_seconds": left.oldest_seconds},
-            }
-        )
-    else:
-        _print_report(report, swept)
-        print(f"{left.count} in doubt are left, {left.unresolved} of them unresolved.")
-    return DONE if not report.errors else REFUSED
-
-
-def _print_report(report: PassReport, swept: Swept) -> None:
-    for order_id, observation in report.observations:
-        print(f"{order_id}  {observation}")
-    print(
-        f"Reviewed {report.reviewed}: {report.settled} settled ({report.completed} placed, {report.not_placed} not "
-        f"placed), {report.waiting} wait, {report.unresolved} became unresolved; {report.resent} were sent again, "
-        f"{report.canceled} canceled, {report.unanswered} queries had no answer, {report.errors} reviews failed."
-    )
-    print(
-        f"Swept {swept.shown_orders} orders at the exchange: {swept.observed} were in doubt here, {swept.late} came "
-        f"after they were settled as not placed, {swept.orphans} are new and unknown here."
-    )
-
-
-async def _reconcile_until_stopped(service: Service) -> int:
-    stop_requested = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_requested.set)
-    service.background.when_lost = stop_requested.set
-    async with _opened(service):
-        service.start_reconciling()
-        print("ordertrail reconcile started", flush=True)
-        await stop_requested.wait()
-    return DONE if service.background.problem is None else REFUSED
-
-
-@contextlib.asynccontextmanager
-async def _opened(service: Service) -> AsyncIterator[None]:
-    await service.open()
-    try:
-        yield
-    finally:
-        await service.close()
