@@ -208,9 +208,10 @@ def placed_before_completed_is_committed() -> Iterator[None]:
 
 
 @canary(
-    database={"lost_answer": 0.25, "lost_request": 0.25},
-    events=("spool lost", "spool lost", "database away"),
-    keyless=0.9,
+    profile="durable",
+    database={"lost_answer": 0.5, "lost_request": 0.1},
+    events=("spool lost",) * 6 + ("database away",),
+    keyless=1.0,
 )
 def a_lost_commit_taken_for_none() -> Iterator[None]:
     original = StatementOutcomeUnknown.__init__
