@@ -162,6 +162,7 @@ async def journey(folder: Path) -> AsyncIterator[Journey]:
             load.is_ending = True
 
 
+@pytest.mark.kills
 @pytest.mark.timeout(5 * DEADLINE_SECONDS)
 async def test_statements_of_placing_cut(tmp_path: Path, counted: Count) -> None:
     async with journey(tmp_path) as cutting:
@@ -178,6 +179,7 @@ async def test_statements_of_placing_cut(tmp_path: Path, counted: Count) -> None
         await cutting.judge(counted)
 
 
+@pytest.mark.kills
 @pytest.mark.timeout(5 * DEADLINE_SECONDS)
 async def test_statements_of_replaying_and_reconciling_cut(tmp_path: Path, counted: Count) -> None:
     async with journey(tmp_path) as cutting:
@@ -190,6 +192,7 @@ async def test_statements_of_replaying_and_reconciling_cut(tmp_path: Path, count
         await cutting.judge(counted)
 
 
+@pytest.mark.kills
 @pytest.mark.timeout(5 * DEADLINE_SECONDS)
 async def test_calls_of_the_exchange_cut(tmp_path: Path, counted: Count) -> None:
     async with journey(tmp_path) as cutting:

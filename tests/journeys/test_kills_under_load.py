@@ -294,6 +294,7 @@ def by_time(chance: random.Random) -> Callable[[], Awaitable[None]]:
     return turn
 
 
+@pytest.mark.kills
 @pytest.mark.timeout(5 * DEADLINE_SECONDS)
 @pytest.mark.parametrize("journey", range(JOURNEYS))
 async def test_everything_killed_while_orders_are_placed(journey: int, tmp_path: Path, counted: Count) -> None:
@@ -314,6 +315,7 @@ async def test_everything_killed_while_orders_are_placed(journey: int, tmp_path:
 
 
 @pytest.mark.skipif(not SOAK_ORDERS, reason="ORDERTRAIL_SOAK_ORDERS says how many orders")
+@pytest.mark.kills
 @pytest.mark.timeout(SOAK_SECONDS_MAX)
 async def test_soak(tmp_path: Path, counted: Count) -> None:
     chance = random.Random()

@@ -16,8 +16,8 @@ from tests.simulation.run import run_kept, run_seed
 from tests.support.checker import PLACED_SHARE_MIN
 from tests.support.counts import Count
 
-SEEDS = int(os.environ.get("ORDERTRAIL_SEEDS", "2000"))
-CHUNKS = 20
+SEEDS = int(os.environ.get("ORDERTRAIL_SEEDS", "1000"))
+CHUNKS = 10
 SEEDS_TWICE = int(os.environ.get("ORDERTRAIL_SEEDS_TWICE", "40"))
 KEPT = sorted((Path(__file__).parent / "kept").glob("*.json"))
 ROOT = Path(__file__).parents[2]
