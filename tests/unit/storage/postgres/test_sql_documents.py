@@ -21,9 +21,10 @@ from ordertrail.storage.postgres.reads import list_statement
 from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from tests.support.orders import LATER
-from tests.support.postgres import OPTIONS, open_folder, run
+from tests.support.postgres import OPTIONS, execute, open_folder, run
 from tests.support.service import Running, running
 from tests.support.switch import ALICE, WHY, resume
+from tests.support.until import until
 
 DOCUMENTS = Path(__file__).parents[4] / "docs" / "sql"
 STATEMENTS = sorted(path for path in DOCUMENTS.glob("*.sql") if path.stem != "migrations")
@@ -118,9 +119,18 @@ def is_of_the_driver(text: str) -> bool:
     return text in OF_THE_DRIVER or " ".join(text.split()) in OF_THE_DRIVER
 
 
-def sent_to(log: Path, offset: int) -> set[str]:
-    """The statements in a server's log."""
-    return {text.replace("\n\t", "\n").strip() for text in SENT.findall(log.read_text()[offset:])}
+def mark(server: EmbeddedPostgres, name: str) -> str:
+    """A line of our own in the server's log, which comes there a moment after what it is about."""
+    statement = f"SELECT '{name}'"
+    execute(server.url, statement)
+    until(lambda: statement in server.log.read_text(), what="the log has come so far")
+    return statement
+
+
+def sent_between(log: str, begin: str, end: str) -> set[str]:
+    """The statements in a server's log between two marks."""
+    between = log.partition(begin)[2].partition(end)[0]
+    return {text.replace("\n\t", "\n").strip() for text in SENT.findall(between)}
 
 
 async def use(service: Running) -> None:
@@ -149,10 +159,11 @@ async def test_nothing_else_is_in_the_servers_log(tmp_path: Path) -> None:
         server.start()
         try:
             run(migrate(server.url))
-            migrated = len(server.log.read_text())
+            begin = mark(server, "begin")
             async with running(server.url, tmp_path) as service:
                 await use(service)
-            sent = sent_to(server.log, migrated)
+            end = mark(server, "end")
+            sent = sent_between(server.log.read_text(), begin, end)
         finally:
             server.stop(STOP_QUICKLY)
 
