@@ -29,7 +29,7 @@ up: runtime ## Run everything here: PostgreSQL, the simulated exchange, the API 
 	@$(python) -m ordertrail up
 
 test: development ## Run the tests
-	@$(python) -m pytest -n 2 --dist=worksteal -m "not machine and not kills" $(ARGS)
+	@$(python) -m pytest -n 3 --dist=worksteal -m "not machine and not kills" $(ARGS)
 
 test-machine: development ## Run the tests that need Debian's PostgreSQL and pgbouncer, and the right to mount; without, they are skipped
 	@$(python) -m pytest -n 2 --dist=worksteal -m machine $(ARGS)

@@ -1,5 +1,6 @@
 """`DELETE /orders/{id}`: the wish to cancel is committed first; everything else follows from it."""
 
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 import msgspec
@@ -17,14 +18,19 @@ _encode = msgspec.json.Encoder().encode
 def cancel_router(canceling: Canceling) -> APIRouter:
     """The route that cancels orders."""
     router = APIRouter()
+    router.delete("/orders/{order_id}", **CANCEL_ORDER)(cancel_endpoint(canceling))
+    return router
 
-    @router.delete("/orders/{order_id}", **CANCEL_ORDER)
+
+def cancel_endpoint(canceling: Canceling) -> Callable[[str], Awaitable[Response]]:
+    """What answers there, by the order's id; raises ProblemError."""
+
     async def cancel_order(order_id: str) -> Response:
         with database_errors_as_problems():
             cancellation = await canceling.request(order_id)
         return _response(order_id, cancellation)
 
-    return router
+    return cancel_order
 
 
 def _response(order_id: str, cancellation: Cancellation) -> Response:

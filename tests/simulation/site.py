@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
-from ordertrail.api.cancel_order import cancel_router
+from ordertrail.api.cancel_order import cancel_endpoint
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.reason import Cause
@@ -311,8 +311,7 @@ class Member:
         )
         self.background = BackgroundTasks()
         self.schedule = Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
-        router = cancel_router(Canceling(self.rows, self.doubts, self.schedule.wake_up))
-        self._cancel_order: Callable[[str], Any] = router.routes[0].endpoint  # type: ignore[attr-defined]
+        self._cancel_order = cancel_endpoint(Canceling(self.rows, self.doubts, self.schedule.wake_up))
 
     def start(self) -> None:
         self.task = self.site.loop.create_task(self._run(), context=self.process.context)
