@@ -174,7 +174,7 @@ class Supervisor:
                 while service.ending() is None and time.monotonic() < deadline and self._signals <= requested:
                     time.sleep(POLL_SECONDS)
                 if service.ending() is None:
-                    self._say(f"Ending {service.name} at once.")
+                    self._say(f"{service.name} is ended at once.")
             service.stop_now()
         if self._signals:
             self._say("All is stopped.")

@@ -206,7 +206,7 @@ def test_a_second_ctrl_c_hurries(data_dir: Path) -> None:
         code = running.stop()
 
     assert code == 0
-    assert "Ending The API at once." in running.said
+    assert "The API is ended at once." in running.said
 
 
 def test_a_killed_run_leaves_nothing_in_the_way_of_the_next(data_dir: Path) -> None:
