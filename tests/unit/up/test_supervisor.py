@@ -102,7 +102,7 @@ def test_a_second_ctrl_c_hurries_as_soon_as_the_first_was_heard(
 
     Supervisor([Stubborn("api", diary, stop_seconds=float("inf"))], say).run(on_ready=press_ctrl_c)
 
-    assert "Ending api at once." in diary
+    assert "api is ended at once." in diary
 
 
 def test_a_service_that_cannot_start_takes_down_what_stands_already(diary: list[str]) -> None:
