@@ -21,9 +21,9 @@ from ordertrail.storage.statement_deadline import answered_within
 REPEAT_AFTER_SECONDS = 0.05
 # A row is waited for and repeated for so long after it came, in times that one statement may take. A statement that
 # has no answer uses one; what is left is for the repeat on another connection. Two rows in turn, an order's COMPLETED
-# and the one that says why there is none, stay within the three that an order has after its `send_by`. A row that waited
-# in the queue may end later, for its first try has a whole statement's time; reconciliation may then look at the order
-# meanwhile, which the claims make harmless.
+# and the one that says why there is none, stay within the three that an order has after its `send_by`. A row that
+# waited in the queue may end later, for its first try has a whole statement's time; reconciliation may then look at the
+# order meanwhile, which the claims make harmless.
 ROW_STATEMENTS = 1.5
 
 Item = TypeVar("Item")
