@@ -83,7 +83,8 @@ class LogWriter:
 
     def put_last_record(self, line: bytes) -> None:
         """Have a line written that stands nowhere else: it has a queue of its own and goes before all others."""
-        if len(self._last_records) >= self._records_max or self._last_records_bytes >= self._bytes_max:
+        is_full = len(self._last_records) >= self._records_max or self._last_records_bytes >= self._bytes_max
+        if is_full or self._is_closed:
             self.put(line)
             return
         self._last_records.append(line)
