@@ -158,7 +158,7 @@ def bare_uvicorn(folder: Path, database_url: str) -> Iterator[Program]:
         if "running on" in line:
             break
     try:
-        yield Program(process, f"http://127.0.0.1:{port}", log, None)  # type: ignore[arg-type]  # what it logs is read above, by no thread
+        yield Program(process, f"http://127.0.0.1:{port}", log)
     finally:
         process.kill()
         process.wait(WAIT_SECONDS)

@@ -21,7 +21,7 @@ class Program:
     process: subprocess.Popen[str]
     url: str
     log: list[str]
-    _reader: threading.Thread = field(repr=False)
+    _reader: threading.Thread | None = field(default=None, repr=False)
 
     @property
     def port(self) -> int:
@@ -34,7 +34,8 @@ class Program:
 
     def wait(self, timeout_seconds: float = WAIT_SECONDS) -> int:
         code = self.process.wait(timeout_seconds)
-        self._reader.join(WAIT_SECONDS)
+        if self._reader is not None:
+            self._reader.join(WAIT_SECONDS)
         return code
 
     @property
