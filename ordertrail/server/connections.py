@@ -5,9 +5,7 @@ still in the phase in which it found them before; a request that makes progress 
 """
 
 import asyncio
-import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,11 +18,10 @@ from uvicorn.server import ServerState
 from ordertrail.api.advice import advice_of
 from ordertrail.api.place_responses import WholeResponse
 from ordertrail.api.problems import CONTENT_TYPE, PROBLEMS, problem_body
-from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry import metrics
+from ordertrail.server.connection_limits import ConnectionLimits, Phase
 
 SLICE_BYTES = 4096
-SWEEP_SECONDS_MAX = 1.0
 # How long a client that is still sending may go on before its connection is cut: closing at once would reset it,
 # and the reset would overtake the answer.
 LINGER_SECONDS = 2.0
@@ -32,65 +29,6 @@ LINGER_SECONDS = 2.0
 SHED_CONNECTIONS_MAX = 256
 # Chunked encoding spends at most six bytes on one of the body, and its extensions and trailers some more.
 WIRE_BYTES_PER_BODY_BYTE = 8
-
-
-class Phase(enum.Enum):
-    """Where a connection stands in its latest request."""
-
-    CONNECTED = "connected"
-    HEAD = "head"
-    BODY = "body"
-    ANSWERING = "answering"
-    IDLE = "idle"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What one connection may take of time and memory, and how many there may be."""
-
-    header_timeout_seconds: float
-    body_timeout_seconds: float
-    keep_alive_seconds: float
-    answer_timeout_seconds: float
-    header_bytes_max: int
-    body_bytes_max: int
-    connections_max: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> "ConnectionLimits":
-        """As they are set."""
-        return cls(
-            header_timeout_seconds=settings.header_timeout_seconds,
-            body_timeout_seconds=settings.body_timeout_seconds,
-            keep_alive_seconds=settings.keep_alive_seconds,
-            answer_timeout_seconds=settings.answer_timeout_seconds,
-            header_bytes_max=settings.header_bytes_max,
-            body_bytes_max=settings.body_bytes_max,
-            connections_max=settings.connections_max,
-        )
-
-    def timeout_seconds_of(self, phase: Phase) -> float:
-        """How long a connection may stay in a phase; answering has deadlines of its own."""
-        match phase:
-            case Phase.CONNECTED | Phase.HEAD:
-                return self.header_timeout_seconds
-            case Phase.BODY:
-                return self.body_timeout_seconds
-            case Phase.IDLE:
-                return self.keep_alive_seconds
-            case Phase.ANSWERING:
-                return float("inf")
-
-    @property
-    def sweep_seconds(self) -> float:
-        """How often to check, so that no timeout is late by more than a quarter."""
-        shortest = min(
-            self.header_timeout_seconds,
-            self.body_timeout_seconds,
-            self.keep_alive_seconds,
-            self.answer_timeout_seconds,
-        )
-        return min(SWEEP_SECONDS_MAX, shortest / 4)
 
 
 class Connections(ServerState):

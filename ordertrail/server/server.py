@@ -22,7 +22,8 @@ from ordertrail.api.draining import drainable_of
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.telemetry.logs import flush, get_logger
-from ordertrail.server.connections import ConnectionLimits, Connections, LimitedHttpProtocol
+from ordertrail.server.connection_limits import ConnectionLimits
+from ordertrail.server.connections import Connections, LimitedHttpProtocol
 
 _log = get_logger()
 
