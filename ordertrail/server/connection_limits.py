@@ -1,4 +1,4 @@
-"""How long a connection may stay in each phase of a request, and how much it may take: what `connections.py` enforces."""
+"""How long a connection may stay in each phase of a request, and how much it may take of memory."""
 
 import enum
 from dataclasses import dataclass
