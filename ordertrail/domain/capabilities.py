@@ -15,6 +15,8 @@ class Capabilities:
     `accepts_within_seconds`: a request that reached the venue is accepted after this long at the latest, or never.
     `honours_accept_by`: an order not accepted by its `accept_by` is refused.
     `epoch`: changes when the venue forgets its history.
+    `replays_executions`: its socket sends again what came before, from any position on; else orders are queried.
+    `exec_id_unique`: an exec id is never used again for an order, or only within an epoch.
     """
 
     epoch: str = ""
@@ -22,6 +24,8 @@ class Capabilities:
     visible_within_seconds: float = UNBOUNDED
     accepts_within_seconds: float = UNBOUNDED
     honours_accept_by: bool = False
+    replays_executions: bool = True
+    exec_id_unique: Literal["order", "epoch"] = "order"
 
 
 PROMISES_NOTHING = Capabilities()

@@ -94,6 +94,93 @@ class ExecutionPage:
         return self.executions[-1].seq if self.executions else after
 
 
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Execution reports of one frame or page, as they came: `body` is a JSON array in the form of our protocol.
+
+    `first`, `last`: the lowest and highest `seq`. `is_contiguous`: each `seq` between them is there, once. Where it is
+    not, `first` and `last` are what could be read, or None. `count`: how many elements the array has.
+    """
+
+    body: bytes
+    count: int
+    first: int | None
+    last: int | None
+    is_contiguous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The venue is alive; its newest report is `head`."""
+
+    epoch: str
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableFrame:
+    """A frame that is none of the protocol's, as it came, cut to RAW_BYTES_MAX."""
+
+    why: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEpoch:
+    """The venue is in another epoch than the one that was named; there its newest report is `head`."""
+
+    epoch: str
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """The venue does not keep what was wanted any more; the oldest report that it has is `oldest`."""
+
+    oldest: int
+
+
+class Following(Protocol):
+    """A connection over which a venue sends its execution reports, open already."""
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of everything that comes over it."""
+        ...
+
+    @property
+    def head(self) -> int:
+        """The venue's newest report when the connection began."""
+        ...
+
+    async def receive(self) -> Reports | Heartbeat | UnreadableFrame | NoAnswer:
+        """The next frame, once there is one; NoAnswer: the connection has ended, or nothing came for too long.
+
+        What is not received stays in the socket, so that the venue is held back. May be cancelled.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End it; never raises."""
+        ...
+
+
+class ExecutionSource(Protocol):
+    """The part of a venue that sends execution reports; a capability says whether it can replay (`Capabilities`)."""
+
+    async def follow(
+        self, *, after: int, epoch: str | None, timeout_seconds: float
+    ) -> Following | OtherEpoch | Compacted | NoAnswer:
+        """Open a connection over which all reports after `after` come, and go on coming."""
+        ...
+
+    async def report_page(
+        self, *, after: int, limit: int, epoch: str, timeout_seconds: float
+    ) -> Reports | OtherEpoch | Compacted | NoAnswer:
+        """Reports after a position, as they are; of none `count` is 0."""
+        ...
+
+
 class Venue(Protocol):
     """One exchange. All times called `…_at` or `…_by` are monotonic seconds unless they are datetimes."""
 
