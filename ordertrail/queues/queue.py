@@ -52,7 +52,7 @@ class QueueFull(Exception):
 
 
 class QueueUnavailable(Exception):
-    """The queue does not answer, or lost what it had; the text is for people. Whether it took the frame is not known."""
+    """The queue does not answer, or lost what it had; the text is for people. It may have taken the frame."""
 
 
 class Delivery(Protocol):

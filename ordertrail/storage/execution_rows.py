@@ -20,6 +20,8 @@ class Applied:
     `reports`: how many there were, with repeats. `inserted`: those that are rows now and were not before.
     `parked`: those kept for a person or for later. `late`: orders that were settled as not placed and are there.
     `overfilled`, `after_end`, `busted`: orders of which that is so since this transaction; for alerts.
+    `contradicting`: orders whose executions a report contradicts; it is parked. `waited_seconds`: how long the oldest
+    frame was in the inbox, by the database's clock; None: it did not come from there.
     """
 
     reports: int
@@ -29,6 +31,21 @@ class Applied:
     overfilled: tuple[str, ...] = ()
     after_end: tuple[str, ...] = ()
     busted: tuple[str, ...] = ()
+    contradicting: tuple[str, ...] = ()
+    waited_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What became of reports that were parked for want of their order, and were due to be tried again.
+
+    `applied`: how many are rows now. `late`: as of `Applied`. `orphaned`: the order ids that were tried for the last
+    time, and are orphans since.
+    """
+
+    applied: int = 0
+    late: tuple[str, ...] = ()
+    orphaned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +125,10 @@ class InboxRows(Protocol):
         ...
 
     async def put_in_inbox(self, frame: Frame, *, after: Position | None) -> bool:
-        """Keep a frame. Chained, it moves the tail, and only from `after`; False: the tail is elsewhere."""
+        """Keep a frame, and wake the processors. Chained, it moves the tail, and only from `after`.
+
+        False: the tail is elsewhere.
+        """
         ...
 
     async def inbox_depth(self, venue: str) -> int:
@@ -148,11 +168,14 @@ class ExecutionRows(Protocol):
     async def park_report(
         self, frame: Frame, raw: bytes, *, reason: str, field: str | None = None, seq: int | None = None
     ) -> bool:
-        """Keep a report that breaks the statement, as it came, with its place among those applied; whether it is new."""
+        """Keep a report that breaks the statement, as it came, with its place among those applied.
+
+        Returns whether it is new.
+        """
         ...
 
-    async def retry_parked(self, venue: str, *, limit: int) -> int:
-        """Apply again what was parked for want of its order, where that is due; returns how many could be applied.
+    async def retry_parked(self, venue: str, *, limit: int) -> Retried:
+        """Apply again what was parked for want of its order, where that is due.
 
         What has been tried often enough becomes an orphan of its order id, and stays parked.
         """
@@ -164,4 +187,8 @@ class ExecutionRows(Protocol):
 
     async def compact(self, venue: str) -> None:
         """Join what many transactions have noted: coverage, sums of positions."""
+        ...
+
+    async def ensure_partitions(self) -> None:
+        """Make the partitions that the executions of the next months will want."""
         ...
