@@ -8,8 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
+import msgspec
+
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.entries import AcceptedLine, CanceledLine, Command, RejectedLine, as_ordered
+from simulated_exchange.execution_log import ExecutionLog
 from simulated_exchange.faults import FaultDice, Faults
 from simulated_exchange.log import Log
 from simulated_exchange.order_book import OrderBook
@@ -27,15 +30,18 @@ from simulated_exchange.results import (
     Accepted,
     Canceled,
     CancelResult,
+    Compacted,
     Decision,
     Duplicate,
     Executions,
+    ExecutionsRaw,
     OpenOrders,
+    OtherEpoch,
     Rejected,
     TooLate,
     UnknownOrder,
 )
-from simulated_exchange.wire import OrderView, order_view, report_view, text_us, time_text
+from simulated_exchange.wire import OrderView, ReportView, order_view, report_view, text_us, time_text
 
 EXECUTIONS_LIMIT_MAX = 10_000
 INVALID_ID = Rejected("invalid_client_order_id", "client_order_id must be 1 to 255 visible ASCII characters.")
@@ -46,8 +52,9 @@ class Exchange:
     """All orders, books and execution reports of one epoch.
 
     `now_us` is the wall clock in microseconds since 1970; the exchange's own time never runs backwards.
-    `keep_orders` bounds the memory of an exchange that may forget: the oldest orders and reports are dropped,
-    open ones too. Without it everything is kept.
+    `keep_orders` bounds the memory of an exchange that may forget: the oldest orders are dropped, open ones too.
+    `reports_kept` bounds the execution reports that can be read again. Without them everything is kept.
+    `on_report` is called after each new report.
     """
 
     def __init__(
@@ -60,8 +67,10 @@ class Exchange:
         profile: Profile | None = None,
         faults: Faults | None = None,
         keep_orders: int | None = None,
+        reports_kept: int | None = None,
     ) -> None:
-        self.epoch = epoch
+        self.executions_log = ExecutionLog(epoch, kept_max=reports_kept)
+        self.on_report: Callable[[], None] | None = None
         self._log = log
         self._now_us = now_us
         self._random = random
@@ -71,13 +80,15 @@ class Exchange:
         self._newest_by_id: dict[str, Order] = {}
         self._open: dict[str, Order] = {}
         self._books: dict[str, OrderBook[Order]] = {}
-        self._reports: list[Report] = []
-        self._reports_dropped = 0
         self._kept: deque[Order] = deque()
         self._orders_count = 0
         self._last_us = 0
         self.set_capabilities(profile or Profile())
         self.set_faults(faults or Faults())
+
+    @property
+    def epoch(self) -> str:
+        return self.executions_log.epoch
 
     # Capabilities and faults
 
@@ -159,9 +170,17 @@ class Exchange:
 
     def executions(self, after: int, limit: int) -> Executions:
         """Reports with `seq` above `after`, in order, at most `limit` and never more than a page."""
-        first = max(after - self._reports_dropped, 0)
-        reports = self._reports[first : first + min(limit, EXECUTIONS_LIMIT_MAX)]
-        return Executions(self.epoch, tuple(map(report_view, reports)), self._head)
+        log = self.executions_log
+        return Executions(log.epoch, log.views(after, min(limit, EXECUTIONS_LIMIT_MAX)), log.head)
+
+    def executions_raw(self, after: int, limit: int, epoch: str | None) -> ExecutionsRaw | OtherEpoch | Compacted:
+        """The same, encoded; said no where `epoch` is another one, or where some of them are not kept any more."""
+        log = self.executions_log
+        refused = log.refusal(after, epoch)
+        if refused is not None:
+            return refused
+        reports = log.encoded(after, min(limit, EXECUTIONS_LIMIT_MAX))
+        return ExecutionsRaw(log.epoch, log.head, after, len(reports), b"[" + b",".join(reports) + b"]")
 
     def replay(self, command: Command) -> None:
         """Do again what the log says was done; ValueError if something else comes of it."""
@@ -182,7 +201,7 @@ class Exchange:
                 reports = self._cancel(order, at_us)
         if order.exchange_order_id != command.exchange_order_id:
             raise ValueError(f"its order would be {order.exchange_order_id}, not {command.exchange_order_id}")
-        if tuple(map(report_view, reports)) != command.reports:
+        if _as_logged(reports, self.executions_log.exec_id_suffix) != tuple(map(_as_first_logged, command.reports)):
             raise ValueError("its execution reports do not follow from the lines before")
 
     # What commands do once they are decided
@@ -269,9 +288,6 @@ class Exchange:
                 self._take_out(oldest)
             if self._newest_by_id.get(oldest.client_order_id) is oldest:
                 del self._newest_by_id[oldest.client_order_id]
-        if len(self._reports) > 4 * keep_orders:  # cut rarely, for a cut moves all that stay
-            self._reports_dropped += 2 * keep_orders
-            del self._reports[: 2 * keep_orders]
 
     def _report(
         self,
@@ -284,7 +300,7 @@ class Exchange:
         leaves_qty: int | None = None,
     ) -> Report:
         report = Report(
-            self._head + 1,
+            self.executions_log.head + 1,
             exec_type,
             order.ord_status,
             order.client_order_id,
@@ -295,13 +311,12 @@ class Exchange:
             order.leaves_qty if leaves_qty is None else leaves_qty,
             order.notional_ticks,
             now_us,
+            order.reject_reason,
         )
-        self._reports.append(report)
+        self.executions_log.append(report)
+        if self.on_report is not None:
+            self.on_report()
         return report
-
-    @property
-    def _head(self) -> int:
-        return self._reports_dropped + len(self._reports)
 
     def _expiry(self, new: NewOrder, now_us: int) -> Refusal | None:
         is_late = new.accept_by_us is not None and now_us > new.accept_by_us
@@ -311,6 +326,15 @@ class Exchange:
         """The clock, held back where it was set back: times in the log never decrease."""
         self._last_us = max(self._last_us, self._now_us())
         return self._last_us
+
+
+def _as_logged(reports: list[Report], exec_id_suffix: str) -> tuple[ReportView, ...]:
+    return tuple(_as_first_logged(report_view(report, exec_id_suffix)) for report in reports)
+
+
+def _as_first_logged(report: ReportView) -> ReportView:
+    """As in the logs of old, in which reports gave no reasons."""
+    return msgspec.structs.replace(report, reject_reason=msgspec.UNSET)
 
 
 def _check_hiding(profile: Profile, faults: Faults) -> None:

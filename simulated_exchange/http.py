@@ -1,4 +1,4 @@
-"""The exchange's door for other processes: the calls of README.md as an ASGI application.
+"""The exchange's door for other processes: the calls of README.md, and its socket, as an ASGI application.
 
 Nothing is decided here; the bodies and statuses of a result are all there is to see.
 """
@@ -14,15 +14,19 @@ from simulated_exchange.capabilities import Profile
 from simulated_exchange.connection import RESET
 from simulated_exchange.exchange import EXECUTIONS_LIMIT_MAX
 from simulated_exchange.faults import parse_faults
+from simulated_exchange.following import Following
 from simulated_exchange.log import LogError
 from simulated_exchange.reading import read_order
 from simulated_exchange.results import (
     Accepted,
     Canceled,
     Closed,
+    Compacted,
     ConnectionReset,
     Duplicate,
+    ExecutionsRaw,
     NotExecutedScope,
+    OtherEpoch,
     PlaceResult,
     Rejected,
     ServerError,
@@ -33,11 +37,13 @@ from simulated_exchange.results import (
     Unreadable,
 )
 from simulated_exchange.service import ExchangeService
+from simulated_exchange.websocket import send_frames
 from simulated_exchange.wire import time_text
 
 BODY_BYTES_MAX = 16_384
 EXECUTIONS_LIMIT_DEFAULT = 1_000
 HOLD_SECONDS_MAX = 120.0
+AFTER_TEXT = "after must be a whole number from 0"
 ORDERS, ORDER, EXECUTIONS = "/v1/orders", "/v1/orders/", "/v1/executions"
 CAPABILITIES, FAULTS = "/v1/capabilities", "/v1/faults"
 METHODS = {
@@ -84,8 +90,9 @@ class HttpDoor:
         self._hold_seconds_max = hold_seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            raise NotImplementedError(f"no door for {scope['type']} yet")
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         try:
             reply = await self._reply(scope, receive)
         except BodyTooLargeError:
@@ -97,6 +104,24 @@ class HttpDoor:
             await self._hang_up(reply, scope, receive)
         else:
             await _respond(reply, send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply: Reply | None = None
+        if scope["path"] != EXECUTIONS:
+            reply = Reply(404, {"error": "not_found", "text": "There is no such socket."})
+        elif (position := _position(_query(scope))) is None:
+            reply = _invalid("query", f"{AFTER_TEXT}.")
+        else:
+            try:
+                following = await self._service.follow(*position)
+            except LogError as problem:
+                reply = Reply(500, {"error": "log_problem", "text": str(problem)})
+            else:
+                if isinstance(following, Following):
+                    await send_frames(following, scope["extensions"][RESET]["reset"], receive, send)
+                    return
+                reply = _not_shown(following)
+        await _respond(reply, send, "websocket.http.response")
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | HangUp:
         method, path = scope["method"], scope["path"]
@@ -158,11 +183,12 @@ class HttpDoor:
         return Reply(200, await self._service.open_orders())
 
     async def _executions(self, query: dict[str, str]) -> Reply:
-        after, limit = query.get("after", "0"), query.get("limit", str(EXECUTIONS_LIMIT_DEFAULT))
-        if not _is_count(after) or not _is_count(limit) or not 0 < int(limit) <= EXECUTIONS_LIMIT_MAX:
-            text = f"after must be a whole number from 0, limit one from 1 to {EXECUTIONS_LIMIT_MAX}."
-            return _invalid("query", text)
-        return Reply(200, await self._service.executions(int(after), int(limit)))
+        position, limit = _position(query), query.get("limit", str(EXECUTIONS_LIMIT_DEFAULT))
+        if position is None or not _is_count(limit) or not 0 < int(limit) <= EXECUTIONS_LIMIT_MAX:
+            return _invalid("query", f"{AFTER_TEXT}, limit one from 1 to {EXECUTIONS_LIMIT_MAX}.")
+        after, epoch = position
+        result = await self._service.executions_raw(after, int(limit), epoch)
+        return Reply(200, result.document()) if isinstance(result, ExecutionsRaw) else _not_shown(result)
 
     def _capabilities(self) -> Reply:
         exchange = self._service.exchange
@@ -234,6 +260,18 @@ def _place_reply(result: PlaceResult) -> Reply | HangUp:  # one for each result
             assert_never(never)
 
 
+def _not_shown(refusal: OtherEpoch | Compacted) -> Reply:
+    if isinstance(refusal, OtherEpoch):
+        return Reply(409, {"error": "epoch", "epoch": refusal.epoch, "head": refusal.head})
+    return Reply(410, {"error": "compacted", "oldest": refusal.oldest})
+
+
+def _position(query: dict[str, str]) -> tuple[int, str | None] | None:
+    """`after` and `epoch`; None where `after` is no position."""
+    after = query.get("after", "0")
+    return (int(after), query.get("epoch")) if _is_count(after) else None
+
+
 def _invalid(what: str, text: str) -> Reply:
     return Reply(422, {"error": f"invalid_{what}", "text": text})
 
@@ -262,15 +300,15 @@ async def _read_body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-async def _respond(reply: Reply, send: Send) -> None:
+async def _respond(reply: Reply, send: Send, kind: str = "http.response") -> None:
     body = reply.body if isinstance(reply.body, bytes) else msgspec.json.encode(reply.body)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *reply.headers,
     ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.start", "status": reply.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})
 
 
 async def _first_of(*waits: Awaitable[object], seconds: float) -> None:

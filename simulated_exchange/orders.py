@@ -75,6 +75,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     leaves_qty: int
     notional_ticks: int
     transacted_at_us: int
+    reject_reason: str | None = None
 
 
 def is_client_order_id(text: object) -> bool:

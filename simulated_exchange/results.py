@@ -85,6 +85,33 @@ class Executions(msgspec.Struct, frozen=True):
     head: int
 
 
+class ExecutionsRaw(msgspec.Struct, frozen=True):
+    """The same as bytes: `reports` is a JSON array of `count` reports, those with `seq` from `after` + 1 on."""
+
+    epoch: str
+    head: int
+    after: int
+    count: int
+    reports: bytes
+
+    def document(self) -> bytes:
+        """As HTTP shows it."""
+        return b'{"epoch":"%s","executions":%s,"head":%d}' % (self.epoch.encode(), self.reports, self.head)
+
+
+class OtherEpoch(msgspec.Struct, frozen=True):
+    """The epoch that was named is not the exchange's, which is this one; `head` is the newest `seq` there."""
+
+    epoch: str
+    head: int
+
+
+class Compacted(msgspec.Struct, frozen=True):
+    """Not all of the reports that were wanted are kept; the oldest that is has the `seq` `oldest`."""
+
+    oldest: int
+
+
 class OpenOrders(msgspec.Struct, frozen=True):
     """All open orders as of a time (RFC 3339, the exchange's clock)."""
 

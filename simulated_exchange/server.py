@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from typing_extensions import override
 
-from simulated_exchange.connection import ResettableProtocol
+from simulated_exchange.connection import ResettableProtocol, ResettableSocket
 from simulated_exchange.http import HttpDoor
 from simulated_exchange.service import ExchangeService
 
@@ -26,7 +26,9 @@ class ExchangeServer(uvicorn.Server):
             uvicorn.Config(
                 HttpDoor(service),
                 http=ResettableProtocol,
-                ws="none",
+                ws=ResettableSocket,
+                ws_per_message_deflate=False,
+                ws_ping_interval=None,  # heartbeats do that; a reader that holds us back on purpose answers no ping
                 lifespan="off",
                 log_level="warning",
                 access_log=False,

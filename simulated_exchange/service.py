@@ -22,17 +22,21 @@ from typing import TypeVar
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import INSTRUMENTS, Faults, PlaceFault
+from simulated_exchange.following import Following, Publisher
 from simulated_exchange.latency import Latency
 from simulated_exchange.log import DurableLog, InMemoryLog, Log, LogError
 from simulated_exchange.orders import NewOrder, Refusal
 from simulated_exchange.results import (
     CancelResult,
     Closed,
+    Compacted,
     ConnectionReset,
     Decision,
     Duplicate,
     Executions,
+    ExecutionsRaw,
     OpenOrders,
+    OtherEpoch,
     PlaceResult,
     QueryResult,
     ServerError,
@@ -45,6 +49,7 @@ from simulated_exchange.wire import order_view
 
 LATE_ORDERS_MAX = 10_000
 KEPT_ORDERS = 20_000
+KEPT_REPORTS_PER_ORDER = 4
 RETRY_AFTER_SECONDS = 1
 ON_PURPOSE = Refusal("refused_on_purpose", "The exchange refuses this order on purpose.")
 HELD_TOO_LONG = Refusal("held_too_long", "The order was held for longer than accepts_within_seconds.")
@@ -77,6 +82,7 @@ class ExchangeService:
         self._log = log
         self._latency = Latency(0.0)
         self._late: set[asyncio.Task[Decision]] = set()
+        self._publisher = Publisher(exchange, log)
         self.stopping = asyncio.Event()
 
     async def place(self, order: NewOrder, refusal: Refusal | None = None) -> PlaceResult:
@@ -115,12 +121,26 @@ class ExchangeService:
         return await self._answer(self.exchange.open_orders(), self._hold())
 
     async def executions(self, after: int, limit: int) -> Executions:
-        """Execution reports with `seq` above `after`, in order, at most `limit`."""
+        """Execution reports with `seq` above `after` that are kept, in order, at most `limit`."""
         return await self._answer(self.exchange.executions(after, limit), None)
+
+    async def executions_raw(
+        self, after: int, limit: int, epoch: str | None = None
+    ) -> ExecutionsRaw | OtherEpoch | Compacted:
+        """The same as bytes and to the letter of the protocol: `epoch` is checked, and nothing is passed over."""
+        return await self._answer(self.exchange.executions_raw(after, limit, epoch), None)
+
+    async def follow(self, after: int, epoch: str | None = None) -> Following | OtherEpoch | Compacted:
+        """What the WebSocket would send: `async for frame in following`, the JSON text of a frame each, in bytes.
+
+        `following.epoch` and `following.head` are those of the first frame. Close it when done: `following.close()`.
+        """
+        return await self._publisher.follow(after, epoch)
 
     def stop(self) -> None:
         """Take nothing late any more and let go of callers who wait for an answer that will not come."""
         self.stopping.set()
+        self._publisher.stop()
         for task in self._late:
             task.cancel()
 
@@ -128,6 +148,7 @@ class ExchangeService:
         """Call once, after the last call has ended: the log is made durable and its lock let go."""
         self.stop()
         await asyncio.gather(*self._late, return_exceptions=True)
+        await self._publisher.close()
         await self._log.close()
 
     async def _place_with(self, fault: PlaceFault, order: NewOrder, refusal: Refusal | None) -> PlaceResult:
@@ -195,9 +216,11 @@ def open_exchange(
     faults: Faults | None = None,
     now_us: Callable[[], int] = wall_clock_us,
     random: Random | None = None,
+    reports_kept: int | None = None,
 ) -> ExchangeService:
     """An exchange on the log in `folder`, as it was left; None: one that forgets, with bounded memory.
 
+    `reports_kept`: how many execution reports can be read again at most; None: all, or 80,000 where it forgets.
     LogError where the log is in use or broken, ValueError where `faults` would break the `profile`.
     """
     random = random or SystemRandom()
@@ -213,13 +236,20 @@ def open_exchange(
                 profile=profile,
                 faults=faults,
                 keep_orders=KEPT_ORDERS,
+                reports_kept=reports_kept or KEPT_ORDERS * KEPT_REPORTS_PER_ORDER,
             ),
             log,
         )
     durable = DurableLog(folder, epoch_if_new=epoch)
     try:
         exchange = Exchange(
-            epoch=durable.epoch, log=durable, now_us=now_us, random=random, profile=profile, faults=faults
+            epoch=durable.epoch,
+            log=durable,
+            now_us=now_us,
+            random=random,
+            profile=profile,
+            faults=faults,
+            reports_kept=reports_kept,
         )
         _replay(durable, exchange)
     except BaseException:

@@ -6,7 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from simulated_exchange.order_book import TICKS_PER_UNIT
-from simulated_exchange.orders import ExecType, Order, OrdStatus, Report
+from simulated_exchange.orders import Order, OrdStatus, Report
 
 AVERAGE_DECIMALS = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,20 +32,22 @@ class OrderView(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReportView(msgspec.Struct, frozen=True, gc=False):
-    """An execution report as it is sent and logged."""
+    """An execution report as it is sent and logged. What is unset is left out."""
 
     seq: int
     exec_id: str
-    exec_type: ExecType
+    exec_type: str
     ord_status: OrdStatus
     client_order_id: str
-    exchange_order_id: str
+    exchange_order_id: str | None
     last_qty: int
     last_px: str | None
     cum_qty: int
     leaves_qty: int
     avg_px: str | None
     transact_time: str
+    exec_ref_id: str | msgspec.UnsetType = msgspec.UNSET
+    reject_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def order_view(order: Order) -> OrderView:
@@ -66,11 +68,11 @@ def order_view(order: Order) -> OrderView:
     )
 
 
-def report_view(report: Report) -> ReportView:
+def report_view(report: Report, exec_id_suffix: str = "") -> ReportView:
     """The report in full; `exec_id` is its `seq`, spelled as an id."""
     return ReportView(
         seq=report.seq,
-        exec_id=f"E{report.seq}",
+        exec_id=f"E{report.seq}{exec_id_suffix}",
         exec_type=report.exec_type,
         ord_status=report.ord_status,
         client_order_id=report.client_order_id,
@@ -81,6 +83,7 @@ def report_view(report: Report) -> ReportView:
         leaves_qty=report.leaves_qty,
         avg_px=average_text(report.notional_ticks, report.cum_qty),
         transact_time=time_text(report.transacted_at_us),
+        reject_reason=msgspec.UNSET if report.reject_reason is None else report.reject_reason,
     )
 
 

@@ -79,6 +79,7 @@ BREACHES = [
     breach("edge-database", "ordertrail/server/service.py", "asyncpg"),
     breach("edge-http-api", "ordertrail/server/connections.py", "starlette"),
     breach("edge-http-server", "ordertrail/cli/main.py", "uvicorn"),
+    breach("edge-socket-server", "ordertrail/venues/http/client.py", "websockets"),
     breach("edge-http-venue", "ordertrail/venues/registry.py", "yarl"),
     breach("edge-telemetry", "ordertrail/storage/spool.py", "structlog"),
     breach("edge-settings", "ordertrail/server/asgi.py", "pydantic_settings"),

@@ -854,7 +854,7 @@ async def test_replayed_trail_of_an_unknown_order_is_verified(house: Installatio
 async def test_venue_that_has_forgotten_proves_nothing(house: Installation) -> None:
     await house.reconcile()
     order = await in_doubt(house, "error_before")
-    house.exchange.epoch = "another"
+    house.exchange.executions_log.epoch = "another"
     await house.pass_time(REVIEW)
 
     await house.due()

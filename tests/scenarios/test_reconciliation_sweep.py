@@ -12,6 +12,7 @@ from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.reconciliation import sweep as module
 from ordertrail.reconciliation.sweep import Sweep, Swept
 from ordertrail.runtime import failpoints
+from simulated_exchange.execution_log import ExecutionLog
 from tests.support.reconciling import Installation, installation, limit_order, market_order, replica
 
 
@@ -83,7 +84,7 @@ async def test_open_orders_only_are_enough(house: Installation, monkeypatch: pyt
     order = limit_order()
     house.arrives(order)
     await sweep_of(house).run_once()
-    house.exchange._reports.clear()
+    house.exchange.executions_log = ExecutionLog(house.exchange.epoch)
 
     await house.connection.execute("ALTER TABLE orphans DISABLE TRIGGER append_only")
     await house.connection.execute("DELETE FROM orphans")
@@ -94,7 +95,7 @@ async def test_new_epoch_is_read_from_its_beginning(house: Installation) -> None
     for _ in range(3):
         house.arrives(market_order())
     await sweep_of(house).run_once()
-    house.exchange.epoch = "another"
+    house.exchange.executions_log.epoch = "another"
 
     swept = await sweep_of(house).run_once()
 

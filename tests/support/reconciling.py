@@ -127,7 +127,7 @@ class Installation:
     def at_exchange(self, order: Order) -> list[str]:
         """Every exchange order that was ever accepted under the order's id."""
         executions = self.exchange.executions(0, 10_000).executions
-        return [e.exchange_order_id for e in executions if e.client_order_id == order.id and e.exec_type == "new"]
+        return [e.exchange_order_id or "" for e in executions if e.client_order_id == order.id and e.exec_type == "new"]
 
 
 def limit_order(**changes: Any) -> Order:

@@ -285,7 +285,7 @@ def test_quantities_add_up_whatever_happens(steps: list[Any], profile: str) -> N
             subject.place(order)
 
     reports = subject.executions(0, 1000).executions
-    traded: dict[str, int] = {}
+    traded: dict[str | None, int] = {}
     for report in reports:
         traded[report.exchange_order_id] = traded.get(report.exchange_order_id, 0) + report.last_qty
         assert report.cum_qty == traded[report.exchange_order_id]

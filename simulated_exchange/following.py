@@ -1,0 +1,162 @@
+"""Execution reports as they come: what a reader of the socket is sent, and a reader in this process just the same.
+
+A reader that is slow is read for from the execution log, wherever it is; nothing is queued for it.
+"""
+
+import asyncio
+from collections import deque
+
+from simulated_exchange.exchange import Exchange
+from simulated_exchange.execution_log import ExecutionLog
+from simulated_exchange.log import Log, LogError
+from simulated_exchange.results import Compacted, OtherEpoch
+
+HEARTBEAT_SECONDS = 1.0
+FRAME_REPORTS_MAX = 500
+
+
+class ConnectionCut(ConnectionError):
+    """The connection breaks here, as a network's does."""
+
+
+class Publisher:
+    """How far the execution log may be shown, which is as far as it is durable; and who waits for more."""
+
+    def __init__(self, exchange: Exchange, log: Log) -> None:
+        self.exchange = exchange
+        self.frame_reports_max: int | None = None
+        self.executions: ExecutionLog = exchange.executions_log
+        self.shown = 0
+        self.failure: LogError | None = None
+        self.is_stopped = False
+        self._log = log
+        self._followers: set[Following] = set()
+        self._publishing: asyncio.Task[None] | None = None
+
+    async def follow(self, after: int, epoch: str | None) -> "Following | OtherEpoch | Compacted":
+        """LogError where the log is broken."""
+        await self._show()
+        refused = self.executions.refusal(after, epoch)
+        if refused is not None:
+            return refused
+        following = Following(self, after)
+        self._followers.add(following)
+        self.exchange.on_report = self._begin
+        return following
+
+    def leave(self, following: "Following") -> None:
+        """The reader has gone; harmless if repeated."""
+        self._followers.discard(following)
+        if not self._followers:
+            self.exchange.on_report = None
+
+    def stop(self) -> None:
+        """Every reader comes to its end."""
+        self.is_stopped = True
+        self._wake_all()
+
+    async def close(self) -> None:
+        """Call once, after `stop`."""
+        if self._publishing is not None:
+            await asyncio.gather(self._publishing, return_exceptions=True)
+
+    def _begin(self) -> None:
+        if self._publishing is None:
+            self._publishing = asyncio.get_running_loop().create_task(self._publish())
+
+    async def _publish(self) -> None:
+        try:
+            while self.executions is not self.exchange.executions_log or self.shown < self.executions.head:
+                await self._show()
+                self._wake_all()
+        except LogError as problem:
+            self.failure = problem
+            self._wake_all()
+        finally:
+            self._publishing = None
+
+    async def _show(self) -> None:
+        executions = self.exchange.executions_log
+        head = executions.head
+        if self._log.pending:
+            await self._log.durable()
+        if self.executions is not executions:
+            self.executions, self.shown = executions, 0
+        self.shown = max(self.shown, head)
+
+    def _wake_all(self) -> None:
+        for following in self._followers:
+            following.wake()
+
+
+class Following:
+    """A connection over which reports come: `async for frame in following`, each the JSON text of a frame in bytes.
+
+    The first is `{"epoch", "head"}`; then come arrays of reports, and `{"epoch", "head"}` as a heartbeat. The end of
+    the epoch, or of the exchange, is the end of the iteration; LogError where the log is broken; ConnectionCut
+    where the connection is. `__anext__` may be cancelled, and nothing is lost by that. `close` must be called.
+    """
+
+    def __init__(self, publisher: Publisher, after: int) -> None:
+        self.epoch = publisher.executions.epoch
+        self.head = publisher.shown
+        self._publisher = publisher
+        self._executions = publisher.executions
+        self._position = after
+        self._ready: deque[bytes] = deque((self._heartbeat(),))
+        self._waiting: asyncio.Future[None] | None = None
+        self._heartbeat_at = 0.0
+
+    def __aiter__(self) -> "Following":
+        return self
+
+    async def __anext__(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # a reader with much to catch up on lets the others go on
+        while not self._ready:
+            publisher = self._publisher
+            if publisher.failure is not None:
+                raise publisher.failure
+            if publisher.is_stopped or publisher.executions is not self._executions:
+                raise StopAsyncIteration
+            if self._position < self._executions.dropped:
+                raise StopAsyncIteration  # too slow: it is told what is kept when it comes again
+            now = loop.time()
+            if now >= self._heartbeat_at:
+                self._ready.append(self._heartbeat())
+                self._heartbeat_at = now + HEARTBEAT_SECONDS
+            elif self._position < publisher.shown:
+                self._read()
+            else:
+                await self._wait(self._heartbeat_at - now)
+        if not self._heartbeat_at:
+            self._heartbeat_at = loop.time() + HEARTBEAT_SECONDS
+        return self._ready.popleft()
+
+    def wake(self) -> None:
+        """There may be something to read."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def close(self) -> None:
+        """The reader has gone; harmless if repeated."""
+        self._publisher.leave(self)
+
+    def _read(self) -> None:
+        frame_reports_max = self._publisher.frame_reports_max or FRAME_REPORTS_MAX
+        last = min(self._publisher.shown, self._position + frame_reports_max)
+        self._ready.append(self._executions.frame(self._position, last))
+        self._position = last
+
+    def _heartbeat(self) -> bytes:
+        return b'{"epoch":"%s","head":%d}' % (self.epoch.encode(), self._publisher.shown)
+
+    async def _wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None

@@ -1,0 +1,167 @@
+"""The simulated exchange's socket of execution reports, by a client of another make."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from simulated_exchange.server import ExchangeServer
+from simulated_exchange.service import ExchangeService, open_exchange
+from tests.conformance.subjects import listening_socket, port_of
+from tests.unit.simulated_exchange.making import limit
+
+
+@dataclass
+class Served:
+    """An exchange behind a real socket, in this process."""
+
+    service: ExchangeService
+    url: str
+    client: aiohttp.ClientSession
+
+    @property
+    def epoch(self) -> str:
+        return self.service.exchange.epoch
+
+    async def socket(self, **query: object) -> aiohttp.ClientWebSocketResponse:
+        return await self.client.ws_connect(f"{self.url}/v1/executions", params={k: str(v) for k, v in query.items()})
+
+    async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        async with self.client.request(method, self.url + path, json=body) as response:
+            return response.status, await response.json()
+
+
+@contextlib.asynccontextmanager
+async def serving(service: ExchangeService) -> AsyncIterator[Served]:
+    is_ready = asyncio.Event()
+    server = ExchangeServer(service, on_ready=is_ready.set)
+    with listening_socket() as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await asyncio.wait_for(is_ready.wait(), 20)
+        try:
+            connector = aiohttp.TCPConnector(socket_factory=_socket_that_takes_little)
+            async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as client:
+                yield Served(service, f"http://127.0.0.1:{port_of(listener)}", client)
+        finally:
+            server.should_exit = True
+            await task
+            await service.close()
+
+
+def _socket_that_takes_little(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    return made
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving(open_exchange(None)) as running:
+        yield running
+
+
+async def test_reports_come_over_the_socket_as_they_come_over_http(served: Served) -> None:
+    await served.service.place(limit("a", "sell"))
+    reader = await served.socket(after=0, epoch=served.epoch)
+    frames = [await reader.receive_json(), await reader.receive_json()]
+
+    await served.service.place(limit("b", "buy"))
+    frames.append(await reader.receive_json())
+
+    _, page = await served.call("GET", "/v1/executions")
+    assert frames[0] == {"epoch": served.epoch, "head": 1}
+    assert frames[1] + frames[2] == page["executions"]
+    assert [report["exec_type"] for report in page["executions"]] == ["new", "new", "trade", "trade"]
+
+
+async def test_socket_goes_on_where_it_was(served: Served) -> None:
+    for name in "abc":
+        await served.service.place(limit(name))
+    reader = await served.socket(after=2)
+
+    frames = [await reader.receive_json(), await reader.receive_json()]
+
+    assert [report["seq"] for report in frames[1]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "document"),
+    [
+        ("after=0&epoch=another", 409, {"error": "epoch", "epoch": "E", "head": 10}),
+        ("after=1", 410, {"error": "compacted", "oldest": 7}),
+    ],
+)
+async def test_errors_come_before_the_upgrade_and_are_those_of_http(
+    query: str, status: int, document: dict[str, object]
+) -> None:
+    async with serving(open_exchange(None, reports_kept=4)) as served:
+        for number in range(10):
+            await served.service.place(limit(str(number)))
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+
+        answers = []
+        for headers in (upgrade, {}):
+            async with served.client.get(f"{served.url}/v1/executions?{query}", headers=headers) as response:
+                answers.append((response.status, json.loads(await response.read())))
+
+        expected = {name: served.epoch if value == "E" else value for name, value in document.items()}
+        assert answers == [(status, expected)] * len(answers)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("executions?after=-1", 422), ("executions?after=x", 422), ("orders", 404)]
+)
+async def test_socket_that_there_cannot_be(served: Served, path: str, status: int) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await served.client.ws_connect(f"{served.url}/v1/{path}")
+
+    assert caught.value.status == status
+
+
+async def test_stopped_exchange_says_that_it_restarts(served: Served) -> None:
+    reader = await served.socket()
+    await reader.receive_json()
+
+    served.service.stop()
+
+    end = await reader.receive()
+    assert (end.type, reader.close_code) == (aiohttp.WSMsgType.CLOSE, 1012)
+
+
+async def test_slow_reader_is_held_back_and_gets_all(served: Served) -> None:
+    for number in range(30_000):
+        served.service.exchange.place(limit(str(number)))
+    reader = await served.socket()
+    await reader.receive_json()
+    [following] = served.service._publisher._followers
+    for _ in range(500):
+        await asyncio.sleep(0)
+    assert following._position < 30_000
+
+    seqs: list[int] = []
+    while len(seqs) < 30_000:
+        got = await reader.receive_json()
+        if isinstance(got, list):
+            seqs += [report["seq"] for report in got]
+
+    assert seqs == list(range(1, 30_001))
+
+
+async def test_reader_that_has_gone_is_forgotten(served: Served) -> None:
+    reader = await served.socket()
+    await reader.receive_json()
+
+    await reader.close()
+
+    await served.service.place(limit("a"))
+    async with asyncio.timeout(10):
+        while served.service._publisher._followers:  # noqa: ASYNC110 - what it waits for has no signal
+            await asyncio.sleep(0.001)
