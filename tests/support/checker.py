@@ -7,7 +7,7 @@ faults are over, everything runs again and every deadline has passed.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -233,9 +233,9 @@ class _Case:
                 yield f"{order_id}: 201, and the exchange has not accepted it"
             elif answer.body.get("exchange_order_id") != lines[0].exchange_order_id:
                 yield f"{order_id}: 201 names the exchange order {answer.body.get('exchange_order_id')}"
-            if "INITIATED" not in rows or not rows.keys() & PLACED:
+            if not {"INITIATED", "COMPLETED"} <= rows.keys():
                 yield f"{order_id}: 201, and its rows are {sorted(rows)}"
-            for row in (rows.get("INITIATED"), *_earliest(rows[status] for status in rows.keys() & PLACED)):
+            for row in (rows.get("INITIATED"), rows.get("COMPLETED")):
                 if row and row.created_at and answer.received_at and row.created_at > answer.received_at:
                     yield f"{order_id}: 201 was answered before {row.status} was written"
             if answer.body.get("outcome") != "placed" or answer.body.get("status") not in PLACED:
@@ -432,8 +432,11 @@ class _SettledCase(_Case):
     def _settled_as(self, order_id: str) -> str | None:
         """By its rows, whatever the exchange has; None: it has not settled."""
         rows = self.rows[order_id]
-        if rows.keys() & PLACED:
+        if "COMPLETED" in rows:
             return "placed"
+        if rows.keys() & REPORTED:
+            # The exchange has it, and nobody has taken that up.
+            return None
         if "NOT_PLACED" in rows:
             return "not_placed"
         if "UNRESOLVED" in rows:
@@ -471,10 +474,6 @@ def _has_something(path: Path) -> bool:
         return path.stat().st_size > 0
     except FileNotFoundError:  # replayed meanwhile
         return False
-
-
-def _earliest(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: row.created_at or datetime.min.replace(tzinfo=UTC))[:1]
 
 
 def _moment(line: AcceptedLine | RejectedLine) -> datetime:

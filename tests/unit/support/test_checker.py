@@ -112,6 +112,12 @@ PLANTED: list[tuple[str, Evidence, tuple[ClientAnswer, ...], str]] = [
     ("201 without acceptance", replace(SAFE, lines=LINES[1:]), (), "a: 201, and the exchange has not accepted it"),
     ("201 of another", SAFE, (placed("k", "a", "x-3"),), "a: 201 names the exchange order x-3"),
     ("201 without COMPLETED", without("a", "COMPLETED"), (), "a: 201, and its rows are ['INITIATED']"),
+    (
+        "201 for a fill",
+        replace(without("a", "COMPLETED"), rows=[ROWS[0], row("a", "FILLED", 3, exchange_order_id="x-1"), *ROWS[2:]]),
+        (),
+        "a: 201, and its rows are ['FILLED', 'INITIATED']",
+    ),
     ("201 without INITIATED", without("a", "INITIATED"), (), "a: 201, and its rows are ['COMPLETED']"),
     ("201 too early", changed("a", "COMPLETED", created_at=at(5)), (), "201 was answered before COMPLETED"),
     ("201 that is not placed", SAFE, (placed("k", "a", "x-1", outcome="unknown"),), "a: 201 says COMPLETED, unknown"),
@@ -240,6 +246,15 @@ PLANTED_IN_SETTLED: list[tuple[str, Evidence, tuple[ClientAnswer, ...], str]] = 
         settled_with(row("i", "INITIATED", 1), row("i", "DATABASE_PERSISTENCE_FAILED", 2, reason="unknown:timeout")),
         (),
         "i: has not settled",
+    ),
+    (
+        "filled and not completed",
+        replace(
+            settled_with(row("i", "INITIATED", 1), row("i", "FILLED", 2, reason="execution", exchange_order_id="x-9")),
+            lines=[*SETTLED.lines, accepted("i", "x-9")],
+        ),
+        (),
+        "i: has not settled: ['FILLED execution', 'INITIATED None']",
     ),
     ("unresolved and hidden", replace(SETTLED, doubts=()), (), "e: is unresolved, and nobody looks after it"),
     ("placed nowhere", settled_with(row("f", "COMPLETED", 9)), (), "f: settled as placed, and the exchange has not"),
