@@ -6,10 +6,12 @@ from typing import Any
 
 import asyncpg
 
+# Without partitions, which are as their table is.
 _TABLES = """
 SELECT c.relname AS name, coalesce(array_to_string(c.reloptions, ', '), '') AS options
   FROM pg_class c
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+   AND NOT c.relispartition
 """
 
 _COLUMNS = """

@@ -124,7 +124,77 @@ TABLES: Mapping[str, Meaning] = {
             "order_id": "what it says is our id, where that can be read",
             "epoch": "of the venue, where known",
             "seq": "of an execution, where it can be read",
-            "closed_at": "when an operator closed it; null: it is open",
+            "closed_at": "when an operator closed it, or it could be applied after all; null: it is open",
+        },
+    ),
+    "execution_epochs": Meaning(
+        "The epochs of each venue's execution reports, in the order in which they were first known.",
+        {
+            "rank": "of two epochs of a venue the later has the higher",
+            "session": "within it an exec id of an order is unique: one for a venue, or one for each of its epochs",
+        },
+    ),
+    "executions": Meaning(
+        "Execution reports, one row each, whatever their type. A partition a month, by the time in the order's id; what"
+        " fits in none is in `executions_default`.",
+        {
+            "order_id": "ours; the report's client_order_id",
+            "session": "see `execution_epochs`",
+            "epoch": "of the venue; the scope of seq",
+            "seq": "the venue's number of the report; null: the venue has none",
+            "exec_type": "new, trade, canceled, expired, rejected, trade_cancel, trade_correct, or another",
+            "ord_status": "the order's status by the venue's word",
+            "last_qty": "of a trade or a correction; 0: nothing was traded",
+            "cum_qty": "like leaves_qty and avg_px the venue's own word; ours are computed when read",
+            "exec_ref_id": "the exec_id that a bust or a correction is about",
+            "transact_time": "by the venue's clock",
+        },
+    ),
+    "execution_coverage": Meaning(
+        "Which reports have been applied or parked: a row a transaction, joined from time to time.",
+        {"seqs": "ranges of seq, without those that are missing"},
+    ),
+    "position_sums": Meaning(
+        "What the trades of each transaction come to at their face value, joined from time to time; busts and"
+        " corrections are reckoned in when positions are read.",
+        {
+            "instruments": "the arrays go together: element by element an instrument, a side, and two sums",
+            "quantities": "sums of last_qty",
+            "notionals": "sums of last_qty times last_px",
+        },
+    ),
+    "execution_inbox": Meaning(
+        "The queue that lives in the database: frames that no processor has applied. A row is deleted by the statement"
+        " that applies it.",
+        {
+            "exec_id_scope": "order or epoch: within which an exec id is unique",
+            "count": "how many reports there are",
+            "first_seq": "like last_seq null where seqs between them are missing, or the venue has none",
+            "body": "a JSON array of reports as they came",
+        },
+    ),
+    "feeds": Meaning(
+        "Which process feeds a venue's reports, and where the inbox ends: a frame is put in only from there.",
+        {
+            "holder": "the process",
+            "leased_until": "until when no other process takes it; null: it was given up",
+            "fence": "rises with each process that takes it",
+            "epoch": "of the last frame that was put in; null: there has been none",
+            "seq": "of that frame's last report",
+        },
+    ),
+    "parked_retries": Meaning(
+        "Parked reports of orders that were not known, which are applied again by themselves.",
+        {"tries": "so far", "due_at": "when it is tried next"},
+    ),
+    "execution_comparisons": Meaning(
+        "What came of each comparison of our executions with the venue's.",
+        {
+            "up_to_seq": "what was compared",
+            "reports": "how many of the venue's were compared",
+            "missing": "how many are not here",
+            "different": "how many differ",
+            "unknown": "how many of ours the venue does not have",
         },
     ),
     "alembic_version": Meaning("Which migration was applied last; Alembic's own."),

@@ -265,4 +265,133 @@ CREATE TRIGGER closed_once BEFORE UPDATE ON orphans FOR EACH ROW EXECUTE FUNCTIO
 
 UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
 
+-- Running upgrade 0004 -> 0005
+
+CREATE TABLE execution_epochs (
+    venue    varchar NOT NULL,
+    epoch    varchar NOT NULL,
+    rank     integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+    session  integer NOT NULL,
+    known_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (venue, epoch)
+);
+
+CREATE TABLE executions (
+    order_id          varchar COLLATE "C" NOT NULL,
+    session           integer NOT NULL,
+    exec_id           varchar COLLATE "C" NOT NULL,
+    epoch             varchar NOT NULL,
+    seq               bigint,
+    exec_type         varchar NOT NULL,
+    ord_status        varchar NOT NULL,
+    exchange_order_id varchar,
+    last_qty          bigint NOT NULL,
+    last_px           numeric,
+    cum_qty           bigint NOT NULL,
+    leaves_qty        bigint NOT NULL,
+    avg_px            numeric,
+    exec_ref_id       varchar COLLATE "C",
+    reject_reason     varchar,
+    transact_time     timestamptz NOT NULL,
+    recorded_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (order_id, session, exec_id)
+) PARTITION BY RANGE (order_id);
+
+CREATE TABLE executions_default PARTITION OF executions DEFAULT;
+
+CREATE FUNCTION make_executions_partition(month date) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    name text := 'executions_' || to_char(month, 'YYYY_MM');
+    since text := lpad(to_hex((extract(epoch FROM date_trunc('month', month::timestamp)) * 1000)::bigint), 12, '0');
+    until text := lpad(to_hex((extract(epoch FROM date_trunc('month', month::timestamp) + interval '1 month')
+                               * 1000)::bigint), 12, '0');
+BEGIN
+    IF to_regclass(name) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %I PARTITION OF executions FOR VALUES FROM (%L) TO (%L)', name,
+                   left(since, 8) || '-' || right(since, 4), left(until, 8) || '-' || right(until, 4));
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', name);
+    RETURN true;
+END
+$$;
+
+SELECT make_executions_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)
+  FROM generate_series(-1, 2) AS n;
+
+CREATE INDEX executions_rejected ON executions (order_id) WHERE ord_status = 'rejected';
+
+CREATE INDEX executions_refers ON executions (order_id) WHERE exec_ref_id IS NOT NULL;
+
+CREATE TABLE execution_coverage (
+    id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    venue varchar NOT NULL,
+    epoch varchar NOT NULL,
+    seqs  int8multirange NOT NULL
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+CREATE TABLE position_sums (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    instruments varchar[] NOT NULL,
+    sides       varchar[] NOT NULL,
+    quantities  numeric[] NOT NULL,
+    notionals   numeric[] NOT NULL,
+    as_of       timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+CREATE TABLE execution_inbox (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    venue         varchar NOT NULL,
+    epoch         varchar NOT NULL,
+    exec_id_scope varchar NOT NULL,
+    count         integer NOT NULL,
+    first_seq     bigint,
+    last_seq      bigint,
+    body          text COMPRESSION pglz NOT NULL,
+    put_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+CREATE TABLE feeds (
+    venue        varchar PRIMARY KEY,
+    holder       varchar,
+    leased_until timestamptz,
+    fence        bigint NOT NULL DEFAULT 0,
+    epoch        varchar,
+    seq          bigint,
+    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 70);
+
+CREATE TABLE parked_retries (
+    parked_id bigint PRIMARY KEY REFERENCES parked,
+    tries     integer NOT NULL DEFAULT 0,
+    due_at    timestamptz NOT NULL
+);
+
+CREATE INDEX parked_retries_due ON parked_retries (due_at);
+
+CREATE TABLE execution_comparisons (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    compared_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    venue       varchar NOT NULL,
+    epoch       varchar NOT NULL,
+    up_to_seq   bigint NOT NULL,
+    reports     bigint NOT NULL,
+    missing     bigint NOT NULL,
+    different   bigint NOT NULL,
+    unknown     bigint NOT NULL,
+    is_equal    boolean NOT NULL,
+    details     jsonb
+);
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON execution_epochs FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON executions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON executions_default FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON execution_comparisons FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
+
 COMMIT;
