@@ -16,7 +16,16 @@ from bench.rivals.order import EXCHANGE_SECONDS
 from ordertrail.api.app import create_app
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
-from ordertrail.domain.venue_answer import Absent, Accepted, CancelAnswer, PlaceAnswer, Refused, Verification
+from ordertrail.domain.reason import Cause
+from ordertrail.domain.venue_answer import (
+    Absent,
+    Accepted,
+    CancelAnswer,
+    NoAnswer,
+    PlaceAnswer,
+    Refused,
+    Verification,
+)
 from ordertrail.runtime.settings import load_settings
 from ordertrail.server.asgi import make_service
 from ordertrail.server.serve import serve
@@ -67,6 +76,12 @@ class SleepingVenue:
 
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage:  # noqa: ARG002
         return ExecutionPage("bench", (), after)
+
+    async def follow(self, *, after: int, epoch: str | None, timeout_seconds: float) -> NoAnswer:  # noqa: ARG002
+        return NoAnswer(Cause.CLOSED)
+
+    async def report_page(self, *, after: int, limit: int, epoch: str, timeout_seconds: float) -> NoAnswer:  # noqa: ARG002
+        return NoAnswer(Cause.CLOSED)
 
 
 app = create_app(lambda: make_service(SleepingVenue()).open_for_api())

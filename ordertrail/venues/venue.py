@@ -181,7 +181,7 @@ class ExecutionSource(Protocol):
         ...
 
 
-class Venue(Protocol):
+class Venue(ExecutionSource, Protocol):
     """One exchange. All times called `…_at` or `…_by` are monotonic seconds unless they are datetimes."""
 
     @property

@@ -54,6 +54,14 @@ class OtherSide(Protocol):
         """Whether an order under this id ever arrived."""
         ...
 
+    def compact(self, *, oldest: int) -> None:
+        """Forget the execution reports before this one."""
+        ...
+
+    def cut(self) -> None:
+        """End every connection over which execution reports come."""
+        ...
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -71,6 +79,7 @@ class Simulated:
     """The simulated exchange, reached past the adapter."""
 
     def __init__(self, service: ExchangeService) -> None:
+        self._service = service
         self._exchange = service.exchange
 
     def fail(self, way: Way | None) -> None:
@@ -78,6 +87,14 @@ class Simulated:
 
     def has_received(self, order_id: str) -> bool:
         return self._exchange.query(order_id) is not None
+
+    def compact(self, *, oldest: int) -> None:
+        reports = self._exchange.executions_log
+        del reports._kept[: oldest - 1 - reports.dropped]
+        reports.dropped = oldest - 1
+
+    def cut(self) -> None:
+        self._service._publisher.stop()
 
 
 def _faults(way: Way | None) -> Faults:

@@ -1,11 +1,15 @@
 """What every adapter does: the four answers to an order, the three to a question, and nothing raised."""
 
 import asyncio
+import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +29,15 @@ from ordertrail.domain.venue_answer import (
     VenueOrder,
     judge_found,
 )
-from ordertrail.venues.venue import ExecutionPage, OpenOrders
+from ordertrail.venues.venue import (
+    Compacted,
+    ExecutionPage,
+    Following,
+    Heartbeat,
+    OpenOrders,
+    OtherEpoch,
+    Reports,
+)
 from simulated_exchange.capabilities import PROFILES, Profile
 from tests.conformance.subjects import Open, Subject, Way
 from tests.support.payloads import RECORDED_ORDER
@@ -243,6 +255,124 @@ async def test_executions_come_in_order_from_a_position(subject: Subject) -> Non
         6,
         Decimal("10.50"),
     )
+
+
+async def follow(subject: Subject, *, after: int = 0, epoch: str | None = None) -> Any:
+    return await subject.venue.follow(after=after, epoch=epoch, timeout_seconds=WAIT_SECONDS_MAX)
+
+
+async def report_page(subject: Subject, epoch: str, *, after: int = 0, limit: int = 100) -> Any:
+    return await subject.venue.report_page(after=after, limit=limit, epoch=epoch, timeout_seconds=WAIT_SECONDS_MAX)
+
+
+async def next_reports(following: Following) -> Reports:
+    """Heartbeats may come between."""
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while isinstance(received := await following.receive(), Heartbeat):
+            assert received.epoch == following.epoch
+    assert isinstance(received, Reports)
+    return received
+
+
+@asynccontextmanager
+async def followed(subject: Subject, *, after: int = 0, epoch: str | None = None) -> AsyncIterator[Following]:
+    following = await follow(subject, after=after, epoch=epoch)
+    assert not isinstance(following, NoAnswer | OtherEpoch | Compacted), following
+    try:
+        yield following
+    finally:
+        await following.close()
+
+
+async def test_reports_come_over_a_connection_and_go_on_coming(subject: Subject) -> None:
+    await place(subject)
+    async with followed(subject) as following:
+        first = await next_reports(following)
+        await place(subject, replace(LIMIT, id="order-2", side=Side.SELL, quantity=4))
+        second = await next_reports(following)
+
+    assert following.head == 1
+    assert (first.count, first.first, first.last, first.is_contiguous) == (1, 1, 1, True)
+    assert (second.first, second.is_contiguous) == (2, True)
+    [report] = json.loads(first.body)
+    assert (report["seq"], report["exec_type"], report["client_order_id"]) == (1, "new", LIMIT.id)
+
+
+async def test_connection_begins_after_a_position(subject: Subject) -> None:
+    for number in (1, 2, 3):
+        await place(subject, replace(LIMIT, id=f"order-{number}"))
+    async with followed(subject) as whole:
+        epoch = whole.epoch
+
+    async with followed(subject, after=2, epoch=epoch) as following:
+        reports = await next_reports(following)
+
+    assert (following.epoch, following.head, reports.first, reports.last) == (epoch, 3, 3, 3)
+
+
+async def test_page_has_the_reports_as_the_connection_has_them(subject: Subject) -> None:
+    for number in (1, 2, 3):
+        await place(subject, replace(LIMIT, id=f"order-{number}"))
+    async with followed(subject) as following:
+        epoch, sent = following.epoch, await next_reports(following)
+
+    everything = await report_page(subject, epoch)
+    page = await report_page(subject, epoch, after=1, limit=1)
+    nothing = await report_page(subject, epoch, after=3)
+
+    assert json.loads(everything.body)[: sent.count] == json.loads(sent.body)
+    assert (everything.count, everything.first, everything.last, everything.is_contiguous) == (3, 1, 3, True)
+    assert (page.count, page.first, page.last) == (1, 2, 2)
+    assert (nothing.count, nothing.first, json.loads(nothing.body)) == (0, None, [])
+
+
+async def test_epoch_that_is_not_the_venue_s_is_refused_with_the_one_that_is(subject: Subject) -> None:
+    await place(subject)
+    async with followed(subject) as following:
+        epoch = following.epoch
+
+    assert await follow(subject, epoch="another") == OtherEpoch(epoch, 1)
+    assert await report_page(subject, "another") == OtherEpoch(epoch, 1)
+
+
+async def test_position_before_a_compacted_log_is_refused_with_the_oldest_that_is_kept(subject: Subject) -> None:
+    for number in range(1, 9):
+        await place(subject, replace(LIMIT, id=f"order-{number}"))
+    async with followed(subject) as following:
+        epoch = following.epoch
+    subject.other_side.compact(oldest=6)
+
+    assert await follow(subject, after=4, epoch=epoch) == Compacted(6)
+    assert await follow(subject) == Compacted(6)
+    assert await report_page(subject, epoch, after=4) == Compacted(6)
+    async with followed(subject, after=5, epoch=epoch) as following:
+        assert (await next_reports(following)).first == 6
+
+
+async def test_venue_says_that_it_is_alive(subject: Subject) -> None:
+    async with followed(subject) as following, asyncio.timeout(WAIT_SECONDS_MAX):
+        assert await following.receive() == Heartbeat(following.epoch, 0)
+
+
+async def test_connection_that_is_cut_is_no_answer(subject: Subject) -> None:
+    async with followed(subject) as following, asyncio.timeout(WAIT_SECONDS_MAX):
+        subject.other_side.cut()
+
+        while isinstance(received := await following.receive(), Heartbeat):
+            pass
+
+    assert isinstance(received, NoAnswer)
+
+
+async def test_connection_may_be_left_while_it_is_waited_on(subject: Subject) -> None:
+    async with followed(subject) as following:
+        waiting = asyncio.ensure_future(following.receive())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await place(subject)
+
+        assert (await next_reports(following)).first == 1
 
 
 async def test_nothing_is_sent_after_send_by(subject: Subject) -> None:

@@ -16,7 +16,18 @@ from ordertrail.domain.order import Order
 from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, NotSent, PlaceAnswer, Unknown, Verification
 from ordertrail.runtime.clock import Clock
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.venues.venue import ExecutionPage, OpenOrders, UnreadableElement, Venue
+from ordertrail.venues.venue import (
+    Compacted,
+    ExecutionPage,
+    Following,
+    Heartbeat,
+    OpenOrders,
+    OtherEpoch,
+    Reports,
+    UnreadableElement,
+    UnreadableFrame,
+    Venue,
+)
 
 T = TypeVar("T")
 
@@ -215,6 +226,28 @@ class ExchangeWire:
         answer = await self._call("executions", executions, timeout_seconds)
         return NoAnswer(answer) if isinstance(answer, str) else self._spoiled_page(answer)
 
+    async def follow(
+        self, *, after: int, epoch: str | None, timeout_seconds: float
+    ) -> "WireFollowing | OtherEpoch | Compacted | NoAnswer":
+        async def follow(timeout_seconds: float) -> Following | OtherEpoch | Compacted | NoAnswer:
+            venue = self._far_end.venue
+            return await venue.follow(after=after, epoch=epoch, timeout_seconds=timeout_seconds)
+
+        answer = await self._call("follow", follow, timeout_seconds)
+        if isinstance(answer, str):
+            return NoAnswer(answer)
+        return answer if isinstance(answer, OtherEpoch | Compacted | NoAnswer) else WireFollowing(self, answer)
+
+    async def report_page(
+        self, *, after: int, limit: int, epoch: str, timeout_seconds: float
+    ) -> Reports | OtherEpoch | Compacted | NoAnswer:
+        async def page(timeout_seconds: float) -> Reports | OtherEpoch | Compacted | NoAnswer:
+            venue = self._far_end.venue
+            return await venue.report_page(after=after, limit=limit, epoch=epoch, timeout_seconds=timeout_seconds)
+
+        answer = await self._call("report_page", page, timeout_seconds)
+        return NoAnswer(answer) if isinstance(answer, str) else answer
+
     def _spoiled_orders(self, answer: OpenOrders | NoAnswer) -> OpenOrders | NoAnswer:
         """Some orders of the list as an adapter has them that cannot read them."""
         if isinstance(answer, NoAnswer):
@@ -290,5 +323,36 @@ class ExchangeWire:
             return "timeout"
 
 
+Received = Reports | Heartbeat | UnreadableFrame | NoAnswer
+
+
+class WireFollowing:
+    """A connection over the wire; of a frame that the wire loses, the connection is lost, too."""
+
+    def __init__(self, wire: ExchangeWire, far_end: Following) -> None:
+        self.epoch = far_end.epoch
+        self.head = far_end.head
+        self._wire = wire
+        self._far_end = far_end
+        self._receiving: asyncio.Task[Received | str] | None = None
+
+    async def receive(self) -> Received:
+        async def receive(timeout_seconds: float) -> Received:
+            return await self._far_end.receive()
+
+        # What is under way comes also where nobody waits for it any more.
+        if self._receiving is None:
+            self._receiving = asyncio.ensure_future(self._wire._call("receive", receive, SILENCE_SECONDS))
+        answer = await asyncio.shield(self._receiving)
+        self._receiving = None
+        return NoAnswer(answer) if isinstance(answer, str) else answer
+
+    async def close(self) -> None:
+        if self._receiving is not None:
+            self._receiving.cancel()
+        await self._far_end.close()
+
+
 REFUSED = "connection_refused"
+SILENCE_SECONDS = 6.0
 FOR_EVER = 1e6

@@ -97,6 +97,12 @@ class ScriptedVenue:
     async def executions(self, *, after: int, limit: int, timeout_seconds: float) -> ExecutionPage | NoAnswer:
         return NoAnswer("not_scripted")
 
+    async def follow(self, *, after: int, epoch: str | None, timeout_seconds: float) -> NoAnswer:
+        return NoAnswer("not_scripted")
+
+    async def report_page(self, *, after: int, limit: int, epoch: str, timeout_seconds: float) -> NoAnswer:
+        return NoAnswer("not_scripted")
+
 
 def found(order: Order, **changes: Any) -> Found:
     """The exchange has it, as it was sent but for the changes; its id there is not the scripted answer's."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TypeVar, assert_never
@@ -13,16 +12,19 @@ from yarl import URL
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
-from ordertrail.domain.reason import Cause
+from ordertrail.domain.reason import Cause, http_cause
 from ordertrail.domain.venue_answer import CancelAnswer, NoAnswer, NotSent, PlaceAnswer, Unknown, Verification
 from ordertrail.runtime.clock import Clock
 from ordertrail.venues.adapter_error import adapter_raised
 from ordertrail.venues.http import wire
 from ordertrail.venues.http.address import base_of
+from ordertrail.venues.http.call_failed import CALL_ERRORS, CallFailed, call_failed
+from ordertrail.venues.http.following import HttpFollowing, open_following
 from ordertrail.venues.http.json_list import Slices
+from ordertrail.venues.http.report_wire import read_report_page
 from ordertrail.venues.http.send import SendOnce
 from ordertrail.venues.http.wire import Reply
-from ordertrail.venues.venue import ExecutionPage, OpenOrders
+from ordertrail.venues.venue import Compacted, ExecutionPage, OpenOrders, OtherEpoch, Reports
 
 # By kind of reply; what is longer is read no further, and is no answer.
 REPLY_BYTES_MAX = 64 * 1024
@@ -34,6 +36,8 @@ PAUSE_PER_SLICE = 2
 # Common servers close an idle connection after 5 s. A client that writes on one just then learns nothing of the order.
 KEEPALIVE_SECONDS = 4.0
 DNS_TTL_SECONDS = 10
+REFUSED_POSITION = (409, 410)
+FEED_CONNECTIONS = 4  # one that is followed, one that ends, and pages
 QUERIES_SHARE = 8  # one in so many connections is for querying, and one for cancelling
 
 _HEADERS = {"User-Agent": "ordertrail", "Accept": "application/json", "Accept-Encoding": "identity"}
@@ -41,14 +45,6 @@ _HEADERS = {"User-Agent": "ordertrail", "Accept": "application/json", "Accept-En
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 _Learned = TypeVar("_Learned")
-
-
-@dataclass(frozen=True, slots=True)
-class CallFailed:
-    """There is no whole reply."""
-
-    cause: Cause
-    detail: str = field(default="", compare=False)
 
 
 class HttpVenue:
@@ -73,6 +69,7 @@ class HttpVenue:
         self._placing = self._session(max(self._connections_max - 2 * share, 1))
         self._cancelling = self._session(share)
         self._querying = self._session(share)
+        self._following = self._session(FEED_CONNECTIONS)
 
     async def close(self) -> None:
         for session in self._sessions:
@@ -116,6 +113,47 @@ class HttpVenue:
         reply = await self._get(url, timeout_seconds, bytes_max=EXECUTIONS_BYTES_MAX)
         reading = _learned(reply, partial(wire.read_executions, after=after, limit=limit))
         return await _in_slices(reading, self._clock)
+
+    async def follow(
+        self, *, after: int, epoch: str | None, timeout_seconds: float
+    ) -> HttpFollowing | OtherEpoch | Compacted | NoAnswer:
+        deadline = self._clock.monotonic() + timeout_seconds
+        url = self._reports_url(after, epoch)
+        opened = await open_following(self._following, url, timeout_seconds=timeout_seconds)
+        match opened:
+            case HttpFollowing(epoch=followed) if epoch is not None and followed != epoch:
+                await opened.close()
+                return OtherEpoch(followed, opened.head)
+            case HttpFollowing() | NoAnswer():
+                return opened
+            case aiohttp.WSServerHandshakeError(status=status):
+                return await self._why_not(status, after, epoch, deadline - self._clock.monotonic())
+        assert_never(opened)
+
+    async def report_page(
+        self, *, after: int, limit: int, epoch: str, timeout_seconds: float
+    ) -> Reports | OtherEpoch | Compacted | NoAnswer:
+        return await self._report_page(after, limit, epoch, timeout_seconds)
+
+    async def _report_page(
+        self, after: int, limit: int, epoch: str | None, timeout_seconds: float
+    ) -> Reports | OtherEpoch | Compacted | NoAnswer:
+        url = URL(f"{self._reports_url(after, epoch)}&limit={limit}", encoded=True)
+        reply = await _call(self._following, "GET", url, timeout_seconds, bytes_max=EXECUTIONS_BYTES_MAX)
+        return _learned(reply, partial(read_report_page, epoch=epoch))
+
+    async def _why_not(
+        self, status: int, after: int, epoch: str | None, timeout_seconds: float
+    ) -> OtherEpoch | Compacted | NoAnswer:
+        """A page is refused for the same reasons, and the library gives its body."""
+        if status not in REFUSED_POSITION:
+            return NoAnswer(http_cause(status))
+        page = await self._report_page(after, 1, epoch, timeout_seconds)
+        return NoAnswer(http_cause(status)) if isinstance(page, Reports) else page
+
+    def _reports_url(self, after: int, epoch: str | None) -> URL:
+        of_epoch = "" if epoch is None else f"&epoch={quote(epoch, safe='')}"
+        return URL(f"{self._executions_url}?after={after}{of_epoch}", encoded=True)
 
     async def _get(self, url: URL, timeout_seconds: float, bytes_max: int = REPLY_BYTES_MAX) -> Reply | CallFailed:
         return await _call(self._querying, "GET", url, timeout_seconds, bytes_max=bytes_max)
@@ -164,14 +202,8 @@ async def _call(
                 response.close()
                 return CallFailed(Cause.TOO_LARGE, f"more than {bytes_max} bytes")
             return Reply(response.status, received, response.headers.get("Retry-After"))
-    except TimeoutError:
-        return CallFailed(Cause.TIMEOUT)
-    except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError):
-        return CallFailed(Cause.CONNECT_FAILED)
-    except aiohttp.ClientResponseError:
-        return CallFailed(Cause.UNREADABLE, "is no HTTP, or has headers that are too long")
-    except (aiohttp.ClientError, OSError):
-        return CallFailed(Cause.CONNECTION_LOST)
+    except CALL_ERRORS as error:
+        return call_failed(error)
 
 
 async def _receive(response: aiohttp.ClientResponse, bytes_max: int) -> bytes | bytearray | None:

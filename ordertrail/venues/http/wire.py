@@ -156,6 +156,8 @@ class _Capabilities(msgspec.Struct):
     accepts_within_seconds: _Seconds | None = None
     honours_accept_by: bool = False
     ask_covers: Literal["all", "open_only"] = "all"
+    replays_executions: bool = True
+    exec_id_unique: Literal["order", "epoch"] = "order"
 
 
 _encoder = msgspec.json.Encoder()
@@ -279,6 +281,8 @@ def read_capabilities(reply: Reply) -> Capabilities | NoAnswer:
         visible_within_seconds=UNBOUNDED if visible is None else visible,
         accepts_within_seconds=UNBOUNDED if read.accepts_within_seconds is None else read.accepts_within_seconds,
         honours_accept_by=read.honours_accept_by,
+        replays_executions=read.replays_executions,
+        exec_id_unique=read.exec_id_unique,
     )
 
 

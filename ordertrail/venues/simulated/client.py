@@ -22,9 +22,19 @@ from ordertrail.domain.venue_answer import (
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.venues.adapter_error import adapter_raised
+from ordertrail.venues.report_frames import read_frame
 from ordertrail.venues.simulated import translation
+from ordertrail.venues.simulated.following import SimulatedFollowing, open_following, refusal_of
 from ordertrail.venues.simulated.opening import Opening
-from ordertrail.venues.venue import Execution, ExecutionPage, OpenOrders, UnreadableElement
+from ordertrail.venues.venue import (
+    Compacted,
+    Execution,
+    ExecutionPage,
+    OpenOrders,
+    OtherEpoch,
+    Reports,
+    UnreadableElement,
+)
 from simulated_exchange import results
 from simulated_exchange.log import LogError
 from simulated_exchange.service import ExchangeService
@@ -136,6 +146,25 @@ class SimulatedVenue:
             Execution(e.seq, e.exec_id, e.exec_type, e.client_order_id, e.exchange_order_id) for e in result.executions
         )
         return ExecutionPage(result.epoch, executions, result.head)
+
+    async def follow(
+        self, *, after: int, epoch: str | None, timeout_seconds: float
+    ) -> SimulatedFollowing | OtherEpoch | Compacted | NoAnswer:
+        return await open_following(self.exchange, after=after, epoch=epoch, timeout_seconds=timeout_seconds)
+
+    async def report_page(
+        self, *, after: int, limit: int, epoch: str, timeout_seconds: float
+    ) -> Reports | OtherEpoch | Compacted | NoAnswer:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                result = await self.exchange.executions_raw(after, limit, epoch)
+        except (TimeoutError, LogError) as problem:
+            return _no_answer(problem)
+        if isinstance(result, results.OtherEpoch | results.Compacted):
+            return refusal_of(result)
+        reports = read_frame(result.reports)
+        assert isinstance(reports, Reports), "the exchange in this process writes arrays"
+        return reports
 
 
 def _no_answer(problem: TimeoutError | LogError) -> NoAnswer:
