@@ -109,6 +109,39 @@ ORPHANS = Counter("ordertrail_orphans", "Orders found at the exchange that were 
 ORPHANS_OPEN = ReadGauge(
     "ordertrail_orphans_open", "Orphans that no person has closed; of very many 10,000.", multiprocess_mode="livemax"
 )
+EXECUTION_REPORTS = Counter("ordertrail_execution_reports", "Execution reports applied, repeats among them.")
+EXECUTION_ROWS = Counter("ordertrail_execution_rows", "Execution reports that became rows.")
+EXECUTION_BATCH_REPORTS = Histogram(
+    "ordertrail_execution_batch_reports",
+    "Execution reports that were applied in one transaction.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+)
+EXECUTION_BATCH_SECONDS = Histogram(
+    "ordertrail_execution_batch_seconds", "How long one transaction that applies reports took.", buckets=_SECONDS
+)
+EXECUTION_WAITED_SECONDS = Histogram(
+    "ordertrail_execution_waited_seconds",
+    "From when a frame was in the inbox until its reports were rows, the oldest of each transaction.",
+    buckets=(*_SECONDS, 30, 60, 300, 3600),
+)
+EXECUTION_TROUBLES = Counter(
+    "ordertrail_execution_troubles",
+    "Orders whose executions came to what should not be: overfilled, after_end, busted, contradicting.",
+    ["what"],
+)
+EXECUTION_RETRIED = Counter(
+    "ordertrail_execution_retried", "Parked reports that could be applied when they were tried again."
+)
+EXECUTION_FAILURES = Counter(
+    "ordertrail_execution_failures",
+    "Times that reports could not be applied, and were left to be applied again.",
+    ["kind"],
+)
+EXECUTION_QUEUE_FRAMES = ReadGauge(
+    "ordertrail_execution_queue_frames",
+    "Frames of reports that wait in the queue, or are being worked on.",
+    multiprocess_mode="livemax",
+)
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )
