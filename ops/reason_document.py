@@ -94,7 +94,7 @@ REASON_LINES = (
     ),
     ReasonLine(VERIFIED, _SHOWN, _RECONCILER),
     ReasonLine(verified(refused("CODE")), (S.REJECTED,), _RECONCILER, "Nothing; the exchange had accepted it before."),
-    ReasonLine(EXECUTION, (S.COMPLETED,), _RECONCILER),
+    ReasonLine(EXECUTION, (S.COMPLETED, S.REJECTED), _RECONCILER),
     ReasonLine(RESENT, (S.COMPLETED,), _RECONCILER),
     ReasonLine(
         by_operator("NAME", "EVIDENCE"),

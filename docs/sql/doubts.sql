@@ -1,6 +1,7 @@
 -- The statements of reconciliation, one constant each; every one is a transaction of its own.
 --
--- Statuses compare by precedence: from NOT_PLACED upwards an order is settled by its rows.
+-- Statuses compare by precedence: from NOT_PLACED upwards an order is settled by its rows; where any is above COMPLETED,
+-- only if that is there too.
 --
 -- Plans are kept, and may be made while the tables are empty. OFFSET 0 keeps a subquery about one order from being turned
 -- into one about all of them, and `= ANY` a join from being begun at the table.
@@ -10,7 +11,8 @@
 -- ENQUEUE_DUE_BATCHES
 -- Sent by the reconciler.
 -- The reconciler makes orders in doubt of those orders of due batches that are not settled, and deletes the batches.
--- Whatever its rows' deadlines: a batch is reviewed once after it is due, whenever it became visible.
+-- Whatever its rows' deadlines: a batch is reviewed once after it is due, whenever it became visible. What the exchange
+-- reported of an order settles it only with COMPLETED.
 -- $1 batches at most.
 WITH due AS (
     SELECT due_at, id, order_ids FROM order_batches
@@ -21,10 +23,12 @@ WITH due AS (
 ), unsettled AS (
     SELECT o.id
       FROM due CROSS JOIN unnest(due.order_ids) AS o(id)
-     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status >= 'COMPLETED' OFFSET 0)
+     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'COMPLETED' OFFSET 0)
        AND (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'NOT_PLACED' OFFSET 0)
             OR EXISTS (SELECT FROM orders r
-                        WHERE r.id = o.id AND r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'
+                        WHERE r.id = o.id
+                          AND (r.status > 'COMPLETED'
+                               OR (r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'))
                        OFFSET 0))
 ), noted AS (
     INSERT INTO doubts (order_id) SELECT id FROM unsettled ORDER BY id
@@ -207,8 +211,8 @@ SELECT id FROM known;
 -- that are open, up to 10,000. For the metrics and `ordertrail doubts`.
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
- AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
- AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0))))) AS unresolved,
@@ -225,8 +229,8 @@ SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::flo
        d.last_seen AS last_observation, d.next_at,
        (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status,
        (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
- AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
- AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved,
@@ -255,15 +259,15 @@ SELECT FROM doubts WHERE order_id = $1 FOR UPDATE;
 WITH doubt AS MATERIALIZED (
     SELECT d.order_id, (SELECT max(o.status) FROM orders o WHERE o.id = d.order_id) AS status,
            d.settled_at IS NULL AND (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
- AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
- AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved,
            (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)) AS was_accepted,
-           EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) AS is_placed,
+           EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0) AS is_placed,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp() OFFSET 0)
                AS is_being_sent

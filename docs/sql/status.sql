@@ -10,8 +10,8 @@
 WITH doubt AS (
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
- AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)
- AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'COMPLETED' OFFSET 0) OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id))
+ AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0))))) AS unresolved,

@@ -13,7 +13,7 @@ from ordertrail.api.failed_order import FailedOrder, answer_of, failed_order
 from ordertrail.api.order_json import order_json, rfc_3339
 from ordertrail.api.problems import CONTENT_TYPE, ORDER_FAILED, PROBLEMS, ProblemError, problem_body
 from ordertrail.domain.order import Order
-from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, Outcome, fold_exchange_order_id
+from ordertrail.domain.trail import OrderStatus, Outcome, fold_exchange_order_id
 from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
 
 RETRY_AFTER_SECONDS = 1
@@ -143,12 +143,14 @@ class PlaceResponses:
                 "key-reused", order_id=repeated.order_id, headers={"Location": f"/orders/{repeated.order_id}"}
             )
         # Placed by the exchange's word alone is not enough: 201 needs both rows.
-        if stored.status in PLACED_STATUSES:
+        if stored.is_completed:
             body = _encode(order_json(stored))
             return WholeResponse(201, _headers_of_order(body, _JSON, repeated.order_id), body)
         # Nobody may repeat what has no key, so it is not told to wait for a better answer.
         has_key = stored.order.client_order_id is not None
-        if has_key and stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by):
+        if has_key and (
+            stored.is_reported or stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by)
+        ):
             raise ProblemError(
                 "request-in-progress",
                 order_id=repeated.order_id,

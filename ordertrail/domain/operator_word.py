@@ -11,7 +11,7 @@ from enum import StrEnum
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.settling import is_settled_by_rows
-from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus
+from ordertrail.domain.trail import OrderStatus
 
 
 class OperatorWord(StrEnum):
@@ -70,6 +70,6 @@ def words_for(doubt: OrderInDoubt) -> frozenset[OperatorWord]:
     words = {OperatorWord.CANCELED, OperatorWord.EXPIRED, OperatorWord.FILLED}
     if not doubt.was_accepted:
         words.add(OperatorWord.NOT_PLACED)
-    if not doubt.statuses & PLACED_STATUSES:
+    if OrderStatus.COMPLETED not in doubt.statuses:
         words.add(OperatorWord.PLACED)
     return frozenset(words)

@@ -6,8 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from ordertrail.domain.order import Order
-from ordertrail.domain.reason import NOT_RECORDED, Reason, ReasonKind
-from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, TrailRow, fold_exchange_order_id
+from ordertrail.domain.reason import EXECUTION, NOT_RECORDED, Reason, ReasonKind
+from ordertrail.domain.trail import PLACED_STATUSES, REPORTED_STATUSES, OrderStatus, TrailRow, fold_exchange_order_id
+from ordertrail.domain.venue_word import VenueWord, end_of
 
 
 class SendAnswer(StrEnum):
@@ -56,6 +57,7 @@ class OrderInDoubt:
     `created_at`: the earliest moment at which it may have been recorded; of an order that went through the spool, which
     is never sent again, by a process's clock.
     `observed_exchange_order_id`: the exchange order id under which the exchange's own reports or lists have shown it.
+    `word`: what its execution reports come to; None: there is none.
     """
 
     order: Order
@@ -65,6 +67,7 @@ class OrderInDoubt:
     now: datetime
     is_cancel_wanted: bool = False
     observed_exchange_order_id: str | None = None
+    word: VenueWord | None = None
 
     @property
     def statuses(self) -> frozenset[OrderStatus]:
@@ -75,10 +78,27 @@ class OrderInDoubt:
     def was_accepted(self) -> bool:
         """Whether the exchange has ever said that it accepted it."""
         return (
-            self.observed_exchange_order_id is not None
+            self.is_shown
             or bool(self.statuses & PLACED_STATUSES)
             or any(send.answer is SendAnswer.ACCEPTED for send in self.sends)
         )
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether an execution report proves the acceptance: it is kept, or a row says how it left the order."""
+        if self.word is not None and self.word.proves_acceptance:
+            return True
+        return any(row.status in REPORTED_STATUSES and row.parsed_reason == EXECUTION for row in self.rows)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the exchange has shown the order unasked, in its reports or its lists."""
+        return self.is_reported or self.observed_exchange_order_id is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended at the exchange, by the venue's latest word."""
+        return end_of(self.rows, self.word) is not None
 
     @property
     def is_final(self) -> bool:
@@ -92,7 +112,10 @@ class OrderInDoubt:
         """The exchange's id, from whatever has recorded it."""
         recorded = (send.exchange_order_id for send in self.sends)
         return (
-            self.observed_exchange_order_id or fold_exchange_order_id(self.rows) or next(filter(None, recorded), None)
+            self.observed_exchange_order_id
+            or (self.word and self.word.exchange_order_id)
+            or fold_exchange_order_id(self.rows)
+            or next(filter(None, recorded), None)
         )
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.execution import REJECTED
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.reason import (
     ABSENCE_CANNOT_BE_PROVED,
@@ -31,7 +32,6 @@ from ordertrail.domain.reason import (
     verified,
 )
 from ordertrail.domain.trail import (
-    PLACED_STATUSES,
     TERMINAL_AT_EXCHANGE,
     OrderStatus,
     Outcome,
@@ -107,23 +107,46 @@ class Cancel:
 Step = Settle | Append | Wait | Resend | Cancel
 
 
-def before_query(doubt: OrderInDoubt) -> Settle | None:
-    """Settle what the rows alone settle; None: query the venue."""
+def before_query(doubt: OrderInDoubt) -> Settle | Cancel | None:
+    """What its rows and the venue's reports decide alone; None: query the venue."""
     if is_settled_by_rows(doubt):
-        return Settle()
+        return Settle(_reported_rejected(doubt))
+    if doubt.is_reported:
+        return _reported(doubt)
     if doubt.was_accepted or doubt.may_have_arrived:
         return None
     return _settle_never_arrived(doubt)
 
 
 def is_settled_by_rows(doubt: OrderInDoubt) -> bool:
-    """Whether the rows alone end it, at any time: it is over, placed and not to be canceled, or not placed."""
+    """Whether the rows alone end it, at any time: it is recorded as placed, and over or not to be canceled; or it is
+    not placed.
+
+    What the exchange reported of it is no record of its acceptance: COMPLETED is.
+    """
     statuses = doubt.statuses
-    if statuses & TERMINAL_AT_EXCHANGE:
-        return True
-    if statuses & PLACED_STATUSES:
-        return not doubt.is_cancel_wanted
+    if OrderStatus.COMPLETED in statuses:
+        return doubt.is_over or not doubt.is_cancel_wanted
     return OrderStatus.NOT_PLACED in statuses and not doubt.was_accepted
+
+
+def _reported(doubt: OrderInDoubt) -> Settle | Cancel | None:
+    """Accepted by the venue's reports, which say too whether it is open; no query is needed."""
+    rows = _reported_rejected(doubt)
+    if OrderStatus.COMPLETED not in doubt.statuses:
+        rows = (TrailRow(OrderStatus.COMPLETED, EXECUTION.text, doubt.exchange_order_id), *rows)
+    if doubt.is_over or not doubt.is_cancel_wanted:
+        return Settle(rows)
+    # Only its rows speak of it: they may be old, and a query tells what it is now.
+    return None if doubt.word is None else Cancel(rows)
+
+
+def _reported_rejected(doubt: OrderInDoubt) -> tuple[TrailRow, ...]:
+    """REJECTED of an accepted order whose report came before its acceptance was known here."""
+    is_rejected = doubt.was_accepted and doubt.word is not None and doubt.word.ord_status == REJECTED
+    if not is_rejected or OrderStatus.REJECTED in doubt.statuses:
+        return ()
+    return (TrailRow(OrderStatus.REJECTED, EXECUTION.text, doubt.exchange_order_id),)
 
 
 def after_query(
@@ -156,7 +179,7 @@ def _found(doubt: OrderInDoubt, found: Found, capabilities: Capabilities | None)
     if not at_exchange.equals(doubt.order):
         return _unresolved(doubt, DIFFERS_AT_EXCHANGE, at_exchange.exchange_order_id)
     exchange_order_id = at_exchange.exchange_order_id
-    if at_exchange.ord_status == "rejected":
+    if at_exchange.ord_status == REJECTED:
         reason = refused(at_exchange.reject_reason or UNSPECIFIED)
         if doubt.was_accepted and not _is_the_accepted(doubt, exchange_order_id, capabilities):
             return _known_accepted(doubt, is_hidden=True)
@@ -196,7 +219,7 @@ def _is_the_accepted(doubt: OrderInDoubt, exchange_order_id: str | None, capabil
 
 def _known_accepted(doubt: OrderInDoubt, *, is_hidden: bool = False) -> Settle | Cancel:
     """Accepted, whatever the query by its id shows now."""
-    reason = ACCEPTED if doubt.observed_exchange_order_id is None else EXECUTION
+    reason = EXECUTION if doubt.is_shown else ACCEPTED
     rows = (TrailRow(OrderStatus.COMPLETED, reason.text, doubt.exchange_order_id),)
     return Cancel(rows, is_hidden) if doubt.is_cancel_wanted else Settle(rows)
 
@@ -215,7 +238,7 @@ def _accepted_and_absent(doubt: OrderInDoubt, capabilities: Capabilities | None,
     """It said yes, and now it does not know the order: it shows it late, only while open, or contradicts itself."""
     if capabilities is None:
         return Wait(_CAPABILITIES_UNKNOWN)
-    if doubt.observed_exchange_order_id is not None or capabilities.visible_within_seconds > _FOR_EVER_SECONDS:
+    if doubt.is_shown or capabilities.visible_within_seconds > _FOR_EVER_SECONDS:
         # Its own reports prove the acceptance; and where it never has to show an order, its answer does.
         return _known_accepted(doubt)
     seconds = limits.answer_seconds + capabilities.visible_within_seconds + limits.clock_margin_seconds

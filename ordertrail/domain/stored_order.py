@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from ordertrail.domain.order import Order
 from ordertrail.domain.trail import (
+    REPORTED_STATUSES,
     Certainty,
     OrderStatus,
     Outcome,
@@ -51,6 +52,16 @@ class StoredOrder:
     def exchange_order_id(self) -> str | None:
         """The exchange's id, where a row has it."""
         return fold_exchange_order_id(self.rows)
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the row is there that says that the exchange has accepted it."""
+        return any(row.status is OrderStatus.COMPLETED for row in self.rows)
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether a row says what the exchange reported of it, and COMPLETED is still to be written."""
+        return not self.is_completed and any(row.status in REPORTED_STATUSES for row in self.rows)
 
     def is_being_placed(self, *, seconds_after_send_by: float) -> bool:
         """Whether the request that brought it may still be placing it."""

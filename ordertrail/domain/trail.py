@@ -32,6 +32,7 @@ class OrderStatus(StrEnum):
 
 PRECEDENCE = {status: rank for rank, status in enumerate(OrderStatus)}
 PLACED_STATUSES = frozenset(s for s in OrderStatus if PRECEDENCE[s] >= PRECEDENCE[OrderStatus.COMPLETED])
+REPORTED_STATUSES = PLACED_STATUSES - {OrderStatus.COMPLETED}
 TERMINAL_AT_EXCHANGE = frozenset({OrderStatus.REJECTED, OrderStatus.EXPIRED, OrderStatus.CANCELED, OrderStatus.FILLED})
 
 

@@ -8,7 +8,7 @@ that nobody recorded here is kept as an orphan, counted and logged. What cannot 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus
+from ordertrail.domain.trail import OrderStatus
 from ordertrail.domain.venue_answer import NoAnswer, VenueOrder
 from ordertrail.reconciliation.parking import Parking, ParkingPass
 from ordertrail.runtime.telemetry import metrics
@@ -122,7 +122,7 @@ class Sweep:
         doubtful = {
             order_id: shown[order_id]
             for order_id, found in statuses.items()
-            if OrderStatus.NOT_PLACED in found or not found & PLACED_STATUSES
+            if OrderStatus.NOT_PLACED in found or OrderStatus.COMPLETED not in found
         }
         observed = await self._rows.keep_observations(doubtful) if doubtful else []
         swept.observed += len(observed)

@@ -450,10 +450,11 @@ def _enqueue_due_batches(tables: Tables, now: datetime, batches_max: int) -> lis
     for _, number in due:
         for order_id in tables.batches.pop(number)[1]:
             rows = tables.orders.get(order_id, {})
-            if _rank(tables, order_id) >= _PLACED:
+            if "COMPLETED" in rows:
                 continue
             failed = rows.get("DATABASE_PERSISTENCE_FAILED")
             was_accepted = failed is not None and failed["reason"] == "accepted"
+            was_accepted |= _rank(tables, order_id) > _PLACED
             if "NOT_PLACED" not in rows or was_accepted:
                 unsettled.add(order_id)
     for order_id in sorted(unsettled):
@@ -820,13 +821,16 @@ def _was_accepted(tables: Tables, order_id: str) -> bool:
     )
 
 
+def _is_over(tables: Tables, order_id: str) -> bool:
+    return _rank(tables, order_id) >= _RANK[OrderStatus.REJECTED]
+
+
 def is_unresolved(tables: Tables, order_id: str) -> bool:
     """Whether an order in doubt waits for a person: it is marked so, and its rows do not settle it by themselves."""
     rows = tables.orders.get(order_id, {})
-    rank = _rank(tables, order_id)
-    if "UNRESOLVED" not in rows or rank >= _RANK[OrderStatus.REJECTED]:
+    if "UNRESOLVED" not in rows:
         return False
-    if rank >= _PLACED and order_id not in tables.cancels:
+    if "COMPLETED" in rows and (order_id not in tables.cancels or _is_over(tables, order_id)):
         return False
     return "NOT_PLACED" not in rows or _was_accepted(tables, order_id)
 
@@ -852,7 +856,7 @@ def _resolve(
     names = [str(status) for status in statuses]
     is_counted = doubt.settled_at is None and is_unresolved(tables, order_id)
     was_accepted = _was_accepted(tables, order_id)
-    is_placed = _rank(tables, order_id) >= _PLACED
+    is_placed = "COMPLETED" in rows
     is_being_sent = any(
         (order_id, number) not in tables.answers and attempt.send_by >= now
         for number, attempt in tables.attempts.get(order_id, {}).items()

@@ -1,6 +1,7 @@
 """The statements of reconciliation, one constant each; every one is a transaction of its own.
 
-Statuses compare by precedence: from NOT_PLACED upwards an order is settled by its rows.
+Statuses compare by precedence: from NOT_PLACED upwards an order is settled by its rows; where any is above COMPLETED,
+only if that is there too.
 
 Plans are kept, and may be made while the tables are empty. OFFSET 0 keeps a subquery about one order from being turned
 into one about all of them, and `= ANY` a join from being begun at the table.
@@ -10,7 +11,8 @@ from ordertrail.domain.operator_action import OperatorAction
 from ordertrail.storage.postgres import fragments
 
 # The reconciler makes orders in doubt of those orders of due batches that are not settled, and deletes the batches.
-# Whatever its rows' deadlines: a batch is reviewed once after it is due, whenever it became visible.
+# Whatever its rows' deadlines: a batch is reviewed once after it is due, whenever it became visible. What the exchange
+# reported of an order settles it only with COMPLETED.
 # $1 batches at most.
 ENQUEUE_DUE_BATCHES = """
 WITH due AS (
@@ -22,10 +24,12 @@ WITH due AS (
 ), unsettled AS (
     SELECT o.id
       FROM due CROSS JOIN unnest(due.order_ids) AS o(id)
-     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status >= 'COMPLETED' OFFSET 0)
+     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'COMPLETED' OFFSET 0)
        AND (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'NOT_PLACED' OFFSET 0)
             OR EXISTS (SELECT FROM orders r
-                        WHERE r.id = o.id AND r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'
+                        WHERE r.id = o.id
+                          AND (r.status > 'COMPLETED'
+                               OR (r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'))
                        OFFSET 0))
 ), noted AS (
     INSERT INTO doubts (order_id) SELECT id FROM unsettled ORDER BY id
@@ -247,7 +251,7 @@ WITH doubt AS MATERIALIZED (
     SELECT d.order_id, (SELECT max(o.status) FROM orders o WHERE o.id = d.order_id) AS status,
            d.settled_at IS NULL AND {fragments.is_unresolved("d.order_id")} AS is_unresolved,
            {fragments.was_accepted("d.order_id")} AS was_accepted,
-           {fragments.has_row("d.order_id", "o.status >= 'COMPLETED'")} AS is_placed,
+           {fragments.has_row("d.order_id", "o.status = 'COMPLETED'")} AS is_placed,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = d.order_id AND w.answer IS NULL AND a.send_by >= clock_timestamp() OFFSET 0)
                AS is_being_sent

@@ -95,6 +95,11 @@ def was_accepted(order_id: str) -> str:
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = {order_id} OFFSET 0))"""
 
 
+def is_over(order_id: str) -> str:
+    """What `OrderInDoubt.is_over` says: it has ended at the exchange."""
+    return has_row(order_id, "o.status >= 'REJECTED'")
+
+
 def is_unresolved(order_id: str) -> str:
     """What `operator_word.is_unresolved` says of an order in doubt: it is marked so, and its rows do not settle it.
 
@@ -102,8 +107,8 @@ def is_unresolved(order_id: str) -> str:
     """
     return f"""\
 ({has_row(order_id, "o.status = 'UNRESOLVED'")}
- AND NOT {has_row(order_id, "o.status >= 'REJECTED'")}
- AND (NOT {has_row(order_id, "o.status >= 'COMPLETED'")} OR {is_forbidden(order_id)})
+ AND (NOT {has_row(order_id, "o.status = 'COMPLETED'")}
+      OR ({is_forbidden(order_id)} AND NOT {is_over(order_id)}))
  AND (NOT {has_row(order_id, "o.status = 'NOT_PLACED'")} OR {was_accepted(order_id)}))"""
 
 

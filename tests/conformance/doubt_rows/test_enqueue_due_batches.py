@@ -8,6 +8,7 @@ from ordertrail.domain.trail import OrderStatus, TrailRow
 from ordertrail.storage.doubt_rows import Lease
 from ordertrail.storage.order_rows import Rows
 from tests.conformance.arrange import (
+    COMPLETED,
     DUE,
     FAILED,
     FROM_COMPLETED,
@@ -76,7 +77,25 @@ async def test_no_batch_is_enqueued_where_none_is_wanted(database: DatabaseSubje
     assert await doubts.enqueue_due_batches(batches_max=10) == 1
 
 
-@pytest.mark.parametrize("status", [*FROM_COMPLETED, NOT_PLACED])
+@pytest.mark.parametrize("status", FROM_COMPLETED[1:])
+@pytest.mark.parametrize("was_not_placed", [False, True])
+async def test_what_the_exchange_reported_settles_nothing_without_completed(
+    database: DatabaseSubject, rows: Rows, doubts: Doubts, status: OrderStatus, was_not_placed: bool
+) -> None:
+    order, completed = an_order(), an_order()
+    await rows.insert_initiated([order, completed])
+    for each in (order, completed):
+        await step(rows, each.id, status, "execution")
+        if was_not_placed:
+            await step(rows, each.id, NOT_PLACED, "presumed:absent")
+    await step(rows, completed.id, COMPLETED, "execution")
+    await database.let_pass(DUE)
+
+    assert await doubts.enqueue_due_batches(batches_max=10) == 1
+    assert [lease.order_id for lease in await lease_due(doubts)] == [order.id]
+
+
+@pytest.mark.parametrize("status", [COMPLETED, NOT_PLACED])
 async def test_settled_order_is_not_enqueued(
     database: DatabaseSubject, rows: Rows, doubts: Doubts, status: OrderStatus
 ) -> None:

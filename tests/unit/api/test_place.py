@@ -504,6 +504,25 @@ async def test_repeat_of_an_order_placed_by_the_exchange_s_word_alone_is_not_201
     assert answer["advice"] == "wait_then_repeat_same_key"
 
 
+REPORTED = [S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED]
+
+
+@pytest.mark.parametrize("others", [(), (UNKNOWN,), (TrailRow(S.DATABASE_PERSISTENCE_FAILED, "accepted", "X-7"),)])
+@pytest.mark.parametrize("status", REPORTED)
+async def test_repeat_of_an_order_that_the_exchange_reported_is_201_only_with_completed(
+    door: Door, status: OrderStatus, others: tuple[TrailRow, ...]
+) -> None:
+    reported = TrailRow(status, "execution", "X-1")
+
+    before = await door.repeated(*others, reported, read_after=1000)
+    after = await door.repeated(*others, reported, TrailRow(S.COMPLETED, "execution", "X-1"), read_after=1000)
+
+    assert (before.status, before["type"]) == (409, "/problems/request-in-progress")
+    assert before["advice"] == "wait_then_repeat_same_key"
+    assert (before.headers["location"], before.headers["retry-after"]) == ("/orders/first", "1")
+    assert (after.status, after["status"], after["outcome"]) == (201, status, "placed")
+
+
 @pytest.mark.parametrize("changes", [{"quantity": 11}, {"limit_price": Decimal(151)}])
 async def test_key_of_another_order_is_refused_whatever_became_of_it(door: Door, changes: dict[str, Any]) -> None:
     for rows in ((), (UNKNOWN,), (COMPLETED,)):

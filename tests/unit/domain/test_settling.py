@@ -26,9 +26,11 @@ from ordertrail.domain.settling import (
     absence_counts_from,
     after_query,
     before_query,
+    is_settled_by_rows,
 )
-from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_outcome
+from ordertrail.domain.trail import PLACED_STATUSES, OrderStatus, Outcome, TrailRow, fold_outcome
 from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, Verification
+from ordertrail.domain.venue_word import VenueWord, end_of
 from tests.support.orders import venue_order
 
 S = OrderStatus
@@ -57,10 +59,12 @@ def doubt(
     resends: tuple[Send, ...] = (),
     is_cancel_wanted: bool = False,
     observed_exchange_order_id: str | None = None,
+    word: VenueWord | None = None,
 ) -> OrderInDoubt:
     trail = (TrailRow(S.INITIATED), *(TrailRow(status, reason) for status, reason in rows))
     first = first_send(trail, send_by=at(5), accept_by=accept_by)
-    return OrderInDoubt(order, START, trail, (first, *resends), at(now), is_cancel_wanted, observed_exchange_order_id)
+    sends = (first, *resends)
+    return OrderInDoubt(order, START, trail, sends, at(now), is_cancel_wanted, observed_exchange_order_id, word)
 
 
 def resend(answer: SendAnswer | None, reason: str = "", *, send_by: float = 30) -> Send:
@@ -101,10 +105,119 @@ UNRESOLVED = (S.UNRESOLVED, "absence_cannot_be_proved")
 # What the rows alone settle
 
 
-@pytest.mark.parametrize("status", [S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED])
+ENDS = [S.FILLED, S.CANCELED, S.EXPIRED, S.REJECTED]
+
+
+@pytest.mark.parametrize("status", ENDS)
 @pytest.mark.parametrize("is_cancel_wanted", [False, True])
 def test_terminal_order_is_settled(status: OrderStatus, is_cancel_wanted: bool) -> None:
-    assert before_query(doubt(UNKNOWN, (status, "verified"), is_cancel_wanted=is_cancel_wanted)) == Settle()
+    assert before_query(doubt(PLACED, (status, "verified"), is_cancel_wanted=is_cancel_wanted)) == Settle()
+
+
+@pytest.mark.parametrize("status", [S.PARTIALLY_FILLED, *ENDS])
+@pytest.mark.parametrize("others", [(), (UNKNOWN,), (UNKNOWN, NOT_PLACED)])
+def test_reported_order_is_settled_once_it_is_completed_and_without_a_query(
+    others: tuple[tuple[OrderStatus, str], ...], status: OrderStatus
+) -> None:
+    of = doubt(*others, (status, "execution"))
+
+    assert not is_settled_by_rows(of)
+    assert rows_of(before_query(of)) == [(S.COMPLETED, "execution")]
+    assert before_query(replace(of, rows=(*of.rows, TrailRow(*PLACED)))) == Settle()
+
+
+@pytest.mark.parametrize(
+    ("others", "ord_status"),
+    [((), "new"), ((UNKNOWN,), "filled"), ((UNKNOWN, NOT_PLACED), "canceled"), ((ACCEPTED,), "a new word"), ((), "")],
+)
+def test_report_proves_the_acceptance(others: tuple[tuple[OrderStatus, str], ...], ord_status: str) -> None:
+    step = before_query(doubt(*others, word=VenueWord(ord_status, proves_acceptance=True, exchange_order_id="x-9")))
+
+    assert step == Settle((TrailRow(S.COMPLETED, "execution", "x-9"),))
+
+
+REFUSAL = VenueWord("rejected", proves_acceptance=False, exchange_order_id=None)
+
+
+def test_report_of_a_refusal_proves_no_acceptance() -> None:
+    of = doubt(UNKNOWN, word=REFUSAL)
+
+    assert not of.was_accepted
+    assert before_query(of) is None
+    assert rows_of(query(of, at_exchange("rejected"))) == [(S.NOT_PLACED, "proved:refused:no_funds")]
+    assert before_query(doubt(UNKNOWN, NOT_PLACED, word=REFUSAL)) == Settle()
+    assert before_query(doubt(REFUSED, word=REFUSAL)) == Settle()
+
+
+def test_acceptance_that_comes_after_the_report_of_a_rejection_is_rejected() -> None:
+    assert rows_of(before_query(doubt(PLACED, word=REFUSAL))) == [(S.REJECTED, "execution")]
+    assert before_query(doubt(PLACED, (S.REJECTED, "execution"), word=REFUSAL)) == Settle()
+
+
+@pytest.mark.parametrize("is_cancel_wanted", [False, True])
+def test_order_that_was_reported_open_and_then_rejected_is_over(is_cancel_wanted: bool) -> None:
+    rejected = VenueWord("rejected", proves_acceptance=True, exchange_order_id="x-1")
+
+    step = before_query(doubt(word=rejected, is_cancel_wanted=is_cancel_wanted))
+
+    assert isinstance(step, Settle)
+    assert rows_of(step) == [(S.COMPLETED, "execution"), (S.REJECTED, "execution")]
+
+
+@pytest.mark.parametrize("others", [(), (PLACED,), (UNKNOWN, NOT_PLACED)])
+@pytest.mark.parametrize("status", ENDS)
+def test_order_that_is_open_again_by_the_latest_word_is_canceled(
+    others: tuple[tuple[OrderStatus, str], ...], status: OrderStatus
+) -> None:
+    reinstated = VenueWord("partially_filled", proves_acceptance=True, exchange_order_id="x-1")
+
+    step = before_query(doubt(*others, (status, "execution"), word=reinstated, is_cancel_wanted=True))
+
+    assert isinstance(step, Cancel)
+    assert rows_of(step) == ([] if PLACED in others else [(S.COMPLETED, "execution")])
+
+
+def test_order_that_is_over_by_the_latest_word_is_canceled_no_more() -> None:
+    canceled = VenueWord("canceled", proves_acceptance=True, exchange_order_id="x-1")
+
+    assert before_query(doubt(PLACED, word=canceled, is_cancel_wanted=True)) == Settle()
+    assert rows_of(before_query(doubt(UNKNOWN, word=canceled, is_cancel_wanted=True))) == [(S.COMPLETED, "execution")]
+
+
+def test_reported_order_whose_reports_are_not_kept_is_queried_before_it_is_canceled() -> None:
+    assert before_query(doubt(UNKNOWN, (S.PARTIALLY_FILLED, "execution"), is_cancel_wanted=True)) is None
+
+
+def test_what_a_person_has_ended_is_over_whatever_was_reported_before() -> None:
+    new = VenueWord("new", proves_acceptance=True, exchange_order_id="x-1")
+
+    by_operator = doubt(PLACED, (S.CANCELED, "operator:joe: asked"), word=new, is_cancel_wanted=True)
+
+    assert before_query(by_operator) == Settle()
+    assert end_of(by_operator.rows, new) is S.CANCELED
+
+
+@pytest.mark.parametrize(
+    ("rows", "word", "end"),
+    [
+        ((PLACED,), None, None),
+        ((PLACED, (S.CANCELED, "verified"), (S.FILLED, "verified")), None, S.FILLED),
+        (
+            (PLACED, (S.FILLED, "execution")),
+            VenueWord("canceled", proves_acceptance=True, exchange_order_id=None),
+            S.CANCELED,
+        ),
+        ((PLACED, (S.FILLED, "execution")), VenueWord("new", proves_acceptance=True, exchange_order_id=None), None),
+        ((PLACED, (S.FILLED, "verified")), VenueWord("odd", proves_acceptance=True, exchange_order_id=None), None),
+        ((PLACED,), VenueWord("expired", proves_acceptance=True, exchange_order_id=None), S.EXPIRED),
+        ((PLACED,), REFUSAL, S.REJECTED),
+        ((UNKNOWN,), REFUSAL, None),
+    ],
+)
+def test_latest_word_says_how_an_order_ended(
+    rows: tuple[tuple[OrderStatus, str], ...], word: VenueWord | None, end: OrderStatus | None
+) -> None:
+    assert end_of(doubt(*rows).rows, word) is end
 
 
 def test_placed_order_is_settled_unless_it_is_to_be_canceled() -> None:
@@ -570,8 +683,9 @@ def test_venue_that_promises_nothing_is_taken_to_promise_nothing() -> None:
 
 # Whatever the rows, the sends, the venue and the clocks
 
+REPORTED = [(status, "execution") for status in (S.PARTIALLY_FILLED, *ENDS)]
 ROWS = st.lists(
-    st.sampled_from([UNKNOWN, NOT_SENT, REFUSED, NOT_RECORDED, ACCEPTED, PLACED, NOT_PLACED, UNRESOLVED]),
+    st.sampled_from([UNKNOWN, NOT_SENT, REFUSED, NOT_RECORDED, ACCEPTED, PLACED, NOT_PLACED, UNRESOLVED, *REPORTED]),
     max_size=3,
     unique_by=lambda row: row[0],
 )
@@ -598,8 +712,15 @@ RESENDS = st.lists(
     ),
     max_size=3,
 )
+VENUE_WORDS = st.one_of(
+    st.none(),
+    st.just(REFUSAL),
+    st.sampled_from(["new", "partially_filled", "filled", "canceled", "expired", "rejected", "newfangled"]).map(
+        lambda ord_status: VenueWord(ord_status, proves_acceptance=True, exchange_order_id="x-1")
+    ),
+)
 DOUBTS = st.builds(
-    lambda rows, now, order, has_accept_by, resends, cancel, observed: doubt(
+    lambda rows, now, order, has_accept_by, resends, cancel, observed, word: doubt(
         *rows,
         now=now,
         order=order,
@@ -607,6 +728,7 @@ DOUBTS = st.builds(
         resends=tuple(resends),
         is_cancel_wanted=cancel,
         observed_exchange_order_id=observed,
+        word=word,
     ),
     ROWS,
     st.floats(0, 300),
@@ -615,6 +737,7 @@ DOUBTS = st.builds(
     RESENDS,
     st.booleans(),
     st.sampled_from([None, None, None, "x-1"]),
+    VENUE_WORDS,
 )
 ANSWERS = st.one_of(
     st.just(Absent()),
@@ -661,7 +784,8 @@ def test_a_resend_is_allowed_and_cannot_make_a_second_order(
     assert of.order.place_by is not None and of.now < of.order.place_by
     assert not of.is_cancel_wanted
     assert not any(send.answer in (SendAnswer.REFUSED, SendAnswer.ACCEPTED) for send in of.sends)
-    assert not of.statuses & {S.NOT_PLACED, S.COMPLETED}
+    assert not of.statuses & {S.NOT_PLACED, *PLACED_STATUSES}
+    assert of.word in (None, REFUSAL)
     assert not any(row.reason == "not_sent:not_recorded" for row in of.rows)
     for send in of.sends:
         if send.may_have_arrived:
@@ -675,6 +799,9 @@ def test_not_placed_is_never_a_guess(of: OrderInDoubt, answer: Verification, cap
     step = query(of, answer, capabilities)
 
     for status, reason in rows_of(before):
+        if status in (S.COMPLETED, S.REJECTED):
+            assert of.is_reported or of.word is not None
+            continue
         assert status is S.NOT_PLACED
         assert reason is not None and reason.startswith("proved:")
         assert not of.was_accepted
@@ -705,6 +832,22 @@ def test_what_is_settled_says_what_became_of_it(
             may_send_again = of.order.place_by is not None and not of.is_cancel_wanted
             outcome = fold_outcome((*of.rows, *step.rows), may_send_again=may_send_again)
             assert outcome in (Outcome.PLACED, Outcome.NOT_PLACED)
+            assert outcome is Outcome.NOT_PLACED or S.COMPLETED in of.statuses | {row.status for row in step.rows}
+
+
+@MANY
+@given(DOUBTS, ANSWERS, CAPABILITIES)
+def test_order_that_is_to_be_canceled_is_settled_only_where_it_is_over_or_was_never_there(
+    of: OrderInDoubt, answer: Verification, capabilities: Capabilities | None
+) -> None:
+    of = replace(of, is_cancel_wanted=True)
+    before, step = before_query(of), query(of, answer, capabilities)
+
+    if isinstance(before, Settle) and of.was_accepted:
+        assert end_of((*of.rows, *before.rows), of.word) is not None
+    if isinstance(step, Settle) and of.was_accepted:
+        assert isinstance(answer, Found)
+        assert answer.order.ord_status in ("filled", "canceled", "expired", "rejected")
 
 
 @MANY
