@@ -74,6 +74,11 @@ FAILPOINTS = (
     "after_send", "after_spool", "after_lease", "after_never_sent", "before_query", "before_completed", "before_apply",
     "before_failure", "before_initiated", "before_send", "before_spool", "before_never_sent",
 )  # fmt: skip
+# Those on the way of execution reports.
+EXECUTION_FAILPOINTS = (
+    "before_apply_reports", "after_apply_reports", "after_park_report", "before_drop_from_inbox", "before_acknowledge",
+    "after_acknowledge",
+)  # fmt: skip
 
 
 # Status, headers and body.
