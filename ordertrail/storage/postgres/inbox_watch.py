@@ -1,0 +1,80 @@
+"""Hears when something is put into the inbox, so that a processor need not poll for it; hearing nothing proves nothing.
+
+What wakes may be lost: a connection dies unseen, a server restarts. So processors poll as well, only less often.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import asyncpg
+
+from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.storage.postgres.address import read_address
+from ordertrail.storage.postgres.connecting import Connector, Session
+from ordertrail.storage.postgres.connection_statements import BACKEND_PID
+
+_log = get_logger()
+
+CHANNEL = "execution_inbox"
+"""The payload is the venue."""
+
+RECONNECT_SECONDS_MIN = 0.25
+RECONNECT_SECONDS_MAX = 5.0
+SIGN_OF_LIFE_SECONDS = 10.0
+
+
+class InboxWatch:
+    """One connection of its own; `is_listening` while it may be relied on."""
+
+    def __init__(self, url: str, *, venue: str, timeout_seconds: float) -> None:
+        self._venue = venue
+        self._timeout_seconds = timeout_seconds
+        self._connector = Connector(read_address(url), {}, timeout_seconds=timeout_seconds)
+        self._when_put: Callable[[], None] = lambda: None
+        self.is_listening = False
+
+    async def run(self, when_put: Callable[[], None]) -> None:
+        """Call `when_put` whenever there is something, and once after each connect; run for ever, cancel to end."""
+        self._when_put = when_put
+        pause = RECONNECT_SECONDS_MIN
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._listen()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.debug("the inbox is not heard", error=str(error) or type(error).__name__)
+            if asyncio.get_running_loop().time() - began > RECONNECT_SECONDS_MAX:
+                pause = RECONNECT_SECONDS_MIN
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RECONNECT_SECONDS_MAX)
+
+    async def _listen(self) -> None:
+        """Until the connection is gone."""
+        session = await self._connector.connect()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await session.add_listener(CHANNEL, self._heard)
+            is_gone = asyncio.Event()
+            session.add_termination_listener(lambda _: is_gone.set())
+            self.is_listening = True
+            self._when_put()
+            while not is_gone.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                        await is_gone.wait()
+                        return
+                async with asyncio.timeout(self._timeout_seconds):
+                    await session.fetchval(BACKEND_PID)
+        finally:
+            self.is_listening = False
+            _end(session)
+
+    def _heard(self, _session: object, _pid: int, _channel: str, venue: object) -> None:
+        if venue == self._venue:
+            self._when_put()
+
+
+def _end(session: Session) -> None:
+    with suppress(asyncpg.InterfaceError):
+        session.terminate()
