@@ -4,9 +4,8 @@ import contextlib
 import fcntl
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +14,15 @@ import psutil
 from ordertrail import __version__
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import STARTED_BY_UP, Settings
-from ordertrail.up.child_processes import StopSequence, end, end_stale_processes, find_stale_processes, spawn
+from ordertrail.up.child_processes import StopSequence, end_stale_processes, find_stale_processes
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
-from ordertrail.up.health_probe import answers_ok
-from ordertrail.up.log_files import ChildLog, child_log
+from ordertrail.up.programs import HttpProgram
 from ordertrail.up.running_up import make_found, not_found_after
 from ordertrail.up.supervisor import SupervisedService, Supervisor
 from ordertrail.up.tcp_ports import free_port, is_free
 
 HOST = "127.0.0.1"
 
-EXIT_CANNOT_START = 2
 _STALE_STOP_SEQUENCE: StopSequence = ((signal.SIGTERM, 20.0),)
 
 _CURL = """\
@@ -38,61 +35,6 @@ curl --location '{url}/orders' \\
     "limit_price": 150.00,
     "quantity": 10
 }}'"""
-
-
-@dataclass
-class Program:
-    """A program that serves HTTP, in a session of its own; it is ready when `ready_path` answers 200."""
-
-    name: str
-    command: Sequence[str]
-    environment: Callable[[], Mapping[str, str]]
-    log: Path
-    log_bytes_max: int
-    host: str
-    port: int
-    ready_path: str
-    stop_seconds: float
-    process: subprocess.Popen[bytes] | None = None
-    _child_log: ChildLog | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
-
-    def start(self) -> None:
-        with child_log(self.log, bytes_max=self.log_bytes_max) as log:
-            self.process = spawn(self.command, environment=self.environment(), output=log.output)
-        self._child_log = log
-
-    def is_ready(self) -> bool:
-        return answers_ok(f"{self.url}{self.ready_path}")
-
-    def ending(self) -> str | None:
-        if self.process is None:
-            return "it was not started."
-        code = self.process.poll()
-        if code is None:
-            return None
-        self._finish_log()
-        return f"{_last_line(self.log)} ({_exit_words(code)}; log: {self.log})"
-
-    def cannot_start(self) -> bool:
-        return self.process is not None and self.process.poll() == EXIT_CANNOT_START
-
-    def request_stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-
-    def stop_now(self) -> None:
-        if self.process is not None:
-            end(self.process, ())
-            self._finish_log()
-
-    def _finish_log(self) -> None:
-        if self._child_log is not None:
-            self._child_log.finish()
-            self._child_log = None
 
 
 @dataclass
@@ -194,8 +136,8 @@ def _end_stale_processes(data_dir: Path) -> None:
         end_stale_processes(stale_processes, _STALE_STOP_SEQUENCE)
 
 
-def _exchange(data_dir: Path, port: int, *, log_bytes_max: int) -> Program:
-    return Program(
+def _exchange(data_dir: Path, port: int, *, log_bytes_max: int) -> HttpProgram:
+    return HttpProgram(
         name="The simulated exchange",
         command=_python("simulated_exchange", "--host", HOST, "--port", port, "--data-dir", data_dir / "exchange"),
         environment=lambda: _environment(data_dir),
@@ -209,9 +151,9 @@ def _exchange(data_dir: Path, port: int, *, log_bytes_max: int) -> Program:
 
 
 def _api(
-    data_dir: Path, host: str, port: int, database: EmbeddedPostgres, exchange: Program, *, log_bytes_max: int
-) -> Program:
-    return Program(
+    data_dir: Path, host: str, port: int, database: EmbeddedPostgres, exchange: HttpProgram, *, log_bytes_max: int
+) -> HttpProgram:
+    return HttpProgram(
         name="The API",
         command=_python("ordertrail", "api", "--host", host, "--port", port),
         # Read at the start, for the database has its port only then.
@@ -245,16 +187,7 @@ def _taken(port: int) -> str:
     )
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1].removeprefix("ordertrail: ") if lines else "it said nothing"
-
-
-def _exit_words(code: int) -> str:
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def _welcome(data_dir: Path, database: EmbeddedPostgres, exchange: Program, api: Program) -> str:
+def _welcome(data_dir: Path, database: EmbeddedPostgres, exchange: HttpProgram, api: HttpProgram) -> str:
     elsewhere = "" if database.folder.is_relative_to(data_dir) else f" (the database's own: {database.folder})"
     return f"""
 Ordertrail {__version__} is up.
