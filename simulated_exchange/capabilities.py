@@ -12,6 +12,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A set of promises. None for a time means that there is no bound.
 
     `client_order_id_unique`: for how long a used id is refused again; a number: seconds from its acceptance.
+    `exec_id_unique`: whether an id of a report is never used again for its order, or in the same epoch alone.
     `ask_covers`: whether a query of one order covers all history, or open orders alone.
     """
 
@@ -20,6 +21,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     accepts_within_seconds: Seconds | None = 10.0
     honours_accept_by: bool = True
     ask_covers: Literal["all", "open_only"] = "all"
+    exec_id_unique: Literal["order", "epoch"] = "order"
 
 
 PROFILES = {

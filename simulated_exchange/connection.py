@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from typing_extensions import override
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
@@ -37,6 +38,13 @@ class ResettableSocket(WebSocketsSansIOProtocol):
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             extensions: dict[str, Any] = cast("dict[str, Any]", self.scope["extensions"])
             extensions[RESET] = {"reset": self.reset}
+
+    @override
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.close_sent:
+            # After an answer without upgrade, too, which uvicorn would report as a mistake.
+            self.handshake_complete = True
 
     def reset(self) -> None:
         """As above."""

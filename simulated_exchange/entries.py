@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from simulated_exchange.occurrences import Amendment, EpochChange, StrayTrade
 from simulated_exchange.orders import NewOrder, Order, Refusal, Report
 from simulated_exchange.wire import ReportView, price_text, report_view, time_text
 
@@ -62,7 +63,51 @@ class CanceledLine(msgspec.Struct, frozen=True, tag_field="kind", tag="canceled"
     reports: tuple[ReportView, ...]
 
 
-Command: TypeAlias = AcceptedLine | RejectedLine | CanceledLine
+class ExpiredLine(msgspec.Struct, frozen=True, tag_field="kind", tag="expired"):
+    """An open order has expired."""
+
+    transact_time: str
+    exchange_order_id: str
+    client_order_id: str
+    reports: tuple[ReportView, ...]
+
+
+class AmendedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="amended"):
+    """A trade was busted or corrected; where its order is open again, it may have traded at once."""
+
+    transact_time: str
+    amendment: Amendment
+    reports: tuple[ReportView, ...]
+
+
+class StrayTradeLine(msgspec.Struct, frozen=True, tag_field="kind", tag="stray_trade"):
+    """An order traded in whatever state it was, with nobody."""
+
+    transact_time: str
+    trade: StrayTrade
+    reports: tuple[ReportView, ...]
+
+
+class NoiseLine(msgspec.Struct, frozen=True, tag_field="kind", tag="noise"):
+    """Reports that come of nothing that happened to an order."""
+
+    transact_time: str
+    reports: tuple[ReportView, ...]
+
+
+class EpochChangedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="epoch_changed"):
+    """The numbering of reports began anew, or went back; `reports` are those that were numbered anew."""
+
+    transact_time: str
+    epoch: str
+    exec_id_suffix: str
+    change: EpochChange
+    reports: tuple[ReportView, ...]
+
+
+Placed: TypeAlias = AcceptedLine | RejectedLine
+Occurred: TypeAlias = ExpiredLine | AmendedLine | StrayTradeLine | NoiseLine | EpochChangedLine
+Command: TypeAlias = Placed | CanceledLine | Occurred
 Line: TypeAlias = EpochLine | Command
 
 

@@ -5,16 +5,30 @@ sees it before it is durable is the caller's part (`service.py`).
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
+from typing import Literal
 
 import msgspec
 
 from simulated_exchange.capabilities import Profile
-from simulated_exchange.entries import AcceptedLine, CanceledLine, Command, RejectedLine, as_ordered
-from simulated_exchange.execution_log import ExecutionLog
+from simulated_exchange.entries import (
+    AcceptedLine,
+    AmendedLine,
+    CanceledLine,
+    Command,
+    EpochChangedLine,
+    ExpiredLine,
+    NoiseLine,
+    RejectedLine,
+    StrayTradeLine,
+    as_ordered,
+)
+from simulated_exchange.execution_log import ExecutionLog, encode_view
 from simulated_exchange.faults import FaultDice, Faults
 from simulated_exchange.log import Log
+from simulated_exchange.noise import Noise, noise
+from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, StrayTrade, price_ticks
 from simulated_exchange.order_book import OrderBook
 from simulated_exchange.orders import (
     ExecType,
@@ -30,21 +44,28 @@ from simulated_exchange.results import (
     Accepted,
     Canceled,
     CancelResult,
+    CannotOccur,
     Compacted,
     Decision,
     Duplicate,
     Executions,
     ExecutionsRaw,
+    Occurred,
+    OccurrenceResult,
     OpenOrders,
     OtherEpoch,
     Rejected,
     TooLate,
+    UnknownExecution,
     UnknownOrder,
 )
+from simulated_exchange.trade_chains import TradeChain, TradeChains, amended
 from simulated_exchange.wire import OrderView, ReportView, order_view, report_view, text_us, time_text
 
 EXECUTIONS_LIMIT_MAX = 10_000
 INVALID_ID = Rejected("invalid_client_order_id", "client_order_id must be 1 to 255 visible ASCII characters.")
+NOT_OPEN = CannotOccur("not_open", "The order is not open.")
+NO_TRADE = CannotOccur("no_trade", "This report is no trade's, so there is nothing to amend.")
 EXPIRED_BEFORE_ACCEPTANCE = Refusal("accept_by_passed", "accept_by had passed before the order could be accepted.")
 
 
@@ -78,10 +99,13 @@ class Exchange:
         self.dice = FaultDice(Faults(), random)
         self._keep_orders = keep_orders
         self._newest_by_id: dict[str, Order] = {}
+        self._superseded: dict[str, Order] = {}  # by the exchange's id: another order has the same client_order_id
         self._open: dict[str, Order] = {}
         self._books: dict[str, OrderBook[Order]] = {}
         self._kept: deque[Order] = deque()
         self._orders_count = 0
+        self._epochs_count = 0
+        self._chains = TradeChains()
         self._last_us = 0
         self.set_capabilities(profile or Profile())
         self.set_faults(faults or Faults())
@@ -149,9 +173,78 @@ class Exchange:
             return UnknownOrder()
         if not order.is_open:
             return TooLate(order_view(order))
-        reports = self._cancel(order, self._now())
+        reports = self._end(order, "canceled", self._now())
         self._log.canceled(order, reports)
         return Canceled(order_view(order))
+
+    # What happens on demand
+
+    def expire(self, expiry: Expiry) -> OccurrenceResult:
+        """The newest order with the id expires, if it is open."""
+        order = self._newest_by_id.get(expiry.client_order_id)
+        if order is None:
+            return UnknownOrder()
+        if not order.is_open:
+            return NOT_OPEN
+        now_us = self._now()
+        reports = self._end(order, "expired", now_us)
+        view = _views(reports)
+        self._log.occurred(ExpiredLine(time_text(now_us), order.exchange_order_id, order.client_order_id, view))
+        return self._occurred(view)
+
+    def amend(self, amendment: Amendment) -> OccurrenceResult:
+        """Bust or correct a trade, and its order follows."""
+        target = self.executions_log.find(amendment.exec_id)
+        if target is None:
+            return UnknownExecution()
+        chain = self._chains.of(target)
+        if chain is None:
+            return NO_TRADE
+        order = self._order_of(target)
+        if order is None:
+            return UnknownOrder()
+        now_us = self._now()
+        view = _views(self._amend(order, target, chain, amendment, now_us))
+        self._log.occurred(AmendedLine(time_text(now_us), amendment, view))
+        return self._occurred(view)
+
+    def trade(self, trade: StrayTrade) -> OccurrenceResult:
+        """The newest order with the id trades with nobody, whatever state it is in, unless it was rejected."""
+        order = self._newest_by_id.get(trade.client_order_id)
+        if order is None:
+            return UnknownOrder()
+        if order.ord_status == "rejected":
+            return NOT_OPEN
+        now_us = self._now()
+        view = _views([self._trade(order, trade.last_qty, price_ticks(trade.last_px), now_us)])
+        self._log.occurred(StrayTradeLine(time_text(now_us), trade, view))
+        return self._occurred(view)
+
+    def report_noise(self, kind: Noise, about: ReportView) -> None:
+        """A report that comes of nothing: of an unknown type about the same order, or of a stranger."""
+        order = self._order_of(about)
+        if order is None or order.ord_status == "rejected":
+            return  # a report of any type but `rejected` would say that it had been accepted
+        log, at = self.executions_log, time_text(self._now())
+        seq = log.head + 1
+        exec_id = f"E{seq}{log.exec_id_suffix}"
+        view = noise(kind, order_view(order), seq=seq, exec_id=exec_id, transact_time=at)
+        self._append(view)
+        self._log.occurred(NoiseLine(at, (view,)))
+
+    def change_epoch(self, change: EpochChange) -> OccurrenceResult:
+        """Begin a new epoch, or go back in this one."""
+        old = self.executions_log
+        if change.head is not None and not old.dropped <= change.head <= old.head:
+            return CannotOccur("no_such_head", f"head must be from {old.dropped} to {old.head}.")
+        epoch = old.epoch if change.head is not None else f"{self._random.getrandbits(48):012x}"
+        self._epochs_count += 1
+        # Going back within an epoch, ids must differ in any case, or they would not be unique in it.
+        is_told_apart = self._profile.exec_id_unique == "order" or change.head is not None
+        suffix = f".{self._epochs_count}" if is_told_apart else ""
+        view = self._change_epoch(change, epoch, suffix)
+        self._log.occurred(EpochChangedLine(time_text(self._now()), epoch, suffix, change, view))
+        return self._occurred(view)
 
     # Queries
 
@@ -189,6 +282,19 @@ class Exchange:
         order: Order
         reports: list[Report]
         match command:
+            case NoiseLine():
+                for view in command.reports:
+                    self._append(view)
+                return
+            case EpochChangedLine():
+                self._epochs_count += 1
+                if self._change_epoch(command.change, command.epoch, command.exec_id_suffix) != command.reports:
+                    raise ValueError("its execution reports are not those of the lines before")
+                return
+            case ExpiredLine() | AmendedLine() | StrayTradeLine():
+                if _views(self._occur_again(command, at_us)) != command.reports:
+                    raise ValueError("its execution reports do not follow from the lines before")
+                return
             case AcceptedLine():
                 order, reports = self._accept(as_ordered(command.order), at_us)
             case RejectedLine():
@@ -198,10 +304,10 @@ class Exchange:
                 if command.exchange_order_id not in self._open:
                     raise ValueError(f"it cancels {command.exchange_order_id}, which is not open")
                 order = self._open[command.exchange_order_id]
-                reports = self._cancel(order, at_us)
+                reports = self._end(order, "canceled", at_us)
         if order.exchange_order_id != command.exchange_order_id:
             raise ValueError(f"its order would be {order.exchange_order_id}, not {command.exchange_order_id}")
-        if _as_logged(reports, self.executions_log.exec_id_suffix) != tuple(map(_as_first_logged, command.reports)):
+        if _without_reasons(_views(reports)) != _without_reasons(command.reports):
             raise ValueError("its execution reports do not follow from the lines before")
 
     # What commands do once they are decided
@@ -246,11 +352,108 @@ class Exchange:
         order.reject_reason = refusal.reject_reason
         return order, [self._report(order, "rejected", now_us)]
 
-    def _cancel(self, order: Order, now_us: int) -> list[Report]:
+    def _end(self, order: Order, how: Literal["canceled", "expired"], now_us: int) -> list[Report]:
         self._take_out(order)
         order.leaves_qty = 0
-        order.ord_status = "canceled"
-        return [self._report(order, "canceled", now_us)]
+        order.ord_status = how
+        return [self._report(order, how, now_us)]
+
+    def _occur_again(self, line: ExpiredLine | AmendedLine | StrayTradeLine, at_us: int) -> list[Report]:
+        match line:
+            case ExpiredLine(exchange_order_id=order_id):
+                if order_id not in self._open:
+                    raise ValueError(f"{order_id} expires, which is not open")
+                return self._end(self._open[order_id], "expired", at_us)
+            case StrayTradeLine(trade=trade):
+                return [
+                    self._trade(
+                        self._newest_by_id[trade.client_order_id], trade.last_qty, price_ticks(trade.last_px), at_us
+                    )
+                ]
+            case AmendedLine(amendment=amendment):
+                target = self.executions_log.find(amendment.exec_id)
+                chain = None if target is None else self._chains.of(target)
+                order = None if target is None else self._order_of(target)
+                if target is None or chain is None or order is None:
+                    raise ValueError(f"it amends {amendment.exec_id}, which is no trade")
+                return self._amend(order, target, chain, amendment, at_us)
+
+    def _amend(
+        self, order: Order, target: ReportView, chain: TradeChain, amendment: Amendment, now_us: int
+    ) -> list[Report]:
+        quantity, ticks = amended(chain, amendment)
+        order.cum_qty += quantity - chain.quantity
+        order.notional_ticks += quantity * ticks - chain.quantity * chain.ticks
+        is_back = order.ord_status == "filled" and amendment.reinstate and order.price_ticks is not None
+        self._follow_cum_qty(order, is_open_again=is_back)
+        is_bust = amendment.exec_type == "trade_cancel"
+        report = self._report(
+            order,
+            amendment.exec_type,
+            now_us,
+            0 if is_bust else quantity,
+            None if is_bust else ticks,
+            exec_ref_id=amendment.exec_id,
+        )
+        self._chains.amend(target, chain, report.exec_id, quantity, ticks)
+        reports = [report]
+        if is_back and order.is_open:
+            self._match(order, reports, now_us)
+            if order.is_open:
+                self._open[order.exchange_order_id] = order
+        return reports
+
+    def _trade(self, order: Order, quantity: int, ticks: int, now_us: int) -> Report:
+        order.cum_qty += quantity
+        order.notional_ticks += quantity * ticks
+        self._follow_cum_qty(order)
+        return self._report(order, "trade", now_us, quantity, ticks)
+
+    def _follow_cum_qty(self, order: Order, *, is_open_again: bool = False) -> None:
+        """What an open order has left, and its status, follow from its trades; what is over stays as it is."""
+        if not order.is_open and not is_open_again:
+            return
+        leaves_qty = max((order.quantity or 0) - order.cum_qty, 0)
+        if not leaves_qty and not is_open_again:
+            self._take_out(order)
+        order.leaves_qty = leaves_qty
+        if leaves_qty:
+            order.ord_status = "partially_filled" if order.cum_qty else "new"
+        else:
+            order.ord_status = "filled"
+
+    def _change_epoch(self, change: EpochChange, epoch: str, exec_id_suffix: str) -> tuple[ReportView, ...]:
+        old = self.executions_log
+        if change.head is not None:
+            log = old.back_to(change.head, exec_id_suffix=exec_id_suffix)
+        else:
+            log = old.successor(epoch, exec_id_suffix=exec_id_suffix, replay=change.replay)
+            if not change.replay:
+                self._chains = TradeChains()
+        self.executions_log = log
+        if change.forget:
+            self._newest_by_id.clear()
+            self._superseded.clear()
+            self._open.clear()
+            self._books.clear()
+            self._kept.clear()
+        if self.on_report is not None:
+            self.on_report()
+        return log.views(0, log.head) if change.replay else ()
+
+    def _order_of(self, report: ReportView) -> Order | None:
+        newest = self._newest_by_id.get(report.client_order_id)
+        if newest is not None and newest.exchange_order_id == report.exchange_order_id:
+            return newest
+        return self._superseded.get(report.exchange_order_id or "")
+
+    def _occurred(self, reports: tuple[ReportView, ...]) -> Occurred:
+        return Occurred(self.executions_log.epoch, self.executions_log.head, reports)
+
+    def _append(self, view: ReportView) -> None:
+        self.executions_log.append(encode_view(view))
+        if self.on_report is not None:
+            self.on_report()
 
     def _take_in(self, new: NewOrder, now_us: int) -> Order:
         self._orders_count += 1
@@ -267,6 +470,9 @@ class Exchange:
             new.quantity,
             now_us,
         )
+        superseded = self._newest_by_id.get(new.client_order_id)
+        if superseded is not None:
+            self._superseded[superseded.exchange_order_id] = superseded
         self._newest_by_id[new.client_order_id] = order
         if self._keep_orders is not None:
             self._forget(order, self._keep_orders)
@@ -288,6 +494,7 @@ class Exchange:
                 self._take_out(oldest)
             if self._newest_by_id.get(oldest.client_order_id) is oldest:
                 del self._newest_by_id[oldest.client_order_id]
+            self._superseded.pop(oldest.exchange_order_id, None)
 
     def _report(
         self,
@@ -298,9 +505,11 @@ class Exchange:
         last_ticks: int | None = None,
         *,
         leaves_qty: int | None = None,
+        exec_ref_id: str | None = None,
     ) -> Report:
+        log = self.executions_log
         report = Report(
-            self.executions_log.head + 1,
+            log.head + 1,
             exec_type,
             order.ord_status,
             order.client_order_id,
@@ -312,8 +521,10 @@ class Exchange:
             order.notional_ticks,
             now_us,
             order.reject_reason,
+            exec_ref_id,
+            log.exec_id_suffix,
         )
-        self.executions_log.append(report)
+        log.append(report)
         if self.on_report is not None:
             self.on_report()
         return report
@@ -328,13 +539,13 @@ class Exchange:
         return self._last_us
 
 
-def _as_logged(reports: list[Report], exec_id_suffix: str) -> tuple[ReportView, ...]:
-    return tuple(_as_first_logged(report_view(report, exec_id_suffix)) for report in reports)
+def _views(reports: list[Report]) -> tuple[ReportView, ...]:
+    return tuple(map(report_view, reports))
 
 
-def _as_first_logged(report: ReportView) -> ReportView:
-    """As in the logs of old, in which reports gave no reasons."""
-    return msgspec.structs.replace(report, reject_reason=msgspec.UNSET)
+def _without_reasons(reports: Iterable[ReportView]) -> list[ReportView]:
+    """As they stand in the logs of old, in which reports gave none."""
+    return [msgspec.structs.replace(report, reject_reason=msgspec.UNSET) for report in reports]
 
 
 def _check_hiding(profile: Profile, faults: Faults) -> None:

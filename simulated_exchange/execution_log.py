@@ -15,6 +15,11 @@ _view_decoder = msgspec.json.Decoder(ReportView)
 _encoder = msgspec.json.Encoder()
 
 
+def encode_view(view: ReportView) -> bytes:
+    """A report as it is sent."""
+    return _encoder.encode(view)
+
+
 class ExecutionLog:
     """Reports 1, 2, 3 … of `epoch`.
 
@@ -41,7 +46,7 @@ class ExecutionLog:
             return OtherEpoch(self.epoch, self.head)
         return Compacted(self.dropped + 1) if after < self.dropped else None
 
-    def append(self, report: Report) -> None:
+    def append(self, report: Report | bytes) -> None:
         """The report's `seq` must be the next one."""
         self._kept.append(report)
         if self.kept_max is not None and len(self._kept) > self.kept_max:
@@ -49,6 +54,35 @@ class ExecutionLog:
             cut = len(self._kept) - self.kept_max * 3 // 4
             del self._kept[:cut]
             self.dropped += cut
+
+    def find(self, exec_id: str) -> ReportView | None:
+        """The report with this id, if it is kept; the newest where several have it."""
+        number = exec_id.removeprefix("E").removesuffix(self.exec_id_suffix)
+        if number.isdecimal() and self.dropped < int(number) <= self.head:
+            [view] = self.views(int(number) - 1, 1)
+            if view.exec_id == exec_id:
+                return view
+        needle = b'"exec_id":' + _encoder.encode(exec_id) + b","
+        for report in reversed(self._kept):  # one of an epoch before, numbered anew
+            if isinstance(report, bytes) and needle in report:
+                return _view_decoder.decode(report)
+        return None
+
+    def successor(self, epoch: str, *, exec_id_suffix: str, replay: bool) -> "ExecutionLog":
+        """The log of another epoch; with `replay`, what is kept is numbered anew in it, and ids stay."""
+        log = ExecutionLog(epoch, kept_max=self.kept_max, exec_id_suffix=exec_id_suffix)
+        if replay:
+            for seq, view in enumerate(self.views(self.dropped, len(self._kept)), start=1):
+                log.append(encode_view(msgspec.structs.replace(view, seq=seq)))
+        return log
+
+    def back_to(self, head: int, *, exec_id_suffix: str) -> "ExecutionLog":
+        """Another log of the same epoch, which ends with `head`."""
+        log = ExecutionLog(self.epoch, kept_max=self.kept_max, exec_id_suffix=exec_id_suffix)
+        log.dropped = self.dropped
+        for report in self.encoded(self.dropped, head - self.dropped):
+            log.append(report)
+        return log
 
     def encoded(self, after: int, limit: int) -> list[bytes]:
         """Reports with `seq` above `after` that are kept, at most `limit`, as JSON."""
@@ -58,7 +92,7 @@ class ExecutionLog:
         for index in range(first, min(first + limit, len(kept))):
             report = kept[index]
             if not isinstance(report, bytes):
-                report = kept[index] = _encoder.encode(report_view(report, self.exec_id_suffix))
+                report = kept[index] = _encoder.encode(report_view(report))
             reports.append(report)
         return reports
 

@@ -57,14 +57,35 @@ class QueryFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     hide_seconds: FaultSeconds = 0.0
 
 
+class FrameFault(StrEnum):
+    """What becomes of one frame of reports on one connection. README.md says each in full."""
+
+    GAP = "gap"
+    DUPLICATE = "duplicate"
+    SHUFFLE = "shuffle"
+    STALL = "stall"
+    CUT = "cut"
+    GARBAGE = "garbage"
+    UNKNOWN_TYPE = "unknown_type"
+    STRANGER = "stranger"
+
+
 class SocketFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Probabilities for the socket of execution reports; kept, and without effect until there is one."""
+    """Probabilities, for each frame of reports and each connection; `stall_seconds` is how long a stall lasts."""
 
     gap: Probability = 0.0
     duplicate: Probability = 0.0
     shuffle: Probability = 0.0
     stall: Probability = 0.0
     cut: Probability = 0.0
+    garbage: Probability = 0.0
+    unknown_type: Probability = 0.0
+    stranger: Probability = 0.0
+    stall_seconds: FaultSeconds = 4.0
+
+    def of(self, fault: FrameFault) -> float:
+        probability: float = getattr(self, fault.value)
+        return probability
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,6 +118,7 @@ class FaultDice:
         self._random = random
         self._choices = [fault for fault in PlaceFault if settings.place.of(fault) > 0]
         self._weights = [settings.place.of(fault) for fault in self._choices]
+        self._frame = [(fault, settings.socket.of(fault)) for fault in FrameFault if settings.socket.of(fault) > 0]
 
     def place(self, instrument: str | None) -> PlaceFault:
         """What becomes of a call that places an order in this instrument."""
@@ -109,6 +131,20 @@ class FaultDice:
     def query_has_no_answer(self) -> bool:
         probability = self.settings.ask.no_answer
         return probability > 0 and self._random.random() < probability
+
+    def frame(self) -> FrameFault | None:
+        """What becomes of a frame of reports; the first that is drawn, in the order of the words."""
+        for fault, probability in self._frame:
+            if self._random.random() < probability:
+                return fault
+        return None
+
+    def shuffled(self, reports: list[bytes]) -> list[bytes]:
+        """In another order, where there is one."""
+        return self._random.sample(reports, len(reports))
+
+    def coin(self) -> bool:
+        return self._random.random() < 0.5
 
 
 def parse_faults(text: str | bytes) -> Faults:

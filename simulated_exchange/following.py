@@ -8,7 +8,9 @@ from collections import deque
 
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.execution_log import ExecutionLog
+from simulated_exchange.faults import FrameFault
 from simulated_exchange.log import Log, LogError
+from simulated_exchange.noise import Noise
 from simulated_exchange.results import Compacted, OtherEpoch
 
 HEARTBEAT_SECONDS = 1.0
@@ -32,6 +34,7 @@ class Publisher:
         self._log = log
         self._followers: set[Following] = set()
         self._publishing: asyncio.Task[None] | None = None
+        self._noise_through = 0
 
     async def follow(self, after: int, epoch: str | None) -> "Following | OtherEpoch | Compacted":
         """LogError where the log is broken."""
@@ -49,6 +52,14 @@ class Publisher:
         self._followers.discard(following)
         if not self._followers:
             self.exchange.on_report = None
+
+    def make_noise(self, noise: Noise, last: int) -> None:
+        """A report that comes of nothing, once for all that was reported up to `last`; or noise would make noise."""
+        if last <= self._noise_through or self.executions is not self.exchange.executions_log:
+            return
+        [about] = self.executions.views(last - 1, 1)
+        self.exchange.report_noise(noise, about)
+        self._noise_through = self.executions.head
 
     def stop(self) -> None:
         """Every reader comes to its end."""
@@ -81,7 +92,7 @@ class Publisher:
         if self._log.pending:
             await self._log.durable()
         if self.executions is not executions:
-            self.executions, self.shown = executions, 0
+            self.executions, self.shown, self._noise_through = executions, 0, 0
         self.shown = max(self.shown, head)
 
     def _wake_all(self) -> None:
@@ -106,6 +117,8 @@ class Following:
         self._ready: deque[bytes] = deque((self._heartbeat(),))
         self._waiting: asyncio.Future[None] | None = None
         self._heartbeat_at = 0.0
+        self._stalled_until = 0.0
+        self._held: bytes | None = None
 
     def __aiter__(self) -> "Following":
         return self
@@ -123,10 +136,13 @@ class Following:
                 raise StopAsyncIteration  # too slow: it is told what is kept when it comes again
             now = loop.time()
             if now >= self._heartbeat_at:
+                self._let_go()
                 self._ready.append(self._heartbeat())
                 self._heartbeat_at = now + HEARTBEAT_SECONDS
+            elif now < self._stalled_until:
+                await self._wait(min(self._heartbeat_at, self._stalled_until) - now)
             elif self._position < publisher.shown:
-                self._read()
+                self._read(now)
             else:
                 await self._wait(self._heartbeat_at - now)
         if not self._heartbeat_at:
@@ -142,11 +158,48 @@ class Following:
         """The reader has gone; harmless if repeated."""
         self._publisher.leave(self)
 
-    def _read(self) -> None:
-        frame_reports_max = self._publisher.frame_reports_max or FRAME_REPORTS_MAX
-        last = min(self._publisher.shown, self._position + frame_reports_max)
-        self._ready.append(self._executions.frame(self._position, last))
+    def _read(self, now: float) -> None:
+        """Make the next frame ready, or what a fault leaves of it."""
+        publisher = self._publisher
+        after = self._position
+        last = min(publisher.shown, after + (publisher.frame_reports_max or FRAME_REPORTS_MAX))
+        frames: list[bytes] = []
+        match publisher.exchange.dice.frame():
+            case None:
+                frames = [self._executions.frame(after, last)]
+            case FrameFault.GAP:
+                pass
+            case FrameFault.DUPLICATE:
+                frames = [self._executions.frame(after, last)] * 2
+            case FrameFault.SHUFFLE:
+                frames = self._shuffled(after, last)
+            case FrameFault.STALL:
+                self._stalled_until = now + publisher.exchange.faults.socket.stall_seconds
+                return
+            case FrameFault.CUT:
+                raise ConnectionCut("cut on purpose")
+            case FrameFault.GARBAGE:
+                frames = [_garbage(self._executions.frame(after, last))]
+            case FrameFault.UNKNOWN_TYPE | FrameFault.STRANGER as noise:
+                frames = [self._executions.frame(after, last)]
+                publisher.make_noise(Noise(noise.value), last)
         self._position = last
+        self._ready.extend(frames)
+        if frames and self._held is not None:
+            self._let_go()
+
+    def _shuffled(self, after: int, last: int) -> list[bytes]:
+        """The reports in another order, or the frame after its successor."""
+        dice = self._publisher.exchange.dice
+        if self._held is None and (last - after == 1 or dice.coin()):
+            self._held = self._executions.frame(after, last)
+            return []
+        return [b"[" + b",".join(dice.shuffled(self._executions.encoded(after, last - after))) + b"]"]
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._ready.append(self._held)
+            self._held = None
 
     def _heartbeat(self) -> bytes:
         return b'{"epoch":"%s","head":%d}' % (self.epoch.encode(), self._publisher.shown)
@@ -160,3 +213,8 @@ class Following:
         finally:
             timer.cancel()
             self._waiting = None
+
+
+def _garbage(frame: bytes) -> bytes:
+    """As of a proxy that fails in the middle: no JSON, whatever the frame was."""
+    return frame[: len(frame) // 2] + b"<html>502 Bad Gateway</html>"

@@ -16,16 +16,19 @@ from simulated_exchange.exchange import EXECUTIONS_LIMIT_MAX
 from simulated_exchange.faults import parse_faults
 from simulated_exchange.following import Following
 from simulated_exchange.log import LogError
+from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Occurrence, StrayTrade, parse_occurrence
 from simulated_exchange.reading import read_order
 from simulated_exchange.results import (
     Accepted,
     Canceled,
+    CannotOccur,
     Closed,
     Compacted,
     ConnectionReset,
     Duplicate,
     ExecutionsRaw,
     NotExecutedScope,
+    Occurred,
     OtherEpoch,
     PlaceResult,
     Rejected,
@@ -33,6 +36,7 @@ from simulated_exchange.results import (
     Silence,
     Throttled,
     TooLate,
+    UnknownExecution,
     UnknownOrder,
     Unreadable,
 )
@@ -46,12 +50,19 @@ HOLD_SECONDS_MAX = 120.0
 AFTER_TEXT = "after must be a whole number from 0"
 ORDERS, ORDER, EXECUTIONS = "/v1/orders", "/v1/orders/", "/v1/executions"
 CAPABILITIES, FAULTS = "/v1/capabilities", "/v1/faults"
+OCCURRENCES: dict[str, type[Occurrence]] = {
+    f"{FAULTS}/executions": Amendment,
+    f"{FAULTS}/trade": StrayTrade,
+    f"{FAULTS}/expire": Expiry,
+    f"{FAULTS}/epoch": EpochChange,
+}
 METHODS = {
     ORDERS: ("GET", "POST"),
     ORDER: ("GET", "DELETE"),
     EXECUTIONS: ("GET",),
     CAPABILITIES: ("GET", "PUT"),
     FAULTS: ("GET", "PUT"),
+    **dict.fromkeys(OCCURRENCES, ("POST",)),
 }
 
 Scope = MutableMapping[str, Any]
@@ -134,6 +145,8 @@ class HttpDoor:
             return Reply(405, {"error": "method_not_allowed", "text": f"Allowed: {allow}."}, headers)
         reply: Reply | HangUp
         match (method, route):
+            case ("POST", _) if route in OCCURRENCES:
+                reply = await self._occur(OCCURRENCES[route], await _read_body(receive))
             case ("POST", _):
                 reply = await self._place(await _read_body(receive))
             case ("DELETE", _):
@@ -217,6 +230,23 @@ class HttpDoor:
         except ValueError as problem:
             return _invalid("faults", str(problem))
         return Reply(200, self._service.exchange.faults)
+
+    async def _occur(self, kind: type[Occurrence], body: bytes) -> Reply:
+        try:
+            occurrence = parse_occurrence(body, kind)
+        except ValueError as problem:
+            return _invalid("occurrence", str(problem))
+        match await self._service.occur(occurrence):
+            case Occurred() as occurred:
+                return Reply(202, occurred)
+            case UnknownOrder():
+                return UNKNOWN_ORDER
+            case UnknownExecution():
+                return Reply(404, {"error": "unknown_execution"})
+            case CannotOccur() as cannot:
+                return Reply(409, cannot)
+            case never:
+                assert_never(never)
 
     async def _hang_up(self, hang_up: HangUp, scope: Scope, receive: Receive) -> None:
         if hang_up.hold:

@@ -19,6 +19,7 @@ from simulated_exchange.entries import (
     Command,
     EpochLine,
     Line,
+    Occurred,
     accepted_line,
     canceled_line,
     rejected_line,
@@ -47,6 +48,10 @@ class Log(Protocol):
 
     def canceled(self, order: Order, reports: list[Report]) -> None: ...
 
+    def occurred(self, line: Occurred) -> None:
+        """Whatever else happened."""
+        ...
+
     async def durable(self) -> None:
         """Wait until all that was written before this call is durable; LogError if it cannot become so."""
         ...
@@ -66,6 +71,9 @@ class InMemoryLog:
         pass
 
     def canceled(self, order: Order, reports: list[Report]) -> None:
+        pass
+
+    def occurred(self, line: Occurred) -> None:
         pass
 
     async def durable(self) -> None:
@@ -117,6 +125,9 @@ class DurableLog:
 
     def canceled(self, order: Order, reports: list[Report]) -> None:
         self._append(canceled_line(order, reports))
+
+    def occurred(self, line: Occurred) -> None:
+        self._append(line)
 
     async def durable(self) -> None:
         if self._failure is not None:

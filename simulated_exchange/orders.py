@@ -9,7 +9,7 @@ import msgspec
 from simulated_exchange.order_book import TICKS_PER_UNIT, BookOrder
 
 OrdStatus = Literal["new", "partially_filled", "filled", "canceled", "expired", "rejected"]
-ExecType = Literal["new", "trade", "canceled", "expired", "rejected"]
+ExecType = Literal["new", "trade", "canceled", "expired", "rejected", "trade_cancel", "trade_correct"]
 
 PRICE_TICKS_MAX = 10**15 - 1
 QUANTITY_MAX = 2**31 - 1
@@ -68,7 +68,7 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     exec_type: ExecType
     ord_status: OrdStatus
     client_order_id: str
-    exchange_order_id: str
+    exchange_order_id: str | None
     last_qty: int
     last_ticks: int | None
     cum_qty: int
@@ -76,6 +76,12 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     notional_ticks: int
     transacted_at_us: int
     reject_reason: str | None = None
+    exec_ref_id: str | None = None
+    exec_id_suffix: str = ""
+
+    @property
+    def exec_id(self) -> str:
+        return f"E{self.seq}{self.exec_id_suffix}"
 
 
 def is_client_order_id(text: object) -> bool:

@@ -73,6 +73,25 @@ class TooLate(msgspec.Struct, frozen=True):
     order: OrderView
 
 
+class Occurred(msgspec.Struct, frozen=True):
+    """What was asked for has happened, and these reports came of it."""
+
+    epoch: str
+    head: int
+    executions: tuple[ReportView, ...]
+
+
+class UnknownExecution(msgspec.Struct, frozen=True):
+    """No report with this id is kept."""
+
+
+class CannotOccur(msgspec.Struct, frozen=True):
+    """It cannot happen as things are; a word for machines and a sentence for people."""
+
+    error: str
+    text: str
+
+
 class UnknownOrder(msgspec.Struct, frozen=True):
     """The exchange shows no such order."""
 
@@ -123,3 +142,4 @@ Decision: TypeAlias = Accepted | Duplicate | Rejected
 PlaceResult: TypeAlias = Decision | Throttled | Closed | ServerError | Unreadable | Silence | ConnectionReset
 QueryResult: TypeAlias = OrderView | UnknownOrder | ServerError
 CancelResult: TypeAlias = Canceled | TooLate | UnknownOrder
+OccurrenceResult: TypeAlias = Occurred | UnknownExecution | UnknownOrder | CannotOccur

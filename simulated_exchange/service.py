@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
@@ -25,6 +25,7 @@ from simulated_exchange.faults import INSTRUMENTS, Faults, PlaceFault
 from simulated_exchange.following import Following, Publisher
 from simulated_exchange.latency import Latency
 from simulated_exchange.log import DurableLog, InMemoryLog, Log, LogError
+from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Occurrence, StrayTrade
 from simulated_exchange.orders import NewOrder, Refusal
 from simulated_exchange.results import (
     CancelResult,
@@ -35,6 +36,7 @@ from simulated_exchange.results import (
     Duplicate,
     Executions,
     ExecutionsRaw,
+    OccurrenceResult,
     OpenOrders,
     OtherEpoch,
     PlaceResult,
@@ -129,6 +131,22 @@ class ExchangeService:
     ) -> ExecutionsRaw | OtherEpoch | Compacted:
         """The same as bytes and to the letter of the protocol: `epoch` is checked, and nothing is passed over."""
         return await self._answer(self.exchange.executions_raw(after, limit, epoch), None)
+
+    async def occur(self, occurrence: Occurrence) -> OccurrenceResult:
+        """Let something happen at the exchange, whatever its rules say."""
+        result: OccurrenceResult
+        match occurrence:
+            case Amendment():
+                result = self.exchange.amend(occurrence)
+            case StrayTrade():
+                result = self.exchange.trade(occurrence)
+            case Expiry():
+                result = self.exchange.expire(occurrence)
+            case EpochChange():
+                result = self.exchange.change_epoch(occurrence)
+            case never:
+                assert_never(never)
+        return await self._answer(result, None)
 
     async def follow(self, after: int, epoch: str | None = None) -> Following | OtherEpoch | Compacted:
         """What the WebSocket would send: `async for frame in following`, the JSON text of a frame each, in bytes.

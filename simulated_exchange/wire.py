@@ -68,11 +68,11 @@ def order_view(order: Order) -> OrderView:
     )
 
 
-def report_view(report: Report, exec_id_suffix: str = "") -> ReportView:
-    """The report in full; `exec_id` is its `seq`, spelled as an id."""
+def report_view(report: Report) -> ReportView:
+    """The report in full."""
     return ReportView(
         seq=report.seq,
-        exec_id=f"E{report.seq}{exec_id_suffix}",
+        exec_id=report.exec_id,
         exec_type=report.exec_type,
         ord_status=report.ord_status,
         client_order_id=report.client_order_id,
@@ -83,6 +83,7 @@ def report_view(report: Report, exec_id_suffix: str = "") -> ReportView:
         leaves_qty=report.leaves_qty,
         avg_px=average_text(report.notional_ticks, report.cum_qty),
         transact_time=time_text(report.transacted_at_us),
+        exec_ref_id=msgspec.UNSET if report.exec_ref_id is None else report.exec_ref_id,
         reject_reason=msgspec.UNSET if report.reject_reason is None else report.reject_reason,
     )
 

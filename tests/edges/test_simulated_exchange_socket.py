@@ -5,7 +5,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -24,13 +24,17 @@ class Served:
     service: ExchangeService
     url: str
     client: aiohttp.ClientSession
+    readers: list[aiohttp.ClientWebSocketResponse] = field(default_factory=list)
 
     @property
     def epoch(self) -> str:
         return self.service.exchange.epoch
 
     async def socket(self, **query: object) -> aiohttp.ClientWebSocketResponse:
-        return await self.client.ws_connect(f"{self.url}/v1/executions", params={k: str(v) for k, v in query.items()})
+        parameters = {name: str(value) for name, value in query.items()}
+        reader = await self.client.ws_connect(f"{self.url}/v1/executions", params=parameters)
+        self.readers.append(reader)
+        return reader
 
     async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         async with self.client.request(method, self.url + path, json=body) as response:
@@ -47,7 +51,10 @@ async def serving(service: ExchangeService) -> AsyncIterator[Served]:
         try:
             connector = aiohttp.TCPConnector(socket_factory=_socket_that_takes_little)
             async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as client:
-                yield Served(service, f"http://127.0.0.1:{port_of(listener)}", client)
+                served = Served(service, f"http://127.0.0.1:{port_of(listener)}", client)
+                yield served
+                for reader in served.readers:
+                    await reader.close()
         finally:
             server.should_exit = True
             await task
@@ -119,11 +126,14 @@ async def test_errors_come_before_the_upgrade_and_are_those_of_http(
 @pytest.mark.parametrize(
     ("path", "status"), [("executions?after=-1", 422), ("executions?after=x", 422), ("orders", 404)]
 )
-async def test_socket_that_there_cannot_be(served: Served, path: str, status: int) -> None:
+async def test_socket_that_there_cannot_be(
+    served: Served, path: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
         await served.client.ws_connect(f"{served.url}/v1/{path}")
 
     assert caught.value.status == status
+    assert caplog.records == []
 
 
 async def test_stopped_exchange_says_that_it_restarts(served: Served) -> None:
@@ -165,3 +175,75 @@ async def test_reader_that_has_gone_is_forgotten(served: Served) -> None:
     async with asyncio.timeout(10):
         while served.service._publisher._followers:  # noqa: ASYNC110 - what it waits for has no signal
             await asyncio.sleep(0.001)
+
+
+async def test_cut_connection_is_reset(served: Served) -> None:
+    await served.call("PUT", "/v1/faults", {"socket": {"cut": 1}})
+    reader = await served.socket()
+    await reader.receive_json()
+
+    await served.service.place(limit("a"))
+
+    end = await reader.receive()
+    assert end.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+    assert reader.close_code == 1006
+
+
+async def test_new_epoch_ends_the_connection_and_is_found_by_the_next(served: Served) -> None:
+    old = served.epoch
+    await served.service.place(limit("a", "sell"))
+    reader = await served.socket(after=1, epoch=old)
+    await reader.receive_json()
+
+    status, document = await served.call("POST", "/v1/faults/epoch")
+
+    end = await reader.receive()
+    assert (end.type, reader.close_code) == (aiohttp.WSMsgType.CLOSE, 1012)
+    assert (status, document) == (202, {"epoch": served.epoch, "head": 0, "executions": []})
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await served.socket(after=1, epoch=old)
+    assert caught.value.status == 409
+    reader = await served.socket(after=0, epoch=served.epoch)
+    assert await reader.receive_json() == {"epoch": served.epoch, "head": 0}
+
+
+async def test_what_happens_on_demand_is_answered_and_reported(served: Served) -> None:
+    await served.service.place(limit("a", "sell"))
+    await served.service.place(limit("b", "buy", quantity=4))
+    reader = await served.socket(after=4)
+    await reader.receive_json()
+    demands: list[tuple[str, dict[str, object]]] = [
+        ("executions", {"exec_id": "E4", "exec_type": "trade_correct", "last_qty": 3}),
+        ("executions", {"exec_id": "E5", "exec_type": "trade_cancel", "reinstate": True}),
+        ("trade", {"client_order_id": "b", "last_qty": 1, "last_px": "10.00"}),
+        ("expire", {"client_order_id": "a"}),
+    ]
+
+    answers = [await served.call("POST", f"/v1/faults/{name}", body) for name, body in demands]
+
+    assert [status for status, _ in answers] == [202] * 4
+    reported: list[Any] = []
+    while len(reported) < 4:
+        reported += await reader.receive_json()
+    assert reported == [report for _, document in answers for report in document["executions"]]
+    assert [report["exec_type"] for report in reported] == ["trade_correct", "trade_cancel", "trade", "expired"]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "error"),
+    [
+        ("executions", {"exec_id": "E9", "exec_type": "trade_cancel"}, 404, "unknown_execution"),
+        ("executions", {"exec_id": "E1", "exec_type": "trade_cancel"}, 409, "no_trade"),
+        ("executions", {"exec_id": "E1"}, 422, "invalid_occurrence"),
+        ("expire", {"client_order_id": "nobody"}, 404, "unknown_order"),
+        ("epoch", {"head": 7}, 409, "no_such_head"),
+    ],
+)
+async def test_what_cannot_happen_has_a_word(
+    served: Served, name: str, body: dict[str, object], status: int, error: str
+) -> None:
+    await served.service.place(limit("a"))
+
+    answer = await served.call("POST", f"/v1/faults/{name}", body)
+
+    assert (answer[0], answer[1]["error"]) == (status, error)

@@ -9,7 +9,15 @@ import msgspec
 from ordertrail.runtime.clock import Clock
 from ordertrail.venues.simulated.client import SimulatedVenue
 from simulated_exchange.capabilities import Profile
-from simulated_exchange.entries import AcceptedLine, Line, RejectedLine, accepted_line, canceled_line, rejected_line
+from simulated_exchange.entries import (
+    AcceptedLine,
+    Line,
+    Occurred,
+    RejectedLine,
+    accepted_line,
+    canceled_line,
+    rejected_line,
+)
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import Faults
 from simulated_exchange.orders import NewOrder, Order, Refusal, Report
@@ -34,6 +42,9 @@ class MemoryLog:
 
     def canceled(self, order: Order, reports: list[Report]) -> None:
         self.lines.append(canceled_line(order, reports))
+
+    def occurred(self, line: Occurred) -> None:
+        self.lines.append(line)
 
     async def durable(self) -> None: ...
 

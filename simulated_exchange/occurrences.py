@@ -1,0 +1,93 @@
+"""What may happen at the exchange on demand, beside faults: the bodies of `POST /v1/faults/…`, as values."""
+
+from decimal import Decimal
+from typing import Annotated, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from simulated_exchange.orders import QUANTITY_MAX, ticks_of
+
+Quantity = Annotated[int, msgspec.Meta(ge=0, le=QUANTITY_MAX)]
+Traded = Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
+Position = Annotated[int, msgspec.Meta(ge=0)]
+AnyOccurrence = TypeVar("AnyOccurrence", bound=msgspec.Struct)
+
+
+class Amendment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bust or a correction of the trade that `exec_id` reported, or of what an earlier correction made of it.
+
+    `last_qty`, `last_px`: of a correction; left out, they stay. `reinstate`: whether a filled order is open again.
+    """
+
+    exec_id: str
+    exec_type: Literal["trade_cancel", "trade_correct"]
+    last_qty: Quantity | None = None
+    last_px: str | None = None
+    reinstate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.exec_type == "trade_cancel" and (self.last_qty is not None or self.last_px is not None):
+            raise ValueError("last_qty and last_px are a correction's")
+        _check_price(self.last_px)
+
+
+class StrayTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A trade of an order, in whatever state it is."""
+
+    client_order_id: str
+    last_qty: Traded
+    last_px: str
+
+    def __post_init__(self) -> None:
+        _check_price(self.last_px)
+
+
+class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An open order expires."""
+
+    client_order_id: str
+
+
+class EpochChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A new epoch, with reports from 1 on.
+
+    `replay`: those that there were are numbered anew. `forget`: the orders are forgotten too. `head`: no new epoch;
+    this one goes back to that report, and the orders stay as they are.
+    """
+
+    replay: bool = False
+    forget: bool = False
+    head: Position | None = None
+
+    def __post_init__(self) -> None:
+        if (self.head is not None) + self.replay + self.forget > 1:
+            raise ValueError("head, replay and forget exclude each other")
+
+
+Occurrence: TypeAlias = Amendment | StrayTrade | Expiry | EpochChange
+
+
+def parse_occurrence(body: bytes, kind: type[AnyOccurrence]) -> AnyOccurrence:
+    """The body of a call; ValueError with a sentence. An empty one is an empty object."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise ValueError(f"The body cannot be used: {problem}.") from problem
+
+
+def price_ticks(text: str) -> int:
+    """The price in hundredths; it has been checked."""
+    ticks = ticks_of(Decimal(text))
+    assert ticks is not None
+    return ticks
+
+
+def _check_price(text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        is_price = ticks_of(Decimal(text)) is not None
+    except ArithmeticError:
+        is_price = False
+    if not is_price:
+        raise ValueError("last_px must be a positive decimal string with at most 2 decimals and 15 digits")
