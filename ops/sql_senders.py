@@ -35,6 +35,7 @@ SENDERS: Mapping[str, tuple[str, ...]] = {
     "MAKE_DUE": (RECONCILER,),
     "REOPEN": (),
     "REQUEST_CANCEL": (CANCEL,),
+    "VENUE_WORD": (CANCEL,),
     "COUNTS": (RECONCILER, OPERATOR),
     "OLDEST": (OPERATOR,),
     "LOCK_DOUBT": (OPERATOR,),

@@ -61,7 +61,8 @@ RETURNING doubts.order_id, fence, tries - 1 AS tries;
 
 -- LOAD
 -- Sent by the reconciler.
--- All that is known of leased orders: their rows, sends and their answers, cancels, and what the exchange has shown.
+-- All that is known of leased orders: their rows, sends and their answers, cancels, and what the exchange has shown and
+-- reported.
 -- $1 ids.
 SELECT o.id, o.created_at, o.recorded_at, o.type, o.side, o.instrument, o.limit_price, o.quantity,
        o.status::text AS status, o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
@@ -71,7 +72,14 @@ SELECT o.id, o.created_at, o.recorded_at, o.type, o.side, o.instrument, o.limit_
        CASE WHEN o.status = 'INITIATED' THEN (
            SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id) ORDER BY a.number)
              FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
-            WHERE a.order_id = o.id) END AS attempts
+            WHERE a.order_id = o.id) END AS attempts,
+       CASE WHEN o.status = 'INITIATED' THEN (SELECT ROW((array_agg(e.ord_status ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC))[1],
+            bool_or(e.exec_type <> 'rejected' AND e.ord_status <> 'rejected'),
+            (array_agg(e.exchange_order_id ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC) FILTER (WHERE e.exchange_order_id IS NOT NULL))[1])
+   FROM executions e WHERE e.order_id = o.id
+ HAVING count(*) > 0) END AS word
   FROM orders o
  WHERE o.id = ANY($1::varchar[])
  ORDER BY o.id, coalesce(o.recorded_at, o.created_at), o.status;
@@ -205,6 +213,18 @@ WITH known AS (
 )
 SELECT id FROM known;
 
+-- VENUE_WORD
+-- Sent by the API's cancel.
+-- What the exchange reported of an order, before it is said whether it can be canceled.
+-- $1 the id.
+SELECT (SELECT ROW((array_agg(e.ord_status ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC))[1],
+            bool_or(e.exec_type <> 'rejected' AND e.ord_status <> 'rejected'),
+            (array_agg(e.exchange_order_id ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC) FILTER (WHERE e.exchange_order_id IS NOT NULL))[1])
+   FROM executions e WHERE e.order_id = $1::varchar
+ HAVING count(*) > 0) AS word;
+
 -- COUNTS
 -- Sent by the reconciler and the operator.
 -- How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; and orphans
@@ -212,7 +232,13 @@ SELECT id FROM known;
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
-      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' AND o.reason LIKE 'operator:%' OFFSET 0)
+ OR coalesce((SELECT e.ord_status IN ('canceled', 'expired', 'filled', 'rejected') FROM executions e
+               WHERE e.order_id = d.order_id
+               ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC
+               LIMIT 1),
+             EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0))))) AS unresolved,
@@ -230,7 +256,13 @@ SELECT d.order_id, d.since, extract(epoch FROM clock_timestamp() - d.since)::flo
        (SELECT max(o.status)::text FROM orders o WHERE o.id = d.order_id) AS status,
        (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
-      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' AND o.reason LIKE 'operator:%' OFFSET 0)
+ OR coalesce((SELECT e.ord_status IN ('canceled', 'expired', 'filled', 'rejected') FROM executions e
+               WHERE e.order_id = d.order_id
+               ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC
+               LIMIT 1),
+             EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved,
@@ -260,7 +292,13 @@ WITH doubt AS MATERIALIZED (
     SELECT d.order_id, (SELECT max(o.status) FROM orders o WHERE o.id = d.order_id) AS status,
            d.settled_at IS NULL AND (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
-      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' AND o.reason LIKE 'operator:%' OFFSET 0)
+ OR coalesce((SELECT e.ord_status IN ('canceled', 'expired', 'filled', 'rejected') FROM executions e
+               WHERE e.order_id = d.order_id
+               ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC
+               LIMIT 1),
+             EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0)))) AS is_unresolved,

@@ -11,7 +11,13 @@ WITH doubt AS (
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'COMPLETED' OFFSET 0)
-      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))
+      OR (EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = d.order_id) AND NOT (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' AND o.reason LIKE 'operator:%' OFFSET 0)
+ OR coalesce((SELECT e.ord_status IN ('canceled', 'expired', 'filled', 'rejected') FROM executions e
+               WHERE e.order_id = d.order_id
+               ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC
+               LIMIT 1),
+             EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status >= 'REJECTED' OFFSET 0)))))
  AND (NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'NOT_PLACED' OFFSET 0) OR (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND (o.status >= 'COMPLETED' OR (o.status < 'UNRESOLVED' AND o.reason = 'accepted')) OFFSET 0)
  OR EXISTS (SELECT FROM attempt_answers w WHERE w.order_id = d.order_id AND w.answer = 'accepted' OFFSET 0)
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = d.order_id OFFSET 0))))) AS unresolved,

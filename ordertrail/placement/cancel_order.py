@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import TERMINAL_AT_EXCHANGE, OrderStatus, Outcome
+from ordertrail.domain.trail import OrderStatus, Outcome, WhyNotPlaced, fold
+from ordertrail.domain.venue_word import end_of
 from ordertrail.storage.doubt_rows import DoubtRows
 from ordertrail.storage.order_rows import Rows
 
@@ -51,9 +52,13 @@ class Canceling:
         stored = await self._rows.read(order_id)
         if stored is None:
             return NoSuchOrder()
-        if _is_canceled_by_us(stored):
+        end = end_of(stored.rows, await self._doubts.venue_word(order_id))
+        if end is OrderStatus.CANCELED and stored.is_forbidden:
+            # Repeated, the wish has the same answer, also once it is fulfilled.
             return CancelRequested(stored)
-        if _is_over(stored):
+        if end is not None:
+            return OrderIsOver(end)
+        if _never_was(stored):
             return OrderIsOver(stored.status)
         await self._doubts.request_cancel(order_id)
         stored = await self._rows.read(order_id)
@@ -66,10 +71,8 @@ def _may_be_an_id(text: str) -> bool:
     return "\x00" not in text and len(text) <= ORDER_ID_LENGTH_MAX and text.isascii()
 
 
-def _is_canceled_by_us(stored: StoredOrder) -> bool:
-    """Repeated, the wish has the same answer, also once it is fulfilled."""
-    return stored.status is OrderStatus.CANCELED and stored.is_forbidden
-
-
-def _is_over(stored: StoredOrder) -> bool:
-    return stored.status in TERMINAL_AT_EXCHANGE or (stored.outcome is Outcome.NOT_PLACED and not stored.is_forbidden)
+def _never_was(stored: StoredOrder) -> bool:
+    """Not placed, and not because of a wish to cancel; of a refused order that cannot be said."""
+    if stored.outcome is not Outcome.NOT_PLACED:
+        return False
+    return not stored.is_forbidden or fold(stored.rows).why is WhyNotPlaced.REFUSED

@@ -13,6 +13,7 @@ from ordertrail.domain.operator_action import Operator
 from ordertrail.domain.operator_word import FillByHand
 from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer
 from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.domain.venue_word import VenueWord
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,10 @@ class DoubtRows(Protocol):
 
     async def request_cancel(self, order_id: str) -> bool:
         """Commit the wish to cancel and forbid further sends; False: there is no such order."""
+        ...
+
+    async def venue_word(self, order_id: str) -> VenueWord | None:
+        """What the exchange reported of an order; None: nothing."""
         ...
 
     async def resolve(self, order_id: str, ruling: OperatorRuling) -> Resolvable | None:

@@ -501,6 +501,7 @@ def _load(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
                 "is_cancel_wanted": order_id in tables.cancels,
                 "observed_exchange_order_id": tables.sightings.get(order_id),
                 "attempts": attempts,
+                "word": _word(tables, order_id) if row["status"] == "INITIATED" else None,
             }
             records.append({**row, **more})
     return records
@@ -621,6 +622,14 @@ def _request_cancel(tables: Tables, now: datetime, order_id: str) -> list[Record
         tables.canceled_at_moment[order_id] = next(tables.moments)
         _reopen(tables, now, order_id, fence=1)
     return [{"id": order_id}]
+
+
+def _word(_tables: Tables, _order_id: str) -> tuple[str, bool, str | None] | None:
+    return None
+
+
+def _venue_word(tables: Tables, _now: datetime, order_id: str) -> list[Record]:
+    return [{"word": _word(tables, order_id)}]
 
 
 def _counts(tables: Tables, now: datetime) -> list[Record]:
@@ -982,6 +991,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     doubt_statements.MAKE_DUE: ("make_due", _make_due),
     doubt_statements.REOPEN: ("reopen", _reopen_all),
     doubt_statements.REQUEST_CANCEL: ("request_cancel", _request_cancel),
+    doubt_statements.VENUE_WORD: ("venue_word", _venue_word),
     doubt_statements.COUNTS: ("counts", _counts),
     doubt_statements.OLDEST: ("oldest", _oldest),
     sweep_statements.LEASE_SWEEP: ("lease_sweep", _lease_sweep),

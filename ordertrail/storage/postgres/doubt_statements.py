@@ -61,9 +61,10 @@ UPDATE doubts SET fence = fence + 1, tries = tries + 1,
 RETURNING doubts.order_id, fence, tries - 1 AS tries
 """
 
-# All that is known of leased orders: their rows, sends and their answers, cancels, and what the exchange has shown.
+# All that is known of leased orders: their rows, sends and their answers, cancels, and what the exchange has shown and
+# reported.
 # $1 ids.
-LOAD = """
+LOAD = f"""
 SELECT o.id, o.created_at, o.recorded_at, o.type, o.side, o.instrument, o.limit_price, o.quantity,
        o.status::text AS status, o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
        clock_timestamp() AS read_at,
@@ -72,7 +73,8 @@ SELECT o.id, o.created_at, o.recorded_at, o.type, o.side, o.instrument, o.limit_
        CASE WHEN o.status = 'INITIATED' THEN (
            SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id) ORDER BY a.number)
              FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
-            WHERE a.order_id = o.id) END AS attempts
+            WHERE a.order_id = o.id) END AS attempts,
+       CASE WHEN o.status = 'INITIATED' THEN {fragments.venue_word("o.id")} END AS word
   FROM orders o
  WHERE o.id = ANY($1::varchar[])
  ORDER BY o.id, coalesce(o.recorded_at, o.created_at), o.status
@@ -206,6 +208,10 @@ WITH known AS (
 )
 SELECT id FROM known
 """
+
+# What the exchange reported of an order, before it is said whether it can be canceled.
+# $1 the id.
+VENUE_WORD = f"SELECT {fragments.venue_word('$1::varchar')} AS word"
 
 # How many orders are in doubt, how many of them wait for a person, and for how long the oldest has been; and orphans
 # that are open, up to 10,000. For the metrics and `ordertrail doubts`.

@@ -8,6 +8,7 @@ from typing import Any
 from ordertrail.domain.operator_action import Operator
 from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send
 from ordertrail.domain.trail import OrderStatus
+from ordertrail.domain.venue_word import VenueWord
 from ordertrail.storage.doubt_rows import (
     AnsweredSend,
     ClaimedSend,
@@ -110,6 +111,10 @@ class PostgresDoubts:
 
     async def request_cancel(self, order_id: str) -> bool:
         return bool(await self._database.fetch(statements.REQUEST_CANCEL, order_id))
+
+    async def venue_word(self, order_id: str) -> VenueWord | None:
+        [record] = await self._database.fetch(statements.VENUE_WORD, order_id)
+        return _venue_word(record["word"])
 
     async def resolve(self, order_id: str, ruling: OperatorRuling) -> Resolvable | None:
         fill = ruling.fill
@@ -220,4 +225,9 @@ def doubt_of(records: Sequence[Any]) -> OrderInDoubt:
         now=stored.read_at,
         is_cancel_wanted=first["is_cancel_wanted"],
         observed_exchange_order_id=first["observed_exchange_order_id"],
+        word=_venue_word(first["word"]),
     )
+
+
+def _venue_word(fields: Any) -> VenueWord | None:
+    return None if fields is None else VenueWord(*fields)

@@ -1,9 +1,9 @@
 """The parts that several statements share, each said once; none of them is sent alone."""
 
 from collections.abc import Iterable
-from enum import StrEnum
 
 from ordertrail.domain.deadlines import RETRIED_TYPES
+from ordertrail.domain.execution import TERMINAL_ORD_STATUSES
 from ordertrail.domain.operator_action import OperatorAction
 
 # What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
@@ -27,9 +27,9 @@ SWITCH = "FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id D
 IS_HALTED = f"coalesce((SELECT action = 'halt' {SWITCH}), false)"
 
 
-def words(of: Iterable[StrEnum]) -> str:
+def words(of: Iterable[str]) -> str:
     """Words of ours as `IN` takes them."""
-    return "(" + ", ".join(f"'{word.value}'" for word in of) + ")"
+    return "(" + ", ".join(f"'{word!s}'" for word in of) + ")"
 
 
 def claimed_keys(where: str) -> str:
@@ -95,9 +95,34 @@ def was_accepted(order_id: str) -> str:
  OR EXISTS (SELECT FROM sightings s WHERE s.order_id = {order_id} OFFSET 0))"""
 
 
+def latest_first(execution: str) -> str:
+    """What `Execution.position` says of the rows of `executions` that are called so: the latest report comes first."""
+    return f"""\
+(SELECT p.rank FROM execution_epochs p WHERE p.session = {execution}.session AND p.epoch = {execution}.epoch) DESC,
+coalesce({execution}.seq, -1) DESC, {execution}.transact_time DESC"""
+
+
+def venue_word(order_id: str) -> str:
+    """The fields of a `VenueWord` in one; null: there is no report of the order."""
+    order_by = f"ORDER BY {latest_first('e')}"
+    return f"""\
+(SELECT ROW((array_agg(e.ord_status {order_by}))[1],
+            bool_or(e.exec_type <> 'rejected' AND e.ord_status <> 'rejected'),
+            (array_agg(e.exchange_order_id {order_by}) FILTER (WHERE e.exchange_order_id IS NOT NULL))[1])
+   FROM executions e WHERE e.order_id = {order_id}
+ HAVING count(*) > 0)"""
+
+
 def is_over(order_id: str) -> str:
-    """What `OrderInDoubt.is_over` says: it has ended at the exchange."""
-    return has_row(order_id, "o.status >= 'REJECTED'")
+    """What `OrderInDoubt.is_over` says of an order that is COMPLETED: it has ended at the exchange."""
+    ends = words(sorted(TERMINAL_ORD_STATUSES))
+    return f"""\
+({has_row(order_id, "o.status >= 'REJECTED' AND o.reason LIKE 'operator:%'")}
+ OR coalesce((SELECT e.ord_status IN {ends} FROM executions e
+               WHERE e.order_id = {order_id}
+               ORDER BY {latest_first("e")}
+               LIMIT 1),
+             {has_row(order_id, "o.status >= 'REJECTED'")}))"""
 
 
 def is_unresolved(order_id: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
+from ordertrail.domain.venue_word import VenueWord
 from ordertrail.placement.cancel_order import Canceling, CancelRequested, NoSuchOrder, OrderIsOver
 from ordertrail.storage.errors import StatementOutcomeUnknown
 from tests.support.orders import LATER, an_order
@@ -29,6 +30,7 @@ class House:
 
     def __init__(self) -> None:
         self.stored: StoredOrder | None = stored_order(COMPLETED)
+        self.word: VenueWord | None = None
         self.error: StatementOutcomeUnknown | None = None
         self.log: list[str] = []
         doubts: Any = self
@@ -38,6 +40,9 @@ class House:
     async def read(self, order_id: str) -> StoredOrder | None:
         self.log.append(f"read {order_id}")
         return self.stored
+
+    async def venue_word(self, _order_id: str) -> VenueWord | None:
+        return self.word
 
     async def request_cancel(self, order_id: str) -> bool:
         self.log.append(f"commit {order_id}")
@@ -77,6 +82,39 @@ async def test_wish_may_be_repeated_once_it_is_fulfilled(house: House) -> None:
     assert house.log == ["read order-1"]
 
 
+FILLED, CANCELED = TrailRow(S.FILLED, "execution"), TrailRow(S.CANCELED, "execution")
+
+
+def word(ord_status: str) -> VenueWord:
+    return VenueWord(ord_status, proves_acceptance=True, exchange_order_id="x-1")
+
+
+@pytest.mark.parametrize(
+    ("rows", "ord_status", "is_forbidden", "expected"),
+    [
+        ((COMPLETED, FILLED), "filled", True, S.FILLED),
+        ((COMPLETED, FILLED, CANCELED), "filled", True, S.FILLED),
+        ((FILLED,), "filled", False, S.FILLED),
+        ((COMPLETED,), "expired", True, S.EXPIRED),
+        ((COMPLETED, CANCELED), "canceled", False, S.CANCELED),
+        ((COMPLETED, CANCELED), "canceled", True, None),
+        ((COMPLETED, CANCELED, FILLED), "canceled", True, None),
+        ((COMPLETED, FILLED), "partially_filled", False, None),
+        ((COMPLETED, CANCELED), "new", False, None),
+        ((COMPLETED, FILLED), "a new word", True, None),
+    ],
+)
+async def test_latest_word_says_whether_an_order_is_over(
+    house: House, rows: tuple[TrailRow, ...], ord_status: str, is_forbidden: bool, expected: OrderStatus | None
+) -> None:
+    house.stored, house.word = stored_order(*rows, is_forbidden=is_forbidden), word(ord_status)
+
+    result = await house.canceling.request("order-1")
+
+    assert result == (CancelRequested(house.stored) if expected is None else OrderIsOver(expected))
+    assert house.stored.is_forbidden or expected is not None
+
+
 async def test_order_that_nobody_placed_is_none(house: House) -> None:
     house.stored = None
 
@@ -112,6 +150,13 @@ async def test_order_that_was_never_placed_is_over(house: House, row: TrailRow) 
     house.stored = stored_order(row)
 
     assert await house.canceling.request("order-1") == OrderIsOver(row.status)
+
+
+async def test_refused_order_was_not_ended_by_the_wish_to_cancel(house: House) -> None:
+    refused = TrailRow(S.NOT_PLACED, "proved:refused:NO_MONEY")
+    house.stored = stored_order(TrailRow(S.EXCHANGE_OUTCOME_UNKNOWN, "unknown:timeout"), refused, is_forbidden=True)
+
+    assert await house.canceling.request("order-1") == OrderIsOver(S.NOT_PLACED)
 
 
 @pytest.mark.parametrize("rows", [(), (NOT_SENT,), (COMPLETED,), (COMPLETED, TrailRow(S.PARTIALLY_FILLED))])
