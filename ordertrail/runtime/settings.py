@@ -26,7 +26,6 @@ RENAMED = {
 
 # What later versions take, and what for. A deployer may set it before: it is accepted, and said to be unused.
 LATER = {
-    "QUEUE_URL": "the queue for execution reports",
     "QUEUE_WINDOW_SECONDS": "how long a queued order may wait for its first send",
     "QUEUE_ORDERS_MAX": "how many orders may be queued",
     "PLACE_BY_MAX_SECONDS": "how far off a place_by may be",
@@ -84,6 +83,14 @@ class Settings(BaseSettings):
     exchange_url: str | None = Field(
         default=None,
         description="the exchange, http://…, or `simulated:` for one inside the process, where no real order is placed",
+    )
+    queue_url: str | None = Field(
+        default=None,
+        description="the queue for execution reports, nats://… or sqs://…; unset: it is in PostgreSQL",
+    )
+    queue_bytes_max: PositiveInt = Field(
+        default=8 * 1024**3,
+        description="how large the queue for execution reports may grow; full: the exchange keeps them (not with SQS)",
     )
     exchange_timeout_seconds: PositiveFloat = Field(
         default=5, description="how long one answer of the exchange may take"

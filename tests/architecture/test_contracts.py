@@ -81,6 +81,7 @@ BREACHES = [
     breach("edge-http-server", "ordertrail/cli/main.py", "uvicorn"),
     breach("edge-socket-server", "ordertrail/venues/http/client.py", "websockets"),
     breach("edge-http-venue", "ordertrail/venues/registry.py", "yarl"),
+    breach("queues", "ordertrail/queues/queue.py", "ordertrail.queues.nats"),
     breach("edge-queues", "ordertrail/queues/splitting.py", "nats"),
     breach("edge-telemetry", "ordertrail/storage/spool.py", "structlog"),
     breach("edge-settings", "ordertrail/server/asgi.py", "pydantic_settings"),

@@ -126,12 +126,12 @@ def test_setting_of_a_later_version_is_taken_and_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ORDERTRAIL_ALERT_SECRET", "hush")
-    monkeypatch.setenv("ORDERTRAIL_QUEUE_URL", "nats://q")
+    monkeypatch.setenv("ORDERTRAIL_OTLP_URL", "http://traces")
 
     load_settings()
 
     said = capsys.readouterr().err
-    assert "ORDERTRAIL_QUEUE_URL, ORDERTRAIL_ALERT_SECRET: known, but not used by this version." in said
+    assert "ORDERTRAIL_ALERT_SECRET, ORDERTRAIL_OTLP_URL: known, but not used by this version." in said
     assert "hush" not in said
 
 
