@@ -51,5 +51,23 @@ class BackgroundTasks:
             self.when_lost()
 
 
+async def run_together(*work: Coroutine[Any, Any, Any]) -> None:
+    """Run all until one of them ends, then cancel the others and wait until they have let go.
+
+    Raises what one has raised; of several, what the first of `work` did.
+    """
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
 def _do_nothing() -> None:
     """Until somebody says how the process ends."""

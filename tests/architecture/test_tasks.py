@@ -9,6 +9,7 @@ MAKERS = {"create_task", "ensure_future", "run_coroutine_threadsafe", "start_soo
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 # Where no callback says it: who notices, and how.
 OWNED = {
+    "ordertrail/runtime/tasks.py run_together": "it waits for all of them, and raises what they have raised",
     "ordertrail/storage/group_commit.py _enqueue": "it catches what it raises and tells those who wait; `close` waits",
 }
 

@@ -137,6 +137,52 @@ EXECUTION_FAILURES = Counter(
     "Times that reports could not be applied, and were left to be applied again.",
     ["kind"],
 )
+FEED_OWNER = Gauge(
+    "ordertrail_feed_owner", "1 in the process that feeds the venue's execution reports.", multiprocess_mode="livesum"
+)
+FEED_TAIL = ReadGauge(
+    "ordertrail_feed_tail", "The `seq` up to which reports are in the queue.", multiprocess_mode="livemax"
+)
+FEED_HEAD = ReadGauge(
+    "ordertrail_feed_head", "The `seq` of the venue's newest report, by its own word.", multiprocess_mode="livemax"
+)
+FEED_LAG = ReadGauge(
+    "ordertrail_feed_lag", "How many reports of the venue are not in the queue yet.", multiprocess_mode="livemax"
+)
+FEED_BEHIND = ReadGauge(
+    "ordertrail_feed_behind",
+    "By how many reports the venue's newest is below what was taken in of its epoch; above 0 it has lost some.",
+    multiprocess_mode="livemax",
+)
+FEED_FRAMES = Counter(
+    "ordertrail_feed_frames",
+    "Frames that the queue took: next ones in their order, or others, as repeats and what fills a gap.",
+    ["order"],
+)
+FEED_REPORTS = Counter("ordertrail_feed_reports", "Execution reports that the queue took, likewise.", ["order"])
+FEED_GAPS = Counter(
+    "ordertrail_feed_gaps",
+    "Times that missing reports were fetched: a frame did not follow, none came, or could not be read; "
+    "or what was put in the queue was not applied.",
+    ["found"],
+)
+FEED_CONNECTIONS = Counter("ordertrail_feed_connections", "Attempts to follow the venue's reports.", ["outcome"])
+FEED_QUEUE_REFUSALS = Counter("ordertrail_feed_queue_refusals", "Times that the queue did not take a frame.", ["why"])
+FEED_LOST_REPORTS = Counter(
+    "ordertrail_feed_lost_reports", "Execution reports that the venue did not keep until they were taken in."
+)
+FEED_FAILURES = Counter("ordertrail_feed_failures", "Times that the feed had to begin again.", ["why"])
+for _order in ("next", "other"):
+    FEED_FRAMES.labels(_order)
+    FEED_REPORTS.labels(_order)
+for _found in ("hole", "stall", "unreadable", "coverage"):
+    FEED_GAPS.labels(_found)
+for _outcome in ("opened", "no_answer", "other_epoch", "compacted"):
+    FEED_CONNECTIONS.labels(_outcome)
+for _why in ("full", "unavailable", "overtaken"):
+    FEED_QUEUE_REFUSALS.labels(_why)
+for _why in ("statement_failed", "statement_outcome_unknown", "queue_unavailable", "overtaken", "other"):
+    FEED_FAILURES.labels(_why)
 EXECUTION_QUEUE_FRAMES = ReadGauge(
     "ordertrail_execution_queue_frames",
     "Frames of reports that wait in the queue, or are being worked on.",
