@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 UNBOUNDED = float("inf")
+# What is longer than a calendar has room for is for ever.
+FOR_EVER_SECONDS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class Capabilities:
     honours_accept_by: bool = False
     replays_executions: bool = True
     exec_id_unique: Literal["order", "epoch"] = "order"
+
+    @property
+    def need_not_show_orders(self) -> bool:
+        """Whether it may never show an order that it has accepted, as where only open ones can be queried."""
+        return self.visible_within_seconds > FOR_EVER_SECONDS
 
 
 PROMISES_NOTHING = Capabilities()

@@ -7,7 +7,7 @@ arrived; a send after one that may have arrived needs a venue on which it cannot
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ordertrail.domain.capabilities import Capabilities
+from ordertrail.domain.capabilities import FOR_EVER_SECONDS, Capabilities
 from ordertrail.domain.execution import REJECTED
 from ordertrail.domain.order_in_doubt import OrderInDoubt
 from ordertrail.domain.reason import (
@@ -40,8 +40,6 @@ from ordertrail.domain.trail import (
 )
 from ordertrail.domain.venue_answer import Absent, Found, NoAnswer, Verification
 
-# What is longer than a calendar has room for is for ever.
-_FOR_EVER_SECONDS = 1e9
 _CAPABILITIES_UNKNOWN = Observation.CAPABILITIES_UNKNOWN
 
 _AT_EXCHANGE = {
@@ -238,7 +236,7 @@ def _accepted_and_absent(doubt: OrderInDoubt, capabilities: Capabilities | None,
     """It said yes, and now it does not know the order: it shows it late, only while open, or contradicts itself."""
     if capabilities is None:
         return Wait(_CAPABILITIES_UNKNOWN)
-    if doubt.is_shown or capabilities.visible_within_seconds > _FOR_EVER_SECONDS:
+    if doubt.is_shown or capabilities.need_not_show_orders:
         # Its own reports prove the acceptance; and where it never has to show an order, its answer does.
         return _known_accepted(doubt)
     seconds = limits.answer_seconds + capabilities.visible_within_seconds + limits.clock_margin_seconds
@@ -303,7 +301,7 @@ def absence_counts_from(doubt: OrderInDoubt, capabilities: Capabilities, limits:
         else:
             last_accepted = send.send_by + timedelta(seconds=limits.answer_seconds)
             seconds = capabilities.accepts_within_seconds + capabilities.visible_within_seconds
-        if seconds > _FOR_EVER_SECONDS:
+        if seconds > FOR_EVER_SECONDS:
             return None
         moment = last_accepted + timedelta(seconds=seconds + limits.clock_margin_seconds)
         latest = moment if latest is None else max(latest, moment)
@@ -322,7 +320,7 @@ def _safe_resend(doubt: OrderInDoubt, capabilities: Capabilities, limits: Verifi
         return Resend()
     if isinstance(unique, str):
         return None
-    if unique > _FOR_EVER_SECONDS:
+    if unique > FOR_EVER_SECONDS:
         return Resend()
     # The first may have been accepted as early as it was recorded, the resend as late as it may take.
     takes = limits.answer_seconds + capabilities.accepts_within_seconds + limits.clock_margin_seconds

@@ -26,6 +26,7 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.doubt_rows import ClaimedSend, DoubtRows, Verdict, WantedSend
+from ordertrail.storage.execution_rows import FeedRows
 from ordertrail.storage.group_commit import Batcher, Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.venues.gateway import Gateway
@@ -65,8 +66,10 @@ class Reconciler:
         send_seconds: float,
         limits: PassLimits | None = None,
         chance: random.Random | None = None,
+        feeds: FeedRows | None = None,
     ) -> None:
         self._doubts = doubts
+        self._feeds = feeds
         self._journal = journal
         self._gateway = gateway
         self._clock = clock
@@ -116,7 +119,10 @@ class Reconciler:
         if self._was_out_of_reach:
             self._was_out_of_reach = False
             await self._make_all_due()
-        return VenueTerms(answer, await self._doubts.note_epoch(self._gateway.venue_name, answer.epoch))
+        venue = self._gateway.venue_name
+        forgotten_until = await self._doubts.note_epoch(venue, answer.epoch)
+        feed = None if self._feeds is None else await self._feeds.feed(venue)
+        return VenueTerms(answer, forgotten_until, is_fed=feed is not None and feed.is_owned)
 
     def _context(self, terms: VenueTerms, report: PassReport) -> ReviewContext:
         return ReviewContext(

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
 from ordertrail.domain.order_in_doubt import OrderInDoubt, SendAnswer, send_answer_of
-from ordertrail.domain.reason import ABSENT, HIDDEN_FROM_CANCEL, RESENT, Observation
+from ordertrail.domain.reason import ABSENT, ACCEPTED_AND_ABSENT, HIDDEN_FROM_CANCEL, RESENT, Observation
 from ordertrail.domain.settling import (
     Append,
     Cancel,
@@ -49,6 +49,9 @@ from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
 
+# Reports that do not come within so many reviews may be lost somewhere, and a query says what they would.
+REVIEWS_WITHOUT_QUERY_MAX = 3
+
 
 class ReviewEvent(Enum):
     """Something that a review did or met, as far as a pass counts it."""
@@ -69,10 +72,14 @@ class Reviewed:
 
 @dataclass(frozen=True, slots=True)
 class VenueTerms:
-    """What the venue promises, where it could be asked; `forgotten_until`: it may not know what was before."""
+    """What the venue promises, where it could be asked; `forgotten_until`: it may not know what was before.
+
+    `is_fed`: its execution reports come by themselves.
+    """
 
     capabilities: Capabilities | None
     forgotten_until: datetime | None
+    is_fed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +146,14 @@ class Review:
 
     async def _verdict_on(self, doubt: OrderInDoubt) -> Verdict:
         try:
-            settled = before_query(doubt)
-            if settled is not None:
-                return self._settled(settled.rows, Observation.SETTLED_BY_ROWS)
-            _, step = await self._query(doubt)
-            return await self._carry_out(doubt, step)
+            match before_query(doubt):
+                case Settle(rows=rows):
+                    return self._settled(rows, Observation.SETTLED_BY_ROWS)
+                case Cancel(rows=rows):
+                    return await self._cancel(doubt, rows)
+                case None:
+                    _, step = await self._query(doubt)
+                    return await self._carry_out(doubt, step)
         except (StatementFailed, StatementOutcomeUnknown):
             raise
         except Exception as error:  # noqa: BLE001 - one poison order must not stop the others
@@ -216,9 +226,17 @@ class Review:
 
     async def _cancel(self, doubt: OrderInDoubt, rows: tuple[TrailRow, ...]) -> Verdict:
         answer = await self._context.gateway.cancel(doubt.order.id, instrument=doubt.order.instrument)
-        if not isinstance(answer, CancelAccepted | CancelTooLate):
-            return self._later(Observation.CANCEL_NOT_ANSWERED.about(_why_no_cancel(answer)), rows)
-        self._events.append(ReviewEvent.CANCELED)
+        is_taken = isinstance(answer, CancelAccepted)
+        under_way = Observation.CANCEL_ACCEPTED if is_taken else Observation.CANCEL_TOO_LATE
+        match answer:
+            case NoAnswer():
+                return self._later(Observation.CANCEL_NOT_ANSWERED.about(answer.text), rows)
+            case Absent():
+                return await self._nothing_to_cancel(doubt, rows)
+            case CancelAccepted() | CancelTooLate():
+                self._events.append(ReviewEvent.CANCELED)
+        if self._will_be_reported(doubt):
+            return self._later(under_way, rows)
         # How it ended is the exchange's to say.
         verification, step = await self._query(doubt)
         if isinstance(step, Settle):
@@ -234,8 +252,29 @@ class Review:
             is_recorded = OrderStatus.UNRESOLVED in doubt.statuses
             unresolved = () if is_recorded else (TrailRow(OrderStatus.UNRESOLVED, HIDDEN_FROM_CANCEL.text),)
             return self._later(HIDDEN_FROM_CANCEL.text, (*step.rows, *unresolved))
-        is_taken = isinstance(answer, CancelAccepted)
-        return self._later(Observation.CANCEL_ACCEPTED if is_taken else Observation.CANCEL_TOO_LATE, rows)
+        return self._later(under_way, rows)
+
+    async def _nothing_to_cancel(self, doubt: OrderInDoubt, rows: tuple[TrailRow, ...]) -> Verdict:
+        """The exchange does not know the order that is to be canceled."""
+        not_canceled = Observation.CANCEL_NOT_ANSWERED.about(ABSENT.text)
+        if doubt.word is None:
+            # A query in this review has shown it, or has shown nothing.
+            return self._later(not_canceled, rows)
+        verification, step = await self._query(doubt)
+        if isinstance(step, Settle):
+            return self._settled(step.rows, Observation.SETTLED)
+        capabilities = self._context.terms.capabilities
+        if not isinstance(verification, Absent) or capabilities is None or capabilities.need_not_show_orders:
+            return self._later(not_canceled, rows)
+        # By its reports it is open, and the exchange has forgotten it: no cancel will ever reach it.
+        is_recorded = OrderStatus.UNRESOLVED in doubt.statuses
+        unresolved = () if is_recorded else (TrailRow(OrderStatus.UNRESOLVED, ACCEPTED_AND_ABSENT.text),)
+        return self._later(ACCEPTED_AND_ABSENT.text, (*rows, *unresolved))
+
+    def _will_be_reported(self, doubt: OrderInDoubt) -> bool:
+        """Whether a report says how a cancel ended, so that no query is needed; but where it has not come for long."""
+        is_early = self._lease.tries < REVIEWS_WITHOUT_QUERY_MAX
+        return self._context.terms.is_fed and doubt.word is not None and is_early
 
     def _settled(self, rows: tuple[TrailRow, ...], observation: str) -> Verdict:
         if rows:
@@ -245,10 +284,6 @@ class Review:
     def _later(self, observation: str, rows: tuple[TrailRow, ...] = (), *, at_least: float = 0) -> Verdict:
         seconds = max(self._context.pause_seconds(self._lease.tries), at_least)
         return Verdict(self._lease, rows, is_settled=False, next_seconds=seconds, observation=observation[:200])
-
-
-def _why_no_cancel(answer: Absent | NoAnswer) -> str:
-    return ABSENT.text if isinstance(answer, Absent) else answer.text
 
 
 def _recorded(answer: PlaceAnswer) -> tuple[SendAnswer, str]:

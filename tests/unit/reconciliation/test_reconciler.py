@@ -31,11 +31,13 @@ from ordertrail.domain.venue_answer import (
     Unknown,
     Verification,
 )
+from ordertrail.domain.venue_word import VenueWord
 from ordertrail.reconciliation import reconciler
 from ordertrail.reconciliation.pass_report import PassReport
 from ordertrail.reconciliation.reconciler import PassLimits, Reconciler
 from ordertrail.storage.doubt_rows import AnsweredSend, ClaimedSend, Lease, Unreadable, Verdict, WantedSend
 from ordertrail.storage.errors import StatementOutcomeUnknown
+from ordertrail.storage.execution_rows import FeedView
 from ordertrail.storage.order_rows import NewTrailRow
 from tests.support.clocks import ManualClock
 from tests.support.orders import venue_order
@@ -223,6 +225,16 @@ class Written:
         self.steps.append(row)
 
 
+@dataclass
+class Feeds:
+    """In the place of the rows of feeds: one venue's, owned or not."""
+
+    is_owned: bool = False
+
+    async def feed(self, venue: str) -> FeedView:
+        return FeedView(venue, "feed-1", self.is_owned, None, START)
+
+
 class House:
     def __init__(self, limits: PassLimits | None = None, chance: random.Random | None = None) -> None:
         self.log: list[str] = []
@@ -230,6 +242,7 @@ class House:
         self.exchange = Exchange(self.log)
         self.journal = Written(self.log)
         self.clock = ManualClock(100.0)
+        self.feeds = Feeds()
         self.reconciler = Reconciler(
             cast("Any", self.database),
             cast("Any", self.journal),
@@ -240,6 +253,7 @@ class House:
             send_seconds=6,
             limits=limits,
             chance=chance,
+            feeds=cast("Any", self.feeds),
         )
 
     async def review(self, doubt: OrderInDoubt | Unreadable) -> Verdict:
@@ -626,6 +640,89 @@ async def test_absence_after_a_cancel_settles_nothing_before_it_counts(house: Ho
     assert (verdict.is_settled, verdict.observation) == (False, "cancel accepted, not over yet")
     assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"),)
     assert report.errors == 0
+
+
+OPEN = VenueWord("new", proves_acceptance=True, exchange_order_id="x-1")
+
+
+@pytest.mark.parametrize("answer", [CancelAccepted(), CancelTooLate(), NoAnswer("timeout")])
+async def test_cancel_that_will_be_reported_needs_no_query(house: House, answer: CancelAnswer) -> None:
+    house.feeds.is_owned = True
+    house.exchange.cancel_answer = answer
+
+    report, verdict = await house.counted(a_doubt(UNKNOWN, is_cancel_wanted=True, word=OPEN))
+
+    assert "query" not in house.log and house.log.count("cancel") == 1
+    assert (verdict.is_settled, verdict.rows) == (False, (TrailRow(S.COMPLETED, "execution", "x-1"),))
+    assert verdict.observation.startswith("cancel ")
+    assert 0.5 <= verdict.next_seconds <= 1
+    assert report.canceled == (not isinstance(answer, NoAnswer))
+
+
+@pytest.mark.parametrize(("is_owned", "tries", "queries"), [(False, 0, 1), (True, 2, 0), (True, 3, 1)])
+async def test_cancel_of_which_no_report_comes_is_queried(
+    house: House, is_owned: bool, tries: int, queries: int
+) -> None:
+    house.feeds.is_owned, house.database.tries = is_owned, tries
+    house.exchange.verifications = [found("canceled")]
+
+    verdict = await house.review(a_doubt(UNKNOWN, is_cancel_wanted=True, word=OPEN))
+
+    assert house.log.count("query") == queries
+    assert verdict.is_settled == (queries > 0)
+    assert verdict.rows[0] == TrailRow(S.COMPLETED, "verified" if queries else "execution", "x-1")
+
+
+async def test_order_that_the_reports_show_as_ended_is_canceled_no_more(house: House) -> None:
+    canceled = replace(OPEN, ord_status="canceled")
+
+    verdict = await house.review(a_doubt(UNKNOWN, is_cancel_wanted=True, word=canceled))
+
+    assert not {"query", "cancel"} & set(house.log)
+    assert (verdict.is_settled, verdict.rows) == (True, (TrailRow(S.COMPLETED, "execution", "x-1"),))
+
+
+@pytest.mark.parametrize("was_reported", [False, True])
+async def test_open_order_that_the_exchange_has_forgotten_is_for_a_person(house: House, was_reported: bool) -> None:
+    house.feeds.is_owned = True
+    house.exchange.cancel_answer = Absent()
+    unresolved = TrailRow(S.UNRESOLVED, "accepted_and_absent")
+    rows = (UNKNOWN, TrailRow(S.COMPLETED), *([unresolved] if was_reported else []))
+
+    verdict = await house.review(a_doubt(*rows, is_cancel_wanted=True, word=OPEN))
+
+    assert (verdict.is_settled, verdict.observation) == (False, "accepted_and_absent")
+    assert verdict.rows == (() if was_reported else (unresolved,))
+
+
+@pytest.mark.parametrize(
+    ("promises", "verification"),
+    [
+        (Capabilities("e", "while_open", float("inf"), 10), Absent()),
+        (DURABLE, found()),
+        (DURABLE, NoAnswer("timeout")),
+        (NoAnswer("timeout"), Absent()),
+    ],
+)
+async def test_cancel_of_an_order_that_is_not_known_is_repeated_where_that_proves_nothing(
+    house: House, promises: Capabilities | NoAnswer, verification: Verification
+) -> None:
+    house.exchange.promises, house.exchange.verifications = promises, [verification]
+    house.exchange.cancel_answer = Absent()
+
+    verdict = await house.review(a_doubt(TrailRow(S.COMPLETED), is_cancel_wanted=True, word=OPEN))
+
+    assert (verdict.is_settled, verdict.rows) == (False, ())
+    assert verdict.observation == "cancel not answered: absent"
+
+
+async def test_order_that_is_not_known_to_a_cancel_and_has_ended_is_settled(house: House) -> None:
+    house.exchange.cancel_answer, house.exchange.verifications = Absent(), [found("filled")]
+
+    verdict = await house.review(a_doubt(TrailRow(S.COMPLETED), is_cancel_wanted=True, word=OPEN))
+
+    assert verdict.is_settled
+    assert verdict.rows == (TrailRow(S.COMPLETED, "verified", "x-1"), TrailRow(S.FILLED, "verified", "x-1"))
 
 
 async def test_pause_is_shorter_by_chance_and_by_half_at_the_most() -> None:
