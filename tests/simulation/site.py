@@ -77,7 +77,7 @@ FAILPOINTS = (
 # Those on the way of execution reports.
 EXECUTION_FAILPOINTS = (
     "before_apply_reports", "after_apply_reports", "after_park_report", "before_drop_from_inbox", "before_acknowledge",
-    "after_acknowledge",
+    "after_acknowledge", "before_feed_lease", "after_feed_receive", "before_feed_publish", "after_feed_publish",
 )  # fmt: skip
 
 
