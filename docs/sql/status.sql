@@ -6,7 +6,8 @@
 -- Sent by every process and the operator.
 -- Every ten seconds in every process of the API, and for `ordertrail status` where no API answers: the schema, orders in
 -- doubt, what is parked and orphaned, late arrivals of a day among the newest 1,000 orders that the exchange showed
--- unasked, and the operator's switch. What a hostile exchange can make many is counted up to 10,000.
+-- unasked, and the operator's switch. What a hostile exchange can make many is counted up to 10,000. Of reports: the
+-- feed that was changed last, the oldest frames in the inbox, and up to where the feed's epoch is applied.
 WITH doubt AS (
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
@@ -37,14 +38,31 @@ coalesce(e.seq, -1) DESC, e.transact_time DESC
       FROM operator_actions WHERE action IN ('halt', 'resume')
      ORDER BY id DESC
      LIMIT 1
+), feed AS MATERIALIZED (
+    SELECT venue, holder, coalesce(leased_until > clock_timestamp(), false) AS is_owned, epoch, seq,
+           extract(epoch FROM clock_timestamp() - coalesce(leased_until, changed_at))::float8 AS free_seconds
+      FROM feeds ORDER BY changed_at DESC
+     LIMIT 1
 )
 SELECT clock_timestamp() AS read_at,
        (SELECT version_num FROM alembic_version) AS schema_version,
        doubt.count AS doubts, doubt.unresolved, doubt.oldest_seconds,
        (SELECT count(*) FROM (SELECT FROM parked WHERE closed_at IS NULL LIMIT 10000) AS open) AS parked,
+       (SELECT count(*) FROM (SELECT FROM parked WHERE closed_at IS NULL AND kind = 'execution_report'
+                               LIMIT 10000) AS open) AS parked_reports,
        doubt.open_orphans AS orphans,
        (SELECT count(*) FROM late) AS late_arrivals,
        ARRAY(SELECT order_id FROM late WHERE NOT is_over LIMIT 5) AS live_late_arrivals,
        coalesce(switch.is_halted, false) AS is_halted,
-       switch.operator AS halt_operator, switch.acted_at AS halt_acted_at, switch.reason AS halt_reason
-  FROM doubt LEFT JOIN switch ON true;
+       switch.operator AS halt_operator, switch.acted_at AS halt_acted_at, switch.reason AS halt_reason,
+       feed.venue AS feed_venue, feed.holder AS feed_holder, feed.is_owned AS feed_is_owned, feed.epoch AS feed_epoch,
+       feed.seq AS feed_seq, feed.free_seconds AS feed_free_seconds,
+       (SELECT upper(seqs) - 1
+          FROM (SELECT unnest(range_agg(c.seqs)) AS seqs FROM execution_coverage c
+                 WHERE c.venue = feed.venue AND c.epoch = feed.epoch) AS ranges
+         WHERE lower(seqs) <= 1) AS applied_up_to,
+       (SELECT count(*) FROM (SELECT FROM execution_inbox ORDER BY id LIMIT 10000) AS waiting) AS inbox_frames,
+       (SELECT extract(epoch FROM clock_timestamp() - put_at)::float8
+          FROM execution_inbox ORDER BY id LIMIT 1) AS inbox_oldest_seconds,
+       (SELECT as_of FROM position_sums ORDER BY id DESC LIMIT 1) AS last_trade_applied_at
+  FROM doubt LEFT JOIN switch ON true LEFT JOIN feed ON true;

@@ -59,6 +59,7 @@ _SECTIONS = [
     "parked",
     "orphans",
     "late_arrivals",
+    "executions",
     "spool",
     "log",
     "invariants",

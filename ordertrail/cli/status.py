@@ -176,6 +176,18 @@ def _late_arrivals(section: Document) -> list[str]:
     return [f"{_known(section['count'])}, by {section['from']}; still live: {', '.join(section['live']) or 'none'}"]
 
 
+def _executions(section: Document) -> list[str]:
+    if section["is_fed"] is None:
+        return ["not fed here"]
+    owner = f"fed by {section['feed']}" if section["is_fed"] else "fed by nobody"
+    oldest = f", the oldest for {section['oldest_seconds']:.0f} s" if section["oldest_seconds"] is not None else ""
+    return [
+        f"{owner}, up to {_known(section['tail'])}, of which {_known(section['behind'])} are not applied",
+        f"{section['queue_frames']} frames wait{oldest}; {section['parked_reports']} reports are parked",
+        f"last trade applied: {section['last_trade_applied_at'] or 'none'}",
+    ]
+
+
 def _spool(section: Document) -> list[str]:
     kept = section["files_for_a_person"]
     more = f", {kept} files for a person" if kept else ""
@@ -206,6 +218,7 @@ _RENDER = {
     "parked": _open,
     "orphans": _open,
     "late_arrivals": _late_arrivals,
+    "executions": _executions,
     "spool": _spool,
     "log": _log,
     "invariants": _invariants,

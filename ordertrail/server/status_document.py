@@ -23,6 +23,7 @@ SECTIONS = (
     "parked",
     "orphans",
     "late_arrivals",
+    "executions",
     "spool",
     "log",
     "invariants",
@@ -32,6 +33,22 @@ Document = dict[str, Any]
 # A counter never falls: what to do about it is said for so long after it was noticed to have risen.
 RISE_IS_SAID_FOR = timedelta(hours=1)
 
+# A standby takes the feed over in less; and so long a report may wait in the queue before a person should look.
+FEED_MAY_REST_SECONDS = 15.0
+QUEUE_MAY_WAIT_SECONDS = 60.0
+
+_EXECUTIONS = (
+    "is_fed",
+    "feed",
+    "epoch",
+    "tail",
+    "applied_up_to",
+    "behind",
+    "queue_frames",
+    "oldest_seconds",
+    "parked_reports",
+    "last_trade_applied_at",
+)
 _WHY_STOPPED = {
     State.CLOSED: None,
     State.HALF_OPEN: "it was stopped, and lets one call through at a time to learn whether the exchange is back",
@@ -115,6 +132,7 @@ def figures_sections(
             "they are, then close each with what you found.",
         ),
         "late_arrivals": _late_arrivals(figures, late_arrivals_counted),
+        "executions": _executions(figures),
     }
 
 
@@ -236,6 +254,36 @@ def _late_arrivals(figures: StatusFigures | None, counted: int | None) -> Docume
         "live": live,
         "to_do": sentence if live else None,
     }
+
+
+def _executions(figures: StatusFigures | None) -> Document:
+    """What the exchange reports of orders: whose the feed is, what waits, and up to where it is applied."""
+    if figures is None:
+        return dict.fromkeys((*_EXECUTIONS, "to_do"))
+    tail, applied, oldest = figures.feed_seq, figures.applied_up_to or 0, figures.inbox_oldest_seconds
+    values = (
+        None if figures.feed_venue is None else bool(figures.feed_is_owned),
+        figures.feed_holder,
+        figures.feed_epoch,
+        tail,
+        figures.applied_up_to,
+        None if tail is None else max(0, tail - applied),
+        figures.inbox_frames,
+        None if oldest is None else round(oldest, 1),
+        figures.parked_reports,
+        _text(figures.last_trade_applied_at),
+    )
+    return {**dict(zip(_EXECUTIONS, values, strict=True)), "to_do": _executions_to_do(figures)}
+
+
+def _executions_to_do(figures: StatusFigures) -> str | None:
+    """Where reports have never been fed, nothing is missed: the sweep reads them."""
+    sentences = []
+    if figures.feed_is_owned is False and (figures.feed_free_seconds or 0) > FEED_MAY_REST_SECONDS:
+        sentences.append("Nobody feeds execution reports: start `ordertrail feed`, or look why it does not run.")
+    if (figures.inbox_oldest_seconds or 0) > QUEUE_MAY_WAIT_SECONDS:
+        sentences.append("Execution reports wait: start `ordertrail process`, more of them, or look why they fail.")
+    return " ".join(sentences) or None
 
 
 def _spool(spool: SpoolState) -> Document:

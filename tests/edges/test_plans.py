@@ -18,7 +18,13 @@ from tests.support.postgres import run
 
 # As many as share a commit under load; for one row even an empty table is read by its key.
 NEVER = datetime(2999, 1, 1, tzinfo=UTC)
-BY_TIME = {"doubts_due", "order_batches_pkey", "operator_actions_switch"}  # the last by its name
+BY_TIME = {
+    "doubts_due",
+    "order_batches_pkey",
+    "operator_actions_switch",  # by its name
+    "execution_inbox_pkey",
+    "position_sums_pkey",
+}
 IDS = [f"order-{number}" for number in range(50)]
 NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] * 50)
 

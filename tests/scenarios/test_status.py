@@ -86,6 +86,32 @@ async def test_what_waits_for_a_person_is_said_with_what_to_do(service: Running)
     assert all(document[name]["to_do"] for name in ("halted", "doubts", "orphans", "late_arrivals"))
 
 
+async def test_what_is_fed_queued_and_applied_is_read_from_the_rows(service: Running) -> None:
+    url = service.database_url
+    execute(
+        url,
+        "INSERT INTO feeds (venue, holder, leased_until, epoch, seq) "
+        "VALUES ('http', 'host:1', clock_timestamp() + interval '1 hour', 'e2', 50)",
+    )
+    execute(
+        url,
+        "INSERT INTO execution_coverage (venue, epoch, seqs) VALUES ('http', 'e2', '{[1,11),[20,31)}'), "
+        "('http', 'e2', '{[11,15)}'), ('http', 'e1', '{[1,100)}')",
+    )
+    execute(
+        url,
+        "INSERT INTO execution_inbox (venue, epoch, exec_id_scope, count, first_seq, last_seq, body, put_at) "
+        "VALUES ('http', 'e2', 'order', 1, 50, 50, '[]', clock_timestamp() - interval '2 minutes')",
+    )
+
+    found = (await status(service))["executions"]
+
+    assert (found["is_fed"], found["feed"], found["epoch"], found["tail"]) == (True, "host:1", "e2", 50)
+    assert (found["applied_up_to"], found["behind"], found["queue_frames"]) == (14, 36, 1)
+    assert found["oldest_seconds"] >= 120
+    assert "ordertrail process" in found["to_do"]
+
+
 async def test_exchange_that_answers_nothing_is_silent_until_it_answers(service: Running, venue: ScriptedVenue) -> None:
     venue.answer = Unknown(Cause.TIMEOUT)
     venue.verification = NoAnswer(Cause.CONNECT_FAILED)

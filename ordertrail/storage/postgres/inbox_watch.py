@@ -21,7 +21,7 @@ CHANNEL = "execution_inbox"
 
 RECONNECT_SECONDS_MIN = 0.25
 RECONNECT_SECONDS_MAX = 5.0
-SIGN_OF_LIFE_SECONDS = 10.0
+PING_SECONDS = 10.0
 
 
 class InboxWatch:
@@ -61,7 +61,7 @@ class InboxWatch:
             self._when_put()
             while not is_gone.is_set():
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
+                    async with asyncio.timeout(PING_SECONDS):
                         await is_gone.wait()
                         return
                 async with asyncio.timeout(self._timeout_seconds):

@@ -9,7 +9,11 @@ from ordertrail.storage.postgres.status_statements import STATUS_FIGURES
 
 @dataclass(frozen=True, slots=True)
 class StatusFigures:
-    """As of `read_at`, by the database's clock. `live_late_arrivals`: ids of some that are not over."""
+    """As of `read_at`, by the database's clock. `live_late_arrivals`: ids of some that are not over.
+
+    `feed_…`: of the venue whose reports were fed last; all None where none ever were. `applied_up_to`: all of the
+    feed's epoch up to there is rows or parked. `inbox_…`: of the queue in the database, empty where there is another.
+    """
 
     read_at: datetime
     schema_version: str
@@ -24,6 +28,17 @@ class StatusFigures:
     halt_operator: str | None
     halt_acted_at: datetime | None
     halt_reason: str | None
+    feed_venue: str | None = None
+    feed_holder: str | None = None
+    feed_is_owned: bool | None = None
+    feed_epoch: str | None = None
+    feed_seq: int | None = None
+    feed_free_seconds: float | None = None
+    applied_up_to: int | None = None
+    inbox_frames: int = 0
+    parked_reports: int = 0
+    inbox_oldest_seconds: float | None = None
+    last_trade_applied_at: datetime | None = None
 
 
 async def read_figures(database: Database) -> StatusFigures:
