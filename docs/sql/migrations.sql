@@ -322,7 +322,7 @@ SELECT make_executions_partition((date_trunc('month', now() AT TIME ZONE 'UTC') 
 
 CREATE INDEX executions_rejected ON executions (order_id) WHERE ord_status = 'rejected';
 
-CREATE INDEX executions_refers ON executions (order_id) WHERE exec_ref_id IS NOT NULL;
+CREATE INDEX executions_refers ON executions (order_id, session, exec_ref_id) WHERE exec_ref_id IS NOT NULL;
 
 CREATE TABLE execution_coverage (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -72,8 +72,10 @@ SELECT make_executions_partition((date_trunc('month', now() AT TIME ZONE 'UTC') 
 # A report `rejected` waits here for another one, or a row, that shows acceptance.
 REJECTED = "CREATE INDEX executions_rejected ON executions (order_id) WHERE ord_status = 'rejected'"
 
-# What refers to a trade is rare, and looked for when positions are summed up.
-REFERS = "CREATE INDEX executions_refers ON executions (order_id) WHERE exec_ref_id IS NOT NULL"
+# What refers to a trade is rare, and looked for by what it refers to: a chain is followed from its trade on.
+REFERS = """
+CREATE INDEX executions_refers ON executions (order_id, session, exec_ref_id) WHERE exec_ref_id IS NOT NULL
+"""
 
 COVERAGE = """
 CREATE TABLE execution_coverage (
