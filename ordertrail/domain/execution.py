@@ -3,12 +3,15 @@
 Terms are FIX's: an execution report has an exec type, a last quantity and price, and the order's status by the venue's
 word. A trade and all that refers to it through `exec_ref_id`, directly or not, is one chain; of a chain the report of
 the highest position counts: a bust (`trade_cancel`) as nothing, a correction (`trade_correct`) as what it says.
+What is read of many orders is computed in SQL; a test holds it equal to this.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import Decimal
+from fractions import Fraction
 
 from ordertrail.domain.trail import OrderStatus
 
@@ -28,6 +31,12 @@ STATUS_OF_ORD_STATUS = {
 """The row that a report adds to the trail; `rejected` adds REJECTED only where other evidence shows acceptance."""
 
 TERMINAL_ORD_STATUSES = frozenset({"filled", "canceled", "expired", "rejected"})
+
+Position = tuple[int, int, datetime, int, str]
+"""Where a report stands among those of its order; see `Execution.position`."""
+
+_Key = tuple[int, str]
+_COUNTED = frozenset({TRADE, TRADE_CANCEL, TRADE_CORRECT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +67,26 @@ class Execution:
     recorded_at: datetime | None = None
 
     @property
-    def position(self) -> tuple[int, int, datetime]:
-        """Later reports compare higher: by epoch and seq, and where a venue has no seq, by its own time."""
-        return (self.epoch_rank, -1 if self.seq is None else self.seq, self.transact_time)
+    def position(self) -> Position:
+        """Later reports compare higher: by epoch and seq, and where a venue has no seq, by its own time.
+
+        No two of an order are equal, so that what counts never depends on which was read first.
+        """
+        seq = -1 if self.seq is None else self.seq
+        return (self.epoch_rank, seq, self.transact_time, self.session, self.exec_id)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueWord:
+    """What the venue said of the order in its latest report."""
+
+    ord_status: str
+    cum_qty: int
+
+    @property
+    def is_live(self) -> bool:
+        """Whether that leaves the order open; a word that we do not know ends nothing."""
+        return self.ord_status not in TERMINAL_ORD_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +109,29 @@ class Progress:
 
 def fold_executions(executions: Iterable[Execution], *, quantity: int) -> Progress:
     """What the set of an order's executions comes to; `quantity` is what was ordered."""
-    rows = sorted(executions, key=lambda row: row.position)
-    trades = _chains(rows)
-    counted = {root: max(chain, key=lambda row: row.position) for root, chain in trades.items()}
-    filled = [(row.last_qty, row.last_px or Decimal(0)) for row in counted.values() if row.exec_type != TRADE_CANCEL]
-    cum_qty = sum(each for each, _ in filled)
-    original = {root: next(row for row in chain if row.exec_type == TRADE) for root, chain in trades.items()}
-    busted = any(
-        row.exec_type == TRADE_CANCEL or row.last_qty < original[root].last_qty for root, row in counted.items()
+    rows = {_key(row): row for row in executions}
+    counted = [(trade, max(chain, key=_position)) for trade, chain in _chains(rows)]
+    filled = [(row.last_qty, row.last_px or Decimal(0)) for _, row in counted if row.exec_type != TRADE_CANCEL]
+    newest = max(rows.values(), key=_position, default=None)
+    return progress_of(
+        quantity=quantity,
+        cum_qty=sum(last_qty for last_qty, _ in filled),
+        avg_px=average(filled),
+        busted=any(row.exec_type == TRADE_CANCEL or row.last_qty < trade.last_qty for trade, row in counted),
+        word=None if newest is None else VenueWord(newest.ord_status, newest.cum_qty),
     )
-    word = rows[-1] if rows else None
-    is_live = None if word is None else word.ord_status not in TERMINAL_ORD_STATUSES
+
+
+def progress_of(
+    *, quantity: int, cum_qty: int, avg_px: Decimal | None, busted: bool, word: VenueWord | None
+) -> Progress:
+    """What follows from the sums of an order's executions and the venue's latest word; None: it has said nothing."""
+    is_over = word is not None and not word.is_live
     return Progress(
         cum_qty=cum_qty,
-        leaves_qty=max(0, quantity - cum_qty) if is_live is not False else 0,
-        avg_px=average(filled),
-        is_live=is_live,
+        leaves_qty=0 if is_over else max(0, quantity - cum_qty),
+        avg_px=avg_px,
+        is_live=None if word is None else word.is_live,
         busted=busted,
         overfilled=cum_qty > quantity,
         executions_complete=word is None or word.cum_qty == cum_qty,
@@ -106,29 +139,40 @@ def fold_executions(executions: Iterable[Execution], *, quantity: int) -> Progre
 
 
 def average(filled: Iterable[tuple[int, Decimal]]) -> Decimal | None:
-    """The average price of quantities at prices, exact, rounded half up to 8 decimals; None: nothing was filled."""
-    with localcontext() as context:
-        context.prec = 100
-        pairs = list(filled)
-        quantity = sum(each for each, _ in pairs)
-        if not quantity:
-            return None
-        notional = sum((each * price for each, price in pairs), Decimal(0))
-        return (notional / quantity).quantize(Decimal(1).scaleb(-AVG_PX_DECIMALS), rounding=ROUND_HALF_UP)
+    """The average price of quantities at prices, rounded half up to 8 decimals; None: nothing was filled.
+
+    In fractions, because a decimal that was rounded to any number of digits first may then be rounded the wrong way.
+    """
+    pairs = list(filled)
+    quantity = sum(each for each, _ in pairs)
+    if quantity <= 0:
+        return None
+    notional = sum((each * Fraction(price) for each, price in pairs), Fraction(0))
+    units = abs(notional) / quantity * 10**AVG_PX_DECIMALS
+    digits = tuple(int(digit) for digit in str(int(units + Fraction(1, 2))))
+    return Decimal((1 if notional < 0 else 0, digits, -AVG_PX_DECIMALS))
 
 
-def _chains(rows: Iterable[Execution]) -> Mapping[tuple[int, str], list[Execution]]:
-    """The chains that have their trade, by its key; what refers to a trade that is not there belongs to none."""
-    rows = list(rows)
-    by_id = {(row.session, row.exec_id): row for row in rows}
-    chains: dict[tuple[int, str], list[Execution]] = {}
-    for row in rows:
-        root: Execution | None = row
-        passed: set[str] = set()
-        while root is not None and root.exec_type != TRADE:
-            is_circle = root.exec_id in passed
-            passed.add(root.exec_id)
-            root = None if is_circle or root.exec_ref_id is None else by_id.get((root.session, root.exec_ref_id))
-        if root is not None:
-            chains.setdefault((root.session, root.exec_id), []).append(row)
-    return chains
+def _chains(rows: Mapping[_Key, Execution]) -> Iterator[tuple[Execution, list[Execution]]]:
+    """Each trade with those of its chain that may count: itself, busts and corrections.
+
+    Found from the trade on, so that what refers to a trade that is not there, or in a circle, belongs to none.
+    """
+    referring: dict[_Key, list[Execution]] = defaultdict(list)
+    for row in rows.values():
+        if row.exec_ref_id is not None and row.exec_type != TRADE:
+            referring[row.session, row.exec_ref_id].append(row)
+    for trade in rows.values():
+        if trade.exec_type == TRADE:
+            chain = [trade]
+            for row in chain:
+                chain += referring[_key(row)]
+            yield trade, [row for row in chain if row.exec_type in _COUNTED]
+
+
+def _key(row: Execution) -> _Key:
+    return (row.session, row.exec_id)
+
+
+def _position(row: Execution) -> Position:
+    return row.position
