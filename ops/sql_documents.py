@@ -26,6 +26,7 @@ MODULES = "ordertrail.storage.postgres"
 # A document each, and the module that it is made from.
 SUBJECTS = {
     "orders": "order_statements",
+    "execution_reads": "execution_read_statements",
     "doubts": "doubt_statements",
     "sweep": "sweep_statements",
     "parked": "parked_statements",

@@ -16,7 +16,7 @@ from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.draining import Drainable
 from ordertrail.api.health import health_router
 from ordertrail.api.openapi import CANCEL_ORDER, DESCRIPTION, EVERYWHERE, PLACE_ORDER, correct
-from ordertrail.api.openapi_reads import LIST_ORDERS, READ_ORDER, READ_TRAIL
+from ordertrail.api.openapi_reads import READS
 from ordertrail.api.parts import ApiParts, OpenParts
 from ordertrail.api.place import PlaceOrder, Respond
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
@@ -69,7 +69,7 @@ class Ordertrail(FastAPI):
 
     @override
     def openapi(self) -> dict[str, Any]:
-        return correct(super().openapi(), (PLACE_ORDER, LIST_ORDERS, READ_ORDER, READ_TRAIL, CANCEL_ORDER))
+        return correct(super().openapi(), (PLACE_ORDER, *READS, CANCEL_ORDER))
 
 
 def create_app(open_parts: OpenParts) -> Ordertrail:
@@ -78,7 +78,7 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
     @asynccontextmanager
     async def lifespan(app: Ordertrail) -> AsyncIterator[Mapping[str, Any]]:
         async with open_parts() as parts:
-            app.include_router(read_router(parts.reads, venue=parts.venue))
+            app.include_router(read_router(parts.reads, parts.execution_reads, venue=parts.venue))
             app.include_router(cancel_router(parts.canceling))
             app.include_router(health_router(parts.readiness_problems, parts.status, parts.switch, venue=parts.venue))
             app.place_order = place_order = _place_order(parts)

@@ -1,4 +1,4 @@
-"""The query of `GET /orders` → filters, a page's size and a cursor, or everything that is wrong with it at once.
+"""The query of a list → filters, a page's size and a cursor, or everything that is wrong with it at once.
 
 Strict, because a filter that is misspelled or given twice and silently ignored answers another question than
 the client has.
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Generic, Literal, TypeVar
 
-from ordertrail.api.cursor import OtherFilters, UnreadableCursor, read_cursor
+from ordertrail.api.cursor import AFTER_ID, Decoder, OtherFilters, UnreadableCursor, read_cursor
 from ordertrail.api.field_formats import (
     CLIENT_ORDER_ID,
     CLIENT_ORDER_ID_RULE,
@@ -51,6 +51,14 @@ class ListQuery:
     before_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PageQuery(Generic[T]):
+    """How many, and after what; None: from the first on."""
+
+    limit: int
+    after: T | None
+
+
 class InvalidQuery(Exception):
     """The query means nothing, or may mean two things."""
 
@@ -86,10 +94,27 @@ def parse_list_query(pairs: Pairs) -> ListQuery:
         created_before=read("created_before", _whole_microsecond_after),
     )
     # A cursor is checked against the filters, so it says nothing while they cannot be read.
-    before_id = None if problems else read("cursor", lambda cursor: _before_id(cursor, wanted))
+    before_id = None if problems else read("cursor", lambda cursor: _read_cursor(cursor, wanted, AFTER_ID))
     if problems:
         raise InvalidQuery(problems)
     return ListQuery(wanted, LIMIT_DEFAULT if limit is None else limit, before_id)
+
+
+def parse_page_query(pairs: Pairs, wanted: object, decoder: Decoder[tuple[Literal[1], str, T]]) -> PageQuery[T]:
+    """Of a list that has no filters; `wanted` tells it from others. Raises InvalidQuery."""
+    values, problems = _once_each(pairs, ("limit", "cursor"))
+    limit, after = LIMIT_DEFAULT, None
+    for name, value in values.items():
+        try:
+            if name == "limit":
+                limit = _limit(value)
+            elif name == "cursor":
+                after = _read_cursor(value, wanted, decoder)
+        except _Invalid as invalid:
+            problems.append(FieldProblem(_pointer(name), str(invalid)))
+    if problems:
+        raise InvalidQuery(problems)
+    return PageQuery(limit, after)
 
 
 def refuse_parameters(pairs: Pairs) -> None:
@@ -167,9 +192,9 @@ def _moment(value: str) -> tuple[datetime, bool]:
     return moment, bool(finer)
 
 
-def _before_id(cursor: str, wanted: OrderFilter) -> str:
+def _read_cursor(cursor: str, wanted: object, decoder: Decoder[tuple[Literal[1], str, T]]) -> T:
     try:
-        return read_cursor(cursor, wanted)
+        return read_cursor(cursor, wanted, decoder)
     except UnreadableCursor:
         raise _Invalid("is not a cursor that came as next_cursor") from None
     except OtherFilters:

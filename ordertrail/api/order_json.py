@@ -31,11 +31,6 @@ def order_json(stored: StoredOrder) -> dict[str, Any]:
     }
 
 
-def single_order_json(stored: StoredOrder, *, venue: str) -> dict[str, Any]:
-    """The order with its venue, its trail and its executions."""
-    return {**order_json(stored), "venue": venue, "trail": trail_json(stored), "executions": []}
-
-
 def trail_json(stored: StoredOrder) -> list[dict[str, Any]]:
     """The rows of the order, oldest first."""
     return [_row_json(row) for row in stored.rows]

@@ -12,6 +12,7 @@ from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.tasks import BackgroundTasks
+from ordertrail.storage.execution_reads import ExecutionReads
 from ordertrail.storage.order_reads import OrderReads
 
 
@@ -30,6 +31,7 @@ class ApiParts:
     placing: Placing
     canceling: Canceling
     reads: OrderReads
+    execution_reads: ExecutionReads
     readiness_problems: Callable[[], list[str]]
     status: Callable[[], Awaitable[dict[str, Any]]]
     start_draining: Callable[[], None]

@@ -77,7 +77,7 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class VenueWord:
+class LatestReport:
     """What the venue said of the order in its latest report."""
 
     ord_status: str
@@ -118,12 +118,12 @@ def fold_executions(executions: Iterable[Execution], *, quantity: int) -> Progre
         cum_qty=sum(last_qty for last_qty, _ in filled),
         avg_px=average(filled),
         busted=any(row.exec_type == TRADE_CANCEL or row.last_qty < trade.last_qty for trade, row in counted),
-        word=None if newest is None else VenueWord(newest.ord_status, newest.cum_qty),
+        word=None if newest is None else LatestReport(newest.ord_status, newest.cum_qty),
     )
 
 
 def progress_of(
-    *, quantity: int, cum_qty: int, avg_px: Decimal | None, busted: bool, word: VenueWord | None
+    *, quantity: int, cum_qty: int, avg_px: Decimal | None, busted: bool, word: LatestReport | None
 ) -> Progress:
     """What follows from the sums of an order's executions and the venue's latest word; None: it has said nothing."""
     is_over = word is not None and not word.is_live

@@ -39,11 +39,21 @@ def end_of(rows: Iterable[TrailRow], word: VenueWord | None) -> OrderStatus | No
     before: it is written where the venue can say no more.
     """
     rows = tuple(rows)
-    ended = {row.status: row.parsed_reason.kind for row in rows if row.status in TERMINAL_AT_EXCHANGE}
-    by_operator = [status for status, kind in ended.items() if kind is ReasonKind.OPERATOR]
-    if by_operator:
-        return max(by_operator, key=PRECEDENCE.__getitem__)
+    by_operator = end_by_operator(rows)
+    if by_operator is not None:
+        return by_operator
+    ended = {row.status for row in rows if row.status in TERMINAL_AT_EXCHANGE}
     is_refusal = word is not None and word.ord_status == REJECTED and not word.proves_acceptance
     if word is not None and not (is_refusal and not any(row.status in PLACED_STATUSES for row in rows)):
         return _ENDS.get(word.ord_status)
+    return max(ended, key=PRECEDENCE.__getitem__, default=None)
+
+
+def end_by_operator(rows: Iterable[TrailRow]) -> OrderStatus | None:
+    """How it ended at the exchange by a person's word; None: by no such word."""
+    ended = (
+        row.status
+        for row in rows
+        if row.status in TERMINAL_AT_EXCHANGE and row.parsed_reason.kind is ReasonKind.OPERATOR
+    )
     return max(ended, key=PRECEDENCE.__getitem__, default=None)

@@ -31,6 +31,7 @@ from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.reads import PostgresReads
@@ -87,6 +88,7 @@ class Service:
         )
         self.watch = DatabaseWatch(self.database, url, clock=self.clock)
         self.reads = PostgresReads(self.database, list_timeout_seconds=0.75 * settings.database_timeout_seconds)
+        self.execution_reads = PostgresExecutionReads(self.database)
         self.venue = venue or make_venue(
             settings.exchange_url,
             data_dir=settings.data_dir,
@@ -209,6 +211,7 @@ class Service:
                 placing=self.placing,
                 canceling=self.canceling,
                 reads=self.reads,
+                execution_reads=self.execution_reads,
                 readiness_problems=self.readiness.problems,
                 status=self.status.document,
                 start_draining=self.readiness.start_draining,

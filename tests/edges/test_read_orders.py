@@ -15,6 +15,7 @@ from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_orders import read_router
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.reads import PostgresReads
 
 INSERT = """
@@ -24,6 +25,22 @@ SELECT 'order' || lpad(n::text, greatest(3, length(n::text)), '0'),
        'AAPL12345678', 150.25, 10, status::order_status_enum, CASE WHEN status = 'COMPLETED' THEN 'X-' || n END
   FROM generate_series($1::int, $2::int) AS n CROSS JOIN unnest(ARRAY['INITIATED', 'COMPLETED']) AS status
 """
+
+
+# Each a trade of 2 at 150.25.
+INSERT_EXECUTIONS = """
+INSERT INTO executions (order_id, session, exec_id, epoch, seq, exec_type, ord_status, last_qty, last_px, cum_qty,
+                        leaves_qty, avg_px, transact_time)
+SELECT $1, 1, 'E' || lpad(n::text, 3, '0'), 'first', n, 'trade', 'partially_filled', 2, 150.250, 2 * n, 0, 150.25,
+       timestamptz '2026-11-27 09:30Z' + n * interval '1 second'
+  FROM generate_series(1, $2::int) AS n
+"""
+
+
+async def insert_executions(database: Database, order_id: str, *, count: int) -> None:
+    await database.fetch(INSERT, 1, 1)
+    await database.fetch("INSERT INTO execution_epochs (venue, epoch, session) VALUES ('venue', 'first', 1)")
+    await database.fetch(INSERT_EXECUTIONS, order_id, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +60,9 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 def app_on(database: Database, **settings: float) -> FastAPI:
     app = FastAPI()
-    app.include_router(read_router(PostgresReads(database, **settings), venue="scripted"))
+    app.include_router(
+        read_router(PostgresReads(database, **settings), PostgresExecutionReads(database), venue="scripted")
+    )
     app.add_exception_handler(ProblemError, _problem)
     return app
 
@@ -101,9 +120,90 @@ async def test_an_order_comes_with_its_trail_and_its_executions(database: Databa
     assert answer.status == 200
     assert answer.document["status"] == "COMPLETED" and answer.document["outcome"] == "placed"
     assert answer.document["venue"] == "scripted"
-    assert answer.document["limit_price"] == 150.25 and answer.document["executions"] == []
+    assert answer.document["limit_price"] == 150.25
+    expected: dict[str, Any] = {
+        "cum_qty": 0,
+        "leaves_qty": 10,
+        "avg_px": None,
+        "is_live": True,
+        "busted": False,
+        "overfilled": False,
+        "executions_complete": True,
+        "cancel_requested_at": None,
+        "executions": [],
+    }
+    assert {name: answer.document[name] for name in expected} == expected
     assert [row["status"] for row in answer.document["trail"]] == ["INITIATED", "COMPLETED"]
     assert (await get("/orders/order001/trail")).document == {"trail": answer.document["trail"]}
+
+
+async def test_an_order_comes_with_what_was_executed_of_it(database: Database, get: Get) -> None:
+    await insert_executions(database, "order001", count=3)
+    await database.fetch("INSERT INTO cancel_requests VALUES ('order001', '2026-11-27 10:00Z')")
+
+    answer = await get("/orders/order001")
+
+    assert answer.status == 200
+    document = answer.document
+    assert (document["cum_qty"], document["leaves_qty"], document["avg_px"]) == (6, 4, "150.25")
+    assert (document["is_live"], document["cancel_requested_at"]) == (True, "2026-11-27T10:00:00.000000Z")
+    assert document["executions"] == (await get("/orders/order001/executions")).document["executions"]
+    assert [(each["exec_id"], each["last_px"]) for each in document["executions"]] == [
+        ("E001", "150.25"),
+        ("E002", "150.25"),
+        ("E003", "150.25"),
+    ]
+
+
+async def test_executions_come_in_pages_and_the_newest_with_the_order(database: Database, get: Get) -> None:
+    await insert_executions(database, "order001", count=101)
+
+    newest = (await get("/orders/order001")).document["executions"]
+    first = (await get("/orders/order001/executions", limit="60")).document
+    second = (await get("/orders/order001/executions", limit="41", cursor=first["next_cursor"])).document
+
+    pages = [*first["executions"], *second["executions"]]
+    assert [each["seq"] for each in pages] == list(range(1, 102))
+    assert newest == pages[1:]
+    assert second["next_cursor"] is None
+
+
+async def test_positions_come_in_pages_by_instrument(database: Database, get: Get) -> None:
+    await insert_executions(database, "order001", count=1)
+    await database.fetch(
+        "INSERT INTO position_sums (instruments, sides, quantities, notionals, as_of) VALUES"
+        " ('{BBBB00000000,AAAA00000000,BBBB00000000}', '{buy,sell,sell}', '{4,3,5}', '{601,1,500}',"
+        " '2026-11-27 10:00Z')"
+    )
+
+    first = (await get("/positions", limit="1")).document
+    second = (await get("/positions", limit="1", cursor=first["next_cursor"])).document
+
+    assert first["positions"] == [
+        {
+            "instrument": "AAAA00000000",
+            "buy_qty": 0,
+            "buy_avg_px": None,
+            "sell_qty": 3,
+            "sell_avg_px": "0.33333333",
+            "net_qty": -3,
+        }
+    ]
+    [position] = second["positions"]
+    assert (position["instrument"], position["buy_avg_px"], position["net_qty"]) == ("BBBB00000000", "150.25", -1)
+    assert (second["next_cursor"], second["executions_as_of"]) == (None, "2026-11-27T10:00:00.000000Z")
+
+
+async def test_a_cursor_is_for_the_executions_of_its_own_order(database: Database, get: Get) -> None:
+    await insert_executions(database, "order001", count=2)
+    await database.fetch(INSERT, 2, 2)
+    cursor = (await get("/orders/order001/executions", limit="1")).document["next_cursor"]
+
+    for path in ("/orders/order002/executions", "/positions"):
+        answer = await get(path, cursor=cursor)
+
+        assert answer.status == 422
+        assert [error["pointer"] for error in answer.document["errors"]] == ["/query/cursor"]
 
 
 async def test_pages_follow_each_other_to_the_last(database: Database, get: Get) -> None:
@@ -131,7 +231,7 @@ async def test_a_cursor_is_refused_under_other_filters(database: Database, get: 
 
 
 @pytest.mark.parametrize("order_id", ["nobody", "nul\0", "x" * 10_000, "ü😀", "' OR 1=1 --"], ids=ascii)
-@pytest.mark.parametrize("rest", ["", "/trail"])
+@pytest.mark.parametrize("rest", ["", "/trail", "/executions"])
 async def test_an_unknown_id_is_not_found_whatever_it_is(get: Get, order_id: str, rest: str) -> None:
     answer = await get(f"/orders/{order_id}{rest}")
 
@@ -152,6 +252,10 @@ async def test_an_unknown_id_is_not_found_whatever_it_is(get: Get, order_id: str
         ("/orders", "%ff=%ff", "/query/\ufffd"),
         ("/orders/order001", "expand=trail", "/query/expand"),
         ("/orders/order001/trail", "limit=1", "/query/limit"),
+        ("/orders/order001/executions", "limit=0", "/query/limit"),
+        ("/orders/order001/executions", "side=buy", "/query/side"),
+        ("/positions", "instrument=AAPL12345678", "/query/instrument"),
+        ("/positions", "cursor=%00", "/query/cursor"),
     ],
 )
 async def test_a_query_that_is_not_valid_is_pointed_at(database: Database, path: str, query: str, pointer: str) -> None:
@@ -162,7 +266,10 @@ async def test_a_query_that_is_not_valid_is_pointed_at(database: Database, path:
     assert [error["pointer"] for error in answer.document["errors"]] == [pointer]
 
 
-@pytest.mark.parametrize("path", ["/orders", "/orders/order001", "/orders/order001/trail"])
+@pytest.mark.parametrize(
+    "path",
+    ["/orders", "/orders/order001", "/orders/order001/trail", "/orders/order001/executions", "/positions"],
+)
 async def test_a_database_that_is_away_is_said_to_be(path: str) -> None:
     nowhere = Database("postgresql://nobody@127.0.0.1:1/none", timeout_seconds=1, connections_max=1)
     await nowhere.open()

@@ -26,6 +26,27 @@ SWITCH = "FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id D
 # Whether placing is halted, as the statement sees it.
 IS_HALTED = f"coalesce((SELECT action = 'halt' {SWITCH}), false)"
 
+# What is read of an execution; the rank is that of its epoch.
+EXECUTION_COLUMNS = (
+    "session",
+    "exec_id",
+    "epoch",
+    "epoch_rank",
+    "seq",
+    "exec_type",
+    "ord_status",
+    "exchange_order_id",
+    "last_qty",
+    "last_px",
+    "cum_qty",
+    "leaves_qty",
+    "avg_px",
+    "exec_ref_id",
+    "reject_reason",
+    "transact_time",
+    "recorded_at",
+)
+
 
 def words(of: Iterable[str]) -> str:
     """Words of ours as `IN` takes them."""

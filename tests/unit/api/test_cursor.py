@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordertrail.api.cursor import OtherFilters, UnreadableCursor, read_cursor, write_cursor
+from ordertrail.api.cursor import AFTER_ID, OtherFilters, UnreadableCursor, read_cursor, write_cursor
 from ordertrail.domain.order import Side
 from ordertrail.domain.trail import OrderStatus, Outcome
 from ordertrail.storage.order_reads import OrderFilter
@@ -28,7 +28,7 @@ def encoded(document: object) -> str:
 def test_every_id_comes_back(last_id: str) -> None:
     cursor = write_cursor(last_id, EVERYTHING)
 
-    assert read_cursor(cursor, EVERYTHING) == last_id
+    assert read_cursor(cursor, EVERYTHING, AFTER_ID) == last_id
 
 
 @given(ids)
@@ -43,7 +43,7 @@ def test_a_cursor_of_other_filters_is_refused(name: str) -> None:
     cursor = write_cursor("an id", EVERYTHING)
 
     with pytest.raises(OtherFilters):
-        read_cursor(cursor, replace(EVERYTHING, **{name: None}))
+        read_cursor(cursor, replace(EVERYTHING, **{name: None}), AFTER_ID)
 
 
 def test_the_same_moment_in_another_spelling_is_the_same_filter() -> None:
@@ -51,13 +51,13 @@ def test_the_same_moment_in_another_spelling_is_the_same_filter() -> None:
 
     cursor = write_cursor("an id", OrderFilter(created_after=MOMENT))
 
-    assert read_cursor(cursor, OrderFilter(created_after=elsewhere)) == "an id"
+    assert read_cursor(cursor, OrderFilter(created_after=elsewhere), AFTER_ID) == "an id"
 
 
 @given(st.text())
 def test_any_other_text_is_unreadable(text: str) -> None:
     with pytest.raises(UnreadableCursor):
-        read_cursor(text, OrderFilter())
+        read_cursor(text, OrderFilter(), AFTER_ID)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_any_other_text_is_unreadable(text: str) -> None:
 )
 def test_other_documents_are_unreadable(document: object) -> None:
     with pytest.raises(UnreadableCursor):
-        read_cursor(encoded(document), OrderFilter())
+        read_cursor(encoded(document), OrderFilter(), AFTER_ID)
 
 
 def test_deep_nesting_is_unreadable() -> None:
     nested = base64.urlsafe_b64encode(b"[" * 100_000).decode()
 
     with pytest.raises(UnreadableCursor):
-        read_cursor(nested, OrderFilter())
+        read_cursor(nested, OrderFilter(), AFTER_ID)
 
 
 def test_a_cursor_with_something_added_is_unreadable() -> None:
@@ -82,4 +82,4 @@ def test_a_cursor_with_something_added_is_unreadable() -> None:
 
     for changed in (cursor + "=", cursor + "====", cursor + "A", cursor + " ", " " + cursor, cursor + "\n"):
         with pytest.raises(UnreadableCursor):
-            read_cursor(changed, OrderFilter())
+            read_cursor(changed, OrderFilter(), AFTER_ID)

@@ -33,7 +33,7 @@ def openapi() -> dict[str, Any]:
 
     app = create_app(never)
     nothing: Any = None
-    app.include_router(read_router(nothing, venue=""))
+    app.include_router(read_router(nothing, nothing, venue=""))
     app.include_router(cancel_router(nothing))
     app.include_router(health_router(never, never, never, venue=""))
     return app.openapi()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ordertrail.api.order_json import order_json, rfc_3339, single_order_json, trail_json
+from ordertrail.api.order_json import order_json, rfc_3339, trail_json
 from ordertrail.domain.order import Order, OrderType, Side
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, TrailRow
@@ -41,31 +41,6 @@ def test_an_order_that_is_not_placed_says_how_certain_that_is(reason: str, certa
 
 def test_a_market_order_has_no_price() -> None:
     assert order_json(stored(None))["limit_price"] is None
-
-
-def test_the_single_order_adds_trail_and_executions() -> None:
-    single = single_order_json(
-        stored(Decimal(150), TrailRow(OrderStatus.COMPLETED, None, "X-1", LATER)), venue="http://exchange:9000"
-    )
-
-    assert single["venue"] == "http://exchange:9000"
-    assert single["executions"] == []
-    assert single["trail"] == [
-        {
-            "status": "INITIATED",
-            "created_at": "2026-11-22T09:30:00.000000Z",
-            "recorded_at": None,
-            "reason": None,
-            "exchange_order_id": None,
-        },
-        {
-            "status": "COMPLETED",
-            "created_at": "2026-11-22T09:30:00.000008Z",
-            "recorded_at": None,
-            "reason": None,
-            "exchange_order_id": "X-1",
-        },
-    ]
 
 
 def test_the_trail_keeps_the_order_of_its_rows() -> None:

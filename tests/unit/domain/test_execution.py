@@ -19,8 +19,8 @@ from ordertrail.domain.execution import (
     TRADE_CANCEL,
     TRADE_CORRECT,
     Execution,
+    LatestReport,
     Progress,
-    VenueWord,
     average,
     fold_executions,
     progress_of,
@@ -346,5 +346,5 @@ def test_sums_that_come_from_elsewhere_lead_to_the_same() -> None:
     rows = (execution("E1"), execution("E2", seq=2, ord_status="canceled", cum_qty=20))
 
     assert progress_of(
-        quantity=100, cum_qty=20, avg_px=PRICE, busted=False, word=VenueWord("canceled", 20)
+        quantity=100, cum_qty=20, avg_px=PRICE, busted=False, word=LatestReport("canceled", 20)
     ) == fold_executions(rows, quantity=100)

@@ -1,0 +1,169 @@
+"""The reads of executions against a real PostgreSQL: what SQL makes of a set of them is what the domain makes of it."""
+
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from ordertrail.domain.execution import TRADE, TRADE_CANCEL, TRADE_CORRECT, Execution, average, fold_executions
+from ordertrail.storage.execution_reads import NEWEST_EXECUTIONS_MAX, InstrumentPosition, Positions
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
+from tests.support.execution_sets import (
+    EPOCHS,
+    INSERT_EPOCHS,
+    INSERT_EXECUTION,
+    INSERT_POSITION_SUMS,
+    execution,
+    random_executions,
+    row_of,
+)
+
+QUANTITY = 20
+INSTRUMENTS = ("AAPL12345678", "MSFT12345678", "ZZZZ00000000")
+INSERT_ORDER = """
+INSERT INTO orders (id, type, side, instrument, quantity, status) VALUES ($1, 'market', $2, $3, $4, 'INITIATED')
+"""
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, timeout_seconds=20, connections_max=2)
+    await database.open()
+    ranks = [(epoch, rank, session) for (session, epoch), rank in EPOCHS.items()]
+    await database.fetch(INSERT_EPOCHS, *map(list, zip(*ranks, strict=True)))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def reads(database: Database) -> PostgresExecutionReads:
+    return PostgresExecutionReads(database)
+
+
+async def insert(database: Database, sets: Mapping[str, Sequence[Execution]]) -> None:
+    """Orders with their executions; each buys or sells one of the instruments by its number."""
+    async with database.connection() as connection, connection.transaction():
+        await connection.executemany(
+            INSERT_ORDER,
+            [
+                (order_id, ("buy", "sell")[number % 2], INSTRUMENTS[number % 3], QUANTITY)
+                for number, order_id in enumerate(sets)
+            ],
+        )
+        await connection.executemany(INSERT_EXECUTION, [row_of(each) for rows in sets.values() for each in rows])
+        for share in range(7):
+            await connection.execute(INSERT_POSITION_SUMS, share)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_sql_makes_of_any_set_of_executions_what_the_domain_makes_of_it(
+    database: Database, reads: PostgresExecutionReads, seed: int
+) -> None:
+    chance = random.Random(seed)
+    sets = {
+        f"order{number}": random_executions(chance, f"order{number}", count=chance.choice((0, 1, 2, 3, 5, 8, 13)))
+        for number in range(150)
+    }
+    sets["long"] = random_executions(chance, "long", count=2 * NEWEST_EXECUTIONS_MAX)
+    await insert(database, sets)
+
+    for order_id, rows in sets.items():
+        order = await reads.order(order_id)
+
+        assert order is not None
+        assert order.progress == fold_executions(rows, quantity=QUANTITY), order_id
+        newest = sorted(rows, key=lambda row: row.position)[-NEWEST_EXECUTIONS_MAX:]
+        assert [replace(each, recorded_at=None) for each in order.executions] == newest
+    assert await all_positions(reads) == expected_positions(sets)
+
+
+def expected_positions(sets: Mapping[str, Sequence[Execution]]) -> list[InstrumentPosition]:
+    """By the domain's fold of each order, added up."""
+    filled: dict[tuple[str, str], list[tuple[int, Decimal]]] = defaultdict(list)
+    for number, rows in enumerate(sets.values()):
+        side, instrument = ("buy", "sell")[number % 2], INSTRUMENTS[number % 3]
+        if any(row.exec_type == TRADE for row in rows):
+            for row in counted(rows):
+                filled[instrument, side].append((row.last_qty, row.last_px or Decimal(0)))
+            filled[instrument, side].append((0, Decimal(0)))
+    return [
+        InstrumentPosition(
+            instrument,
+            sum(quantity for quantity, _ in filled[instrument, "buy"]),
+            average(filled[instrument, "buy"]),
+            sum(quantity for quantity, _ in filled[instrument, "sell"]),
+            average(filled[instrument, "sell"]),
+        )
+        for instrument in sorted({instrument for instrument, _ in filled})
+    ]
+
+
+def counted(rows: Sequence[Execution]) -> list[Execution]:
+    """The rows that count, found the slow way: from each row up to its trade."""
+    by_key = {(row.session, row.exec_id): row for row in rows}
+
+    def trade_of(row: Execution | None) -> Execution | None:
+        for _ in rows:
+            if row is None or row.exec_type == TRADE:
+                break
+            row = by_key.get((row.session, row.exec_ref_id)) if row.exec_ref_id is not None else None
+        return row if row is not None and row.exec_type == TRADE else None
+
+    counted: dict[str, Execution] = {}
+    for row in sorted(rows, key=lambda row: row.position):
+        trade = trade_of(row) if row.exec_type in {TRADE, TRADE_CANCEL, TRADE_CORRECT} else None
+        if trade is not None:
+            counted[f"{trade.session} {trade.exec_id}"] = row
+    return [row for row in counted.values() if row.exec_type != TRADE_CANCEL]
+
+
+async def all_positions(reads: PostgresExecutionReads, *, limit: int = 2) -> list[InstrumentPosition]:
+    found: list[InstrumentPosition] = []
+    while page := (await reads.positions(limit=limit, after=found[-1].instrument if found else "")).positions:
+        found += page
+    return found
+
+
+async def test_executions_come_in_pages_oldest_first(database: Database, reads: PostgresExecutionReads) -> None:
+    rows = random_executions(random.Random(5), "a", count=50)
+    await insert(database, {"a": rows, "b": [execution("E1", order_id="b")]})
+    expected = sorted(rows, key=lambda row: row.position)
+
+    found: list[Execution] = []
+    while page := await reads.executions("a", limit=7, after=found[-1].position if found else None):
+        found += page
+
+    assert [replace(each, recorded_at=None) for each in found] == expected
+    assert await reads.executions("a", limit=7, after=found[-1].position) == []
+
+
+async def test_an_order_without_executions_is_not_an_unknown_one(database: Database, reads: PostgresExecutionReads) -> None:
+    await insert(database, {"a": []})
+
+    assert await reads.executions("a", limit=7, after=None) == []
+    assert await reads.executions("b", limit=7, after=None) is None
+    assert await reads.executions("nul\0", limit=7, after=None) is None
+    assert await reads.order("b") is None and await reads.order("nul\0") is None
+
+
+async def test_without_executions_there_are_no_positions(reads: PostgresExecutionReads) -> None:
+    assert await reads.positions(limit=7, after="") == Positions((), None)
+
+
+async def test_positions_are_as_of_the_newest_row_that_changed_them(
+    database: Database, reads: PostgresExecutionReads
+) -> None:
+    bust = execution("E2", TRADE_CANCEL, seq=2, order_id="a", exec_ref_id="E1")
+    await insert(database, {"a": [execution("E1", order_id="a"), execution("E9", "new", seq=9, order_id="a")]})
+    before = await reads.positions(limit=7, after="")
+    await database.fetch(INSERT_EXECUTION, *row_of(bust))
+
+    after = await reads.positions(limit=7, after="")
+
+    assert before.as_of is not None and after.as_of is not None and before.as_of < after.as_of
+    assert before.positions == (InstrumentPosition(INSTRUMENTS[0], 10, Decimal("150.25"), 0, None),)
+    assert after.positions == (InstrumentPosition(INSTRUMENTS[0], 0, None, 0, None),)
