@@ -141,7 +141,9 @@ async def test_executions_come_in_pages_oldest_first(database: Database, reads: 
     assert await reads.executions("a", limit=7, after=found[-1].position) == []
 
 
-async def test_an_order_without_executions_is_not_an_unknown_one(database: Database, reads: PostgresExecutionReads) -> None:
+async def test_an_order_without_executions_is_not_an_unknown_one(
+    database: Database, reads: PostgresExecutionReads
+) -> None:
     await insert(database, {"a": []})
 
     assert await reads.executions("a", limit=7, after=None) == []
