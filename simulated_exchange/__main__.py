@@ -13,9 +13,10 @@ from simulated_exchange.capabilities import PROFILES, parse_profile
 from simulated_exchange.faults import parse_faults
 from simulated_exchange.log import LogError
 from simulated_exchange.server import ExchangeServer
-from simulated_exchange.service import ExchangeService, open_exchange
+from simulated_exchange.service import KEPT_REPORTS, ExchangeService, open_exchange
 
 CANNOT_START = 2
+KEPT_REPORTS_MIN = 4
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         faults = parse_faults(arguments.faults)
         listener = _listen(arguments.host, arguments.port)
         with listener:
-            service = open_exchange(arguments.data_dir, profile=profile, faults=faults)
+            service = open_exchange(
+                arguments.data_dir, profile=profile, faults=faults, reports_kept=arguments.reports_kept
+            )
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(service, listener))
     except (LogError, ValueError, OSError) as problem:
@@ -44,7 +47,20 @@ def _parser() -> argparse.ArgumentParser:
         "--profile", default="durable", help=f"what it promises: {', '.join(PROFILES)}, or JSON (durable)"
     )
     parser.add_argument("--faults", default="{}", help="faults from the start, as for PUT /v1/faults ({})")
+    parser.add_argument(
+        "--reports-kept",
+        type=_reports_kept,
+        default=KEPT_REPORTS,
+        help=f"how many execution reports can be read again at most ({KEPT_REPORTS})",
+    )
     return parser
+
+
+def _reports_kept(text: str) -> int:
+    number = int(text)
+    if number < KEPT_REPORTS_MIN:
+        raise argparse.ArgumentTypeError(f"at least {KEPT_REPORTS_MIN}")
+    return number
 
 
 def _listen(host: str, port: int) -> socket.socket:

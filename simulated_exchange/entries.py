@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from simulated_exchange.occurrences import Amendment, EpochChange, StrayTrade
+from simulated_exchange.occurrences import Amendment, EpochChange, Load, StrayTrade
 from simulated_exchange.orders import NewOrder, Order, Refusal, Report
 from simulated_exchange.wire import ReportView, price_text, report_view, time_text
 
@@ -105,8 +105,23 @@ class EpochChangedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="epoch
     reports: tuple[ReportView, ...]
 
 
+class LoadLine(msgspec.Struct, frozen=True, tag_field="kind", tag="load"):
+    """A flood of reports begins; those of a flood that ran before are over."""
+
+    transact_time: str
+    load: Load
+
+
+class LoadedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="loaded"):
+    """So many turns of the flood were taken, after which `head` was the newest report; these follow from all before."""
+
+    transact_time: str
+    turns: int
+    head: int
+
+
 Placed: TypeAlias = AcceptedLine | RejectedLine
-Occurred: TypeAlias = ExpiredLine | AmendedLine | StrayTradeLine | NoiseLine | EpochChangedLine
+Occurred: TypeAlias = ExpiredLine | AmendedLine | StrayTradeLine | NoiseLine | EpochChangedLine | LoadLine | LoadedLine
 Command: TypeAlias = Placed | CanceledLine | Occurred
 Line: TypeAlias = EpochLine | Command
 

@@ -19,6 +19,8 @@ from simulated_exchange.entries import (
     Command,
     EpochChangedLine,
     ExpiredLine,
+    LoadedLine,
+    LoadLine,
     NoiseLine,
     RejectedLine,
     StrayTradeLine,
@@ -26,9 +28,10 @@ from simulated_exchange.entries import (
 )
 from simulated_exchange.execution_log import ExecutionLog, encode_view
 from simulated_exchange.faults import FaultDice, Faults
+from simulated_exchange.flood import Flood, price_of
 from simulated_exchange.log import Log
 from simulated_exchange.noise import Noise, noise
-from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, StrayTrade, price_ticks
+from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Load, StrayTrade, price_ticks
 from simulated_exchange.order_book import OrderBook
 from simulated_exchange.orders import (
     ExecType,
@@ -106,6 +109,7 @@ class Exchange:
         self._orders_count = 0
         self._epochs_count = 0
         self._chains = TradeChains()
+        self._flood: Flood | None = None
         self._last_us = 0
         self.set_capabilities(profile or Profile())
         self.set_faults(faults or Faults())
@@ -246,6 +250,25 @@ class Exchange:
         self._log.occurred(EpochChangedLine(time_text(self._now()), epoch, suffix, change, view))
         return self._occurred(view)
 
+    def begin_load(self, load: Load) -> OccurrenceResult:
+        """From now on `load_turns` is about this flood."""
+        flood = self._flood_of(load)
+        if flood.is_over:
+            return NOT_OPEN
+        self._flood = flood
+        self._log.occurred(LoadLine(time_text(self._now()), load))
+        return self._occurred(())
+
+    def load_turns(self, count: int) -> int:
+        """Take turns of the flood: how many, for it may be over before."""
+        now_us = self._now()
+        turns = self._take_turns(count, now_us)
+        if turns and self.on_report is not None:
+            self.on_report()
+        if turns:
+            self._log.occurred(LoadedLine(time_text(now_us), turns, self.executions_log.head))
+        return turns
+
     # Queries
 
     def query(self, client_order_id: str) -> OrderView | None:
@@ -279,36 +302,59 @@ class Exchange:
         """Do again what the log says was done; ValueError if something else comes of it."""
         at_us = text_us(command.transact_time)
         self._last_us = max(self._last_us, at_us)
-        order: Order
-        reports: list[Report]
         match command:
+            case AcceptedLine() | RejectedLine() | CanceledLine() | ExpiredLine():
+                order, reports = self._replay_order(command, at_us)
+                if order.exchange_order_id != command.exchange_order_id:
+                    raise ValueError(f"its order would be {order.exchange_order_id}, not {command.exchange_order_id}")
+                if _without_reasons(_views(reports)) != _without_reasons(command.reports):
+                    raise ValueError("its execution reports do not follow from the lines before")
+            case AmendedLine() | StrayTradeLine() | NoiseLine() | EpochChangedLine():
+                if self._replay_occurrence(command, at_us) != command.reports:
+                    raise ValueError("its execution reports do not follow from the lines before")
+            case LoadLine():
+                self._flood = self._flood_of(command.load)
+            case LoadedLine():
+                if self._take_turns(command.turns, at_us) != command.turns or self.executions_log.head != command.head:
+                    raise ValueError("the flood does not lead to where it was")
+
+    def _replay_order(
+        self, line: AcceptedLine | RejectedLine | CanceledLine | ExpiredLine, at_us: int
+    ) -> tuple[Order, list[Report]]:
+        match line:
+            case AcceptedLine():
+                return self._accept(as_ordered(line.order), at_us)
+            case RejectedLine():
+                return self._reject(as_ordered(line.order), Refusal(line.reject_reason, line.text), at_us)
+            case CanceledLine() | ExpiredLine():
+                if line.exchange_order_id not in self._open:
+                    raise ValueError(f"it ends {line.exchange_order_id}, which is not open")
+                order = self._open[line.exchange_order_id]
+                return order, self._end(order, "canceled" if isinstance(line, CanceledLine) else "expired", at_us)
+
+    def _replay_occurrence(
+        self, line: AmendedLine | StrayTradeLine | NoiseLine | EpochChangedLine, at_us: int
+    ) -> tuple[ReportView, ...]:
+        match line:
             case NoiseLine():
-                for view in command.reports:
+                for view in line.reports:
                     self._append(view)
-                return
+                return line.reports
             case EpochChangedLine():
                 self._epochs_count += 1
-                if self._change_epoch(command.change, command.epoch, command.exec_id_suffix) != command.reports:
-                    raise ValueError("its execution reports are not those of the lines before")
-                return
-            case ExpiredLine() | AmendedLine() | StrayTradeLine():
-                if _views(self._occur_again(command, at_us)) != command.reports:
-                    raise ValueError("its execution reports do not follow from the lines before")
-                return
-            case AcceptedLine():
-                order, reports = self._accept(as_ordered(command.order), at_us)
-            case RejectedLine():
-                refusal = Refusal(command.reject_reason, command.text)
-                order, reports = self._reject(as_ordered(command.order), refusal, at_us)
-            case CanceledLine():
-                if command.exchange_order_id not in self._open:
-                    raise ValueError(f"it cancels {command.exchange_order_id}, which is not open")
-                order = self._open[command.exchange_order_id]
-                reports = self._end(order, "canceled", at_us)
-        if order.exchange_order_id != command.exchange_order_id:
-            raise ValueError(f"its order would be {order.exchange_order_id}, not {command.exchange_order_id}")
-        if _without_reasons(_views(reports)) != _without_reasons(command.reports):
-            raise ValueError("its execution reports do not follow from the lines before")
+                return self._change_epoch(line.change, line.epoch, line.exec_id_suffix)
+            case StrayTradeLine(trade=trade):
+                order = self._newest_by_id.get(trade.client_order_id)
+                if order is None:
+                    raise ValueError(f"{trade.client_order_id} trades, which is not there")
+                return _views([self._trade(order, trade.last_qty, price_ticks(trade.last_px), at_us)])
+            case AmendedLine(amendment=amendment):
+                target = self.executions_log.find(amendment.exec_id)
+                chain = None if target is None else self._chains.of(target)
+                amended_order = None if target is None else self._order_of(target)
+                if target is None or chain is None or amended_order is None:
+                    raise ValueError(f"it amends {amendment.exec_id}, which is no trade")
+                return _views(self._amend(amended_order, target, chain, amendment, at_us))
 
     # What commands do once they are decided
 
@@ -358,26 +404,6 @@ class Exchange:
         order.ord_status = how
         return [self._report(order, how, now_us)]
 
-    def _occur_again(self, line: ExpiredLine | AmendedLine | StrayTradeLine, at_us: int) -> list[Report]:
-        match line:
-            case ExpiredLine(exchange_order_id=order_id):
-                if order_id not in self._open:
-                    raise ValueError(f"{order_id} expires, which is not open")
-                return self._end(self._open[order_id], "expired", at_us)
-            case StrayTradeLine(trade=trade):
-                return [
-                    self._trade(
-                        self._newest_by_id[trade.client_order_id], trade.last_qty, price_ticks(trade.last_px), at_us
-                    )
-                ]
-            case AmendedLine(amendment=amendment):
-                target = self.executions_log.find(amendment.exec_id)
-                chain = None if target is None else self._chains.of(target)
-                order = None if target is None else self._order_of(target)
-                if target is None or chain is None or order is None:
-                    raise ValueError(f"it amends {amendment.exec_id}, which is no trade")
-                return self._amend(order, target, chain, amendment, at_us)
-
     def _amend(
         self, order: Order, target: ReportView, chain: TradeChain, amendment: Amendment, now_us: int
     ) -> list[Report]:
@@ -409,6 +435,31 @@ class Exchange:
         self._follow_cum_qty(order)
         return self._report(order, "trade", now_us, quantity, ticks)
 
+    def _flood_of(self, load: Load) -> Flood:
+        newest = {name: self._newest_by_id.get(name) for name in load.client_order_ids}
+        usable = {name: order for name, order in newest.items() if order is None or order.is_open}
+        return Flood(load, usable, self._orders_count)
+
+    def _take_turns(self, count: int, now_us: int) -> int:
+        flood = self._flood
+        if flood is None:
+            return 0
+        log = self.executions_log
+        suffix = log.exec_id_suffix
+        for turn in range(count):
+            entry = flood.next()
+            if entry is None:
+                if flood.is_over:
+                    return turn
+                new = flood.new_order()
+                if new.client_order_id not in self._newest_by_id:
+                    flood.add(self._accept(new, now_us)[0])
+            elif entry.order.leaves_qty > 1:
+                log.append(entry.trade(turn, log.head + 1, suffix, now_us))
+            else:
+                self._trade(entry.order, 1, price_of(entry.order, turn), now_us)
+        return count
+
     def _follow_cum_qty(self, order: Order, *, is_open_again: bool = False) -> None:
         """What an open order has left, and its status, follow from its trades; what is over stays as it is."""
         if not order.is_open and not is_open_again:
@@ -437,6 +488,7 @@ class Exchange:
             self._open.clear()
             self._books.clear()
             self._kept.clear()
+            self._flood = None
         if self.on_report is not None:
             self.on_report()
         return log.views(0, log.head) if change.replay else ()
@@ -492,6 +544,7 @@ class Exchange:
             oldest = self._kept.popleft()
             if oldest.is_open:
                 self._take_out(oldest)
+                oldest.leaves_qty = 0  # a flood passes it over
             if self._newest_by_id.get(oldest.client_order_id) is oldest:
                 del self._newest_by_id[oldest.client_order_id]
             self._superseded.pop(oldest.exchange_order_id, None)

@@ -5,6 +5,7 @@ A reader that is slow is read for from the execution log, wherever it is; nothin
 
 import asyncio
 from collections import deque
+from math import inf
 
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.execution_log import ExecutionLog
@@ -26,7 +27,8 @@ class Publisher:
 
     def __init__(self, exchange: Exchange, log: Log) -> None:
         self.exchange = exchange
-        self.frame_reports_max: int | None = None
+        self._flood_frame = FRAME_REPORTS_MAX
+        self._flood_through: float = 0
         self.executions: ExecutionLog = exchange.executions_log
         self.shown = 0
         self.failure: LogError | None = None
@@ -52,6 +54,23 @@ class Publisher:
         self._followers.discard(following)
         if not self._followers:
             self.exchange.on_report = None
+
+    def frame_size(self, after: int) -> int:
+        """How many reports after this one are in a frame at most."""
+        return self._flood_frame if after < self._flood_through else FRAME_REPORTS_MAX
+
+    def flood_begins(self, frame: int) -> None:
+        """From now on frames have this size."""
+        self._flood_frame, self._flood_through = frame, inf
+
+    def flood_ends(self) -> None:
+        """Those that come later have not."""
+        self._flood_through = self.exchange.executions_log.head
+
+    def slowest_is_behind(self, reports: int) -> bool:
+        """Whether a reader has more than that before it."""
+        limit = self.exchange.executions_log.head - reports
+        return any(following.position < limit for following in self._followers)
 
     def make_noise(self, noise: Noise, last: int) -> None:
         """A report that comes of nothing, once for all that was reported up to `last`; or noise would make noise."""
@@ -113,7 +132,7 @@ class Following:
         self.head = publisher.shown
         self._publisher = publisher
         self._executions = publisher.executions
-        self._position = after
+        self.position = after
         self._ready: deque[bytes] = deque((self._heartbeat(),))
         self._waiting: asyncio.Future[None] | None = None
         self._heartbeat_at = 0.0
@@ -132,7 +151,7 @@ class Following:
                 raise publisher.failure
             if publisher.is_stopped or publisher.executions is not self._executions:
                 raise StopAsyncIteration
-            if self._position < self._executions.dropped:
+            if self.position < self._executions.dropped:
                 raise StopAsyncIteration  # too slow: it is told what is kept when it comes again
             now = loop.time()
             if now >= self._heartbeat_at:
@@ -141,7 +160,7 @@ class Following:
                 self._heartbeat_at = now + HEARTBEAT_SECONDS
             elif now < self._stalled_until:
                 await self._wait(min(self._heartbeat_at, self._stalled_until) - now)
-            elif self._position < publisher.shown:
+            elif self.position < publisher.shown:
                 self._read(now)
             else:
                 await self._wait(self._heartbeat_at - now)
@@ -161,8 +180,8 @@ class Following:
     def _read(self, now: float) -> None:
         """Make the next frame ready, or what a fault leaves of it."""
         publisher = self._publisher
-        after = self._position
-        last = min(publisher.shown, after + (publisher.frame_reports_max or FRAME_REPORTS_MAX))
+        after = self.position
+        last = min(publisher.shown, after + publisher.frame_size(after))
         frames: list[bytes] = []
         match publisher.exchange.dice.frame():
             case None:
@@ -183,7 +202,7 @@ class Following:
             case FrameFault.UNKNOWN_TYPE | FrameFault.STRANGER as noise:
                 frames = [self._executions.frame(after, last)]
                 publisher.make_noise(Noise(noise.value), last)
-        self._position = last
+        self.position = last
         self._ready.extend(frames)
         if frames and self._held is not None:
             self._let_go()

@@ -16,7 +16,15 @@ from simulated_exchange.exchange import EXECUTIONS_LIMIT_MAX
 from simulated_exchange.faults import parse_faults
 from simulated_exchange.following import Following
 from simulated_exchange.log import LogError
-from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Occurrence, StrayTrade, parse_occurrence
+from simulated_exchange.occurrences import (
+    Amendment,
+    EpochChange,
+    Expiry,
+    Load,
+    Occurrence,
+    StrayTrade,
+    parse_occurrence,
+)
 from simulated_exchange.reading import read_order
 from simulated_exchange.results import (
     Accepted,
@@ -45,6 +53,7 @@ from simulated_exchange.websocket import send_frames
 from simulated_exchange.wire import time_text
 
 BODY_BYTES_MAX = 16_384
+OCCURRENCE_BYTES_MAX = 4_194_304
 EXECUTIONS_LIMIT_DEFAULT = 1_000
 HOLD_SECONDS_MAX = 120.0
 AFTER_TEXT = "after must be a whole number from 0"
@@ -55,6 +64,7 @@ OCCURRENCES: dict[str, type[Occurrence]] = {
     f"{FAULTS}/trade": StrayTrade,
     f"{FAULTS}/expire": Expiry,
     f"{FAULTS}/epoch": EpochChange,
+    f"{FAULTS}/load": Load,
 }
 METHODS = {
     ORDERS: ("GET", "POST"),
@@ -106,9 +116,8 @@ class HttpDoor:
             return
         try:
             reply = await self._reply(scope, receive)
-        except BodyTooLargeError:
-            text = f"The body may have {BODY_BYTES_MAX} bytes."
-            reply = Reply(413, {"error": "body_too_large", "text": text}, ((b"connection", b"close"),))
+        except BodyTooLargeError as problem:
+            reply = Reply(413, {"error": "body_too_large", "text": str(problem)}, ((b"connection", b"close"),))
         except LogError as problem:
             reply = Reply(500, {"error": "log_problem", "text": str(problem)})
         if isinstance(reply, HangUp):
@@ -146,7 +155,7 @@ class HttpDoor:
         reply: Reply | HangUp
         match (method, route):
             case ("POST", _) if route in OCCURRENCES:
-                reply = await self._occur(OCCURRENCES[route], await _read_body(receive))
+                reply = await self._occur(OCCURRENCES[route], await _read_body(receive, OCCURRENCE_BYTES_MAX))
             case ("POST", _):
                 reply = await self._place(await _read_body(receive))
             case ("DELETE", _):
@@ -314,7 +323,7 @@ def _query(scope: Scope) -> dict[str, str]:
     return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -323,8 +332,8 @@ async def _read_body(receive: Receive) -> bytes:
             raise ConnectionError("the client went before its request was complete")
         part: bytes = message.get("body", b"")
         size += len(part)
-        if size > BODY_BYTES_MAX:
-            raise BodyTooLargeError
+        if size > bytes_max:
+            raise BodyTooLargeError(f"The body may have {bytes_max} bytes.")
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from simulated_exchange.orders import QUANTITY_MAX, ticks_of
+from simulated_exchange.orders import QUANTITY_MAX, is_client_order_id, ticks_of
 
+ORDERS_MAX, FRAME_MAX, RATE_MAX = 100_000, 10_000, 1_000_000
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=QUANTITY_MAX)]
 Traded = Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
 Position = Annotated[int, msgspec.Meta(ge=0)]
@@ -64,7 +65,31 @@ class EpochChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise ValueError("head, replay and forget exclude each other")
 
 
-Occurrence: TypeAlias = Amendment | StrayTrade | Expiry | EpochChange
+class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A flood of reports: each order in turn trades 1, with nobody, until it is filled and another takes its place.
+
+    `client_order_ids`: these orders instead, those that are open and those that are made of ids that are free; none
+    takes their place. `prefix`, `instrument`, `quantity`: of the orders that are made. `reports`: the end, if it comes
+    before `seconds` have passed. `frame`: how many reports are in one frame.
+    """
+
+    reports_per_second: Annotated[float, msgspec.Meta(gt=0, le=RATE_MAX)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+    orders: Annotated[int, msgspec.Meta(ge=1, le=ORDERS_MAX)] = 1_000
+    frame: Annotated[int, msgspec.Meta(ge=1, le=FRAME_MAX)] = 200
+    reports: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    client_order_ids: Annotated[tuple[str, ...], msgspec.Meta(max_length=ORDERS_MAX)] = ()
+    prefix: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    instrument: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{12}$")] = "LOAD00000000"
+    quantity: Traded = 1_000_000
+
+    def __post_init__(self) -> None:
+        names = self.client_order_ids + (() if self.prefix is None else (f"{self.prefix}1",))
+        if not all(map(is_client_order_id, names)):
+            raise ValueError("an id must be 1 to 255 visible ASCII characters")
+
+
+Occurrence: TypeAlias = Amendment | StrayTrade | Expiry | EpochChange | Load
 
 
 def parse_occurrence(body: bytes, kind: type[AnyOccurrence]) -> AnyOccurrence:

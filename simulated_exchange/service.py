@@ -24,8 +24,9 @@ from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import INSTRUMENTS, Faults, PlaceFault
 from simulated_exchange.following import Following, Publisher
 from simulated_exchange.latency import Latency
+from simulated_exchange.load_pump import LoadPump
 from simulated_exchange.log import DurableLog, InMemoryLog, Log, LogError
-from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Occurrence, StrayTrade
+from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Load, Occurrence, StrayTrade
 from simulated_exchange.orders import NewOrder, Refusal
 from simulated_exchange.results import (
     CancelResult,
@@ -36,6 +37,7 @@ from simulated_exchange.results import (
     Duplicate,
     Executions,
     ExecutionsRaw,
+    Occurred,
     OccurrenceResult,
     OpenOrders,
     OtherEpoch,
@@ -52,6 +54,7 @@ from simulated_exchange.wire import order_view
 LATE_ORDERS_MAX = 10_000
 KEPT_ORDERS = 20_000
 KEPT_REPORTS_PER_ORDER = 4
+KEPT_REPORTS = 1_000_000
 RETRY_AFTER_SECONDS = 1
 ON_PURPOSE = Refusal("refused_on_purpose", "The exchange refuses this order on purpose.")
 HELD_TOO_LONG = Refusal("held_too_long", "The order was held for longer than accepts_within_seconds.")
@@ -85,6 +88,7 @@ class ExchangeService:
         self._latency = Latency(0.0)
         self._late: set[asyncio.Task[Decision]] = set()
         self._publisher = Publisher(exchange, log)
+        self._load: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
 
     async def place(self, order: NewOrder, refusal: Refusal | None = None) -> PlaceResult:
@@ -144,6 +148,8 @@ class ExchangeService:
                 result = self.exchange.expire(occurrence)
             case EpochChange():
                 result = self.exchange.change_epoch(occurrence)
+            case Load():
+                result = await self._begin_load(occurrence)
             case never:
                 assert_never(never)
         return await self._answer(result, None)
@@ -166,6 +172,7 @@ class ExchangeService:
         """Call once, after the last call has ended: the log is made durable and its lock let go."""
         self.stop()
         await asyncio.gather(*self._late, return_exceptions=True)
+        await self._end_load()
         await self._publisher.close()
         await self._log.close()
 
@@ -205,6 +212,21 @@ class ExchangeService:
         await self._log.durable()  # here too: the caller, who would wait for the log, may have gone
         return decision
 
+    async def _begin_load(self, load: Load) -> OccurrenceResult:
+        """In place of the flood that runs, if one does."""
+        await self._end_load()
+        result = self.exchange.begin_load(load)
+        if isinstance(result, Occurred):
+            pump = LoadPump(self.exchange, self._log, self._publisher)
+            self._load = asyncio.get_running_loop().create_task(pump.run(load))
+        return result
+
+    async def _end_load(self) -> None:
+        if self._load is not None:
+            self._load.cancel()
+            await asyncio.gather(self._load, return_exceptions=True)
+            self._load = None
+
     def _hold(self) -> asyncio.Future[None] | None:
         """The time an answer takes at least, from now on."""
         seconds = self.exchange.faults.latency_ms / 1000
@@ -238,7 +260,7 @@ def open_exchange(
 ) -> ExchangeService:
     """An exchange on the log in `folder`, as it was left; None: one that forgets, with bounded memory.
 
-    `reports_kept`: how many execution reports can be read again at most; None: all, or 80,000 where it forgets.
+    `reports_kept`: how many execution reports can be read again at most; None: a million, or 80,000 where it forgets.
     LogError where the log is in use or broken, ValueError where `faults` would break the `profile`.
     """
     random = random or SystemRandom()
@@ -267,7 +289,7 @@ def open_exchange(
             random=random,
             profile=profile,
             faults=faults,
-            reports_kept=reports_kept,
+            reports_kept=reports_kept or KEPT_REPORTS,
         )
         _replay(durable, exchange)
     except BaseException:

@@ -88,6 +88,7 @@ def report_view(report: Report) -> ReportView:
     )
 
 
+@lru_cache(maxsize=4_096)
 def price_text(ticks: int | None) -> str | None:
     """Always two decimals; None stays None."""
     return None if ticks is None else f"{ticks // TICKS_PER_UNIT}.{ticks % TICKS_PER_UNIT:02d}"
@@ -97,11 +98,15 @@ def average_text(notional_ticks: int, quantity: int) -> str | None:
     """The average price, rounded half up to 8 decimals, with at least two; None where nothing traded."""
     if not quantity:
         return None
+    ticks, rest = divmod(notional_ticks, quantity)
+    if not rest:
+        return price_text(ticks)
     scaled = (2 * notional_ticks * _AVERAGE_SCALE + quantity) // (2 * quantity)
-    whole, fraction = divmod(scaled, 10**AVERAGE_DECIMALS)
-    return f"{whole}.{f'{fraction:08d}'.rstrip('0').ljust(2, '0')}"
+    digits = f"{scaled:0{AVERAGE_DECIMALS + 1}d}"
+    return f"{digits[:-AVERAGE_DECIMALS]}.{digits[-AVERAGE_DECIMALS:].rstrip('0').ljust(2, '0')}"
 
 
+@lru_cache(maxsize=256)
 def time_text(at_us: int) -> str:
     """RFC 3339 in UTC with microseconds."""
     second, microsecond = divmod(at_us, 1_000_000)

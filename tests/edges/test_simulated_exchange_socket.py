@@ -154,7 +154,7 @@ async def test_slow_reader_is_held_back_and_gets_all(served: Served) -> None:
     [following] = served.service._publisher._followers
     for _ in range(500):
         await asyncio.sleep(0)
-    assert following._position < 30_000
+    assert following.position < 30_000
 
     seqs: list[int] = []
     while len(seqs) < 30_000:
@@ -229,9 +229,27 @@ async def test_what_happens_on_demand_is_answered_and_reported(served: Served) -
     assert [report["exec_type"] for report in reported] == ["trade_correct", "trade_cancel", "trade", "expired"]
 
 
+async def test_flood_over_many_orders_comes_over_the_socket(served: Served) -> None:
+    reader = await served.socket()
+    await reader.receive_json()
+    ids = [f"01989f4c-aaaa-7bbb-8ccc-{number:012d}" for number in range(1000)]
+    body = {"reports_per_second": 1_000_000, "seconds": 30, "frame": 500, "reports": 5000, "client_order_ids": ids}
+
+    status, _ = await served.call("POST", "/v1/faults/load", body)
+
+    reported: list[Any] = []
+    while len(reported) < 5000:
+        got = await reader.receive_json()
+        reported += got if isinstance(got, list) else []
+    assert status == 202
+    assert [report["seq"] for report in reported] == list(range(1, 5001))
+    assert {report["client_order_id"] for report in reported} == set(ids)
+
+
 @pytest.mark.parametrize(
     ("name", "body", "status", "error"),
     [
+        ("load", {"reports_per_second": 0, "seconds": 1}, 422, "invalid_occurrence"),
         ("executions", {"exec_id": "E9", "exec_type": "trade_cancel"}, 404, "unknown_execution"),
         ("executions", {"exec_id": "E1", "exec_type": "trade_cancel"}, 409, "no_trade"),
         ("executions", {"exec_id": "E1"}, 422, "invalid_occurrence"),

@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 from typing_extensions import override
 
-from simulated_exchange.entries import AcceptedLine, EpochLine, Line, LoggedOrder, RejectedLine
+from simulated_exchange.entries import AcceptedLine, Line, LoggedOrder, RejectedLine
 from simulated_exchange.log import read_lines
 from tests.support.postgres import run
 
@@ -351,9 +351,8 @@ class _SettledCase(_Case):
         self.spooled = evidence.spooled
         self.reported: defaultdict[str, set[str]] = defaultdict(set)
         for line in evidence.lines:
-            if not isinstance(line, EpochLine):
-                for report in line.reports:
-                    self.reported[report.client_order_id].add(report.ord_status)
+            for report in getattr(line, "reports", ()):
+                self.reported[report.client_order_id].add(report.ord_status)
         self.settled = {order_id: self._settled_as(order_id) for order_id in self.rows}
 
     def unsettled(self) -> Iterator[str]:

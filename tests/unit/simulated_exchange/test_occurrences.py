@@ -18,6 +18,7 @@ from simulated_exchange.occurrences import (
     Amendment,
     EpochChange,
     Expiry,
+    Load,
     Occurrence,
     StrayTrade,
     parse_occurrence,
@@ -45,6 +46,8 @@ def occur(subject: Exchange, occurrence: Occurrence) -> OccurrenceResult:
             return subject.expire(occurrence)
         case EpochChange():
             return subject.change_epoch(occurrence)
+        case Load():
+            return subject.begin_load(occurrence)
 
 
 def occurred(subject: Exchange, occurrence: Occurrence) -> list[ReportView]:
@@ -368,11 +371,22 @@ occurrences: st.SearchStrategy[Occurrence] = st.one_of(
     st.builds(lambda n, q: StrayTrade(client_order_id=n, last_qty=q, last_px="10.25"), names, st.integers(1, 9)),
     st.sampled_from([EpochChange(), EpochChange(replay=True), EpochChange(forget=True), EpochChange(head=3)]),
 )
-steps = st.lists(placing | names | occurrences | st.sampled_from(Noise), max_size=40)
+loads = st.builds(
+    lambda ids, orders, quantity: Load(
+        reports_per_second=1, seconds=1, orders=orders, quantity=quantity, client_order_ids=ids
+    ),
+    st.just(()) | st.lists(names, unique=True, max_size=4).map(tuple),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+turns = st.integers(1, 12)
+steps = st.lists(placing | names | occurrences | st.sampled_from(Noise) | loads | turns, max_size=40)
 
 
 def step(subject: Exchange, what: Any) -> None:
-    if isinstance(what, Noise):
+    if isinstance(what, int):
+        subject.load_turns(what)
+    elif isinstance(what, Noise):
         if subject.executions_log.head:
             subject.report_noise(what, reports(subject)[-1])
     elif isinstance(what, str):

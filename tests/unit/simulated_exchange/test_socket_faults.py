@@ -48,7 +48,7 @@ def seqs(frame: Any) -> list[int]:
 async def test_gap_is_a_frame_that_never_comes() -> None:
     service, following = await with_reports(2, gap=1)
     waiting = asyncio.create_task(frame(following))
-    while following._position < 2:  # noqa: ASYNC110 - what it waits for has no signal
+    while following.position < 2:  # noqa: ASYNC110 - what it waits for has no signal
         await asyncio.sleep(0)
     end_faults(service)
 
