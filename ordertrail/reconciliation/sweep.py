@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.domain.venue_answer import NoAnswer, VenueOrder
+from ordertrail.reconciliation.fed_reports import FedReports
 from ordertrail.reconciliation.parking import Parking, ParkingPass
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
@@ -31,6 +32,7 @@ class Swept:
     """What a sweep saw: orders at the exchange, those handed to the reconciler, those that nobody recorded.
 
     `parked`: things that nobody can understand, not kept before; `not_kept`: more of them, too many to keep.
+    `gap_reports`: reports that the feed was to bring, and that have been missing for long.
     """
 
     shown_orders: int = 0
@@ -39,6 +41,7 @@ class Swept:
     orphans: int = 0
     parked: int = 0
     not_kept: int = 0
+    gap_reports: int = 0
     has_more: bool = False
 
 
@@ -46,23 +49,33 @@ class Sweep:
     """One replica's sweep; they take turns, and one that dies in its turn leaves it to the next."""
 
     def __init__(
-        self, rows: SweepRows, parked: ParkedRows, gateway: Gateway, *, venue: str, rest_seconds: float
+        self,
+        rows: SweepRows,
+        parked: ParkedRows,
+        gateway: Gateway,
+        *,
+        venue: str,
+        rest_seconds: float,
+        fed: FedReports | None = None,
     ) -> None:
         self._rows = rows
+        self._fed = fed
         self._parking = Parking(parked, venue=venue)
         self._gateway = gateway
         self._venue = venue
         self._rest_seconds = rest_seconds
 
     async def run_once(self) -> Swept:
-        """Read what is new in the exchange's executions, then all its open orders, if it is our turn."""
+        """Read what is new in the exchange's executions, where no feed does, then all its open orders, in our turn."""
         swept = Swept()
         position = await self._rows.lease_sweep(self._venue, lease_seconds=LEASE_SECONDS)
         if position is None:
             return swept
         parking = self._parking.begin_pass()
         try:
-            epoch = await self._sweep_executions(*position, swept, parking)
+            epoch = await self._review_fed(swept)
+            if epoch is None:
+                epoch = await self._sweep_executions(*position, swept, parking)
             if epoch is not None:
                 await self._sweep_open_orders(epoch, swept, parking)
         finally:
@@ -71,6 +84,16 @@ class Sweep:
         metrics.PARKED_OPEN.set(await self._parking.count_open())
         await self._rows.end_sweep(self._venue, rest_seconds=0 if swept.has_more else self._rest_seconds)
         return swept
+
+    async def _review_fed(self, swept: Swept) -> str | None:
+        """The epoch whose reports a feed brings; where it ends one day, the sweep goes on from what is applied."""
+        fed = None if self._fed is None else await self._fed.review()
+        if fed is None:
+            return None
+        swept.gap_reports = fed.gap_reports
+        if fed.applied_up_to:
+            await self._rows.move_sweep(self._venue, fed.epoch, fed.applied_up_to)
+        return fed.epoch
 
     async def _sweep_executions(self, epoch: str, after: int, swept: Swept, parking: ParkingPass) -> str | None:
         """Page by page, each compared before the position moves past it; None: the exchange did not answer."""

@@ -80,13 +80,17 @@ class FeedLease:
 
 @dataclass(frozen=True, slots=True)
 class FeedView:
-    """A venue's feed, for people and for the sweep. `is_owned`: whether its lease counts still."""
+    """A venue's feed, for people and for the sweep. `is_owned`: whether its lease counts still.
+
+    `unowned_seconds`: for how long nobody has owned it; 0 while it is owned.
+    """
 
     venue: str
     holder: str | None
     is_owned: bool
     position: Position | None
     changed_at: datetime
+    unowned_seconds: float = 0.0
 
 
 class FeedRows(Protocol):

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ordertrail.domain.order import Side
 from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.reconciliation import sweep as module
+from ordertrail.reconciliation.fed_reports import Fed
 from ordertrail.reconciliation.sweep import Sweep, Swept
 from ordertrail.runtime import failpoints
 from simulated_exchange.execution_log import ExecutionLog
@@ -23,8 +24,26 @@ async def house(database_url: str, tmp_path: Path) -> AsyncIterator[Installation
     failpoints.disarm()
 
 
-def sweep_of(house: Installation) -> Sweep:
-    return Sweep(house.service.doubts, house.service.parked, house.service.gateway, venue="simulated", rest_seconds=0)
+class FedStub:
+    """A feed of which this is true."""
+
+    def __init__(self, fed: Fed) -> None:
+        self._fed = fed
+
+    async def review(self) -> Fed:
+        return self._fed
+
+
+def sweep_of(house: Installation, *, fed: Fed | None = None) -> Sweep:
+    service = house.service
+    return Sweep(
+        service.doubts,
+        service.parked,
+        service.gateway,
+        venue="simulated",
+        rest_seconds=0,
+        fed=None if fed is None else cast("Any", FedStub(fed)),
+    )
 
 
 async def position(house: Installation) -> tuple[str, int]:
@@ -144,6 +163,29 @@ async def test_order_that_is_being_placed_is_left_to_its_request(house: Installa
 
     assert (swept.late, swept.orphans) == (0, 0)
     assert await house.rows(order.id) == [("INITIATED", None), ("COMPLETED", None)]
+
+
+async def test_reports_that_a_feed_brings_are_not_read_again(house: Installation) -> None:
+    canceled, unknown, orphan = market_order(), limit_order(), limit_order()
+    await house.service.rows.insert_initiated([unknown])
+    for order in (canceled, unknown, orphan):
+        house.arrives(order)
+
+    swept = await sweep_of(house, fed=Fed("e-1", 7, 3)).run_once()
+
+    assert await position(house) == ("e-1", 7)
+    assert (swept.shown_orders, swept.observed, swept.orphans, swept.gap_reports) == (2, 1, 1, 3)
+    assert not swept.has_more
+
+
+async def test_position_stays_where_the_first_report_is_not_applied(house: Installation) -> None:
+    house.arrives(limit_order())
+    await sweep_of(house).run_once()
+    before = await position(house)
+
+    await sweep_of(house, fed=Fed("e-1", 0, 0)).run_once()
+
+    assert await position(house) == before
 
 
 async def test_two_replicas_take_turns(house: Installation, database_url: str, tmp_path: Path) -> None:

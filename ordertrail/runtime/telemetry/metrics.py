@@ -188,6 +188,11 @@ EXECUTION_QUEUE_FRAMES = ReadGauge(
     "Frames of reports that wait in the queue, or are being worked on.",
     multiprocess_mode="livemax",
 )
+EXECUTION_GAP_REPORTS = ReadGauge(
+    "ordertrail_execution_gap_reports",
+    "Execution reports that have been missing among those applied for more than a minute.",
+    multiprocess_mode="livemax",
+)
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )
