@@ -30,6 +30,7 @@ SUBJECTS = {
     "doubts": "doubt_statements",
     "sweep": "sweep_statements",
     "parked": "parked_statements",
+    "executions": "execution_statements",
     "status": "status_statements",
     "switch": "switch_statements",
     "connections": "connection_statements",

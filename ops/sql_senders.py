@@ -9,6 +9,8 @@ SWEEP = "the sweep"
 OPERATOR = "the operator"
 CANCEL = "the API's cancel"
 READS = "the API's reads"
+FEED = "the feed"
+PROCESSOR = "the processors"
 EVERY_PROCESS = "every process"
 EMBEDDED = "the embedded server's first start"
 MIGRATION = "the migration"
@@ -58,6 +60,30 @@ SENDERS: Mapping[str, tuple[str, ...]] = {
     "LIST_PARKED": (OPERATOR,),
     "READ_PARKED": (OPERATOR,),
     "CLOSE_PARKED": (OPERATOR,),
+    "APPLY_REPORTS": (PROCESSOR, OPERATOR),
+    "APPLY_INBOX": (PROCESSOR,),
+    "SESSION_OF": (FEED, PROCESSOR),
+    "LOCK_EPOCHS": (FEED, PROCESSOR),
+    "BEGIN_EPOCH": (FEED, PROCESSOR),
+    "NEWEST_EPOCH": (FEED,),
+    "COVERAGE": (FEED,),
+    "LEASE_FEED": (FEED,),
+    "RELEASE_FEED": (FEED,),
+    "READ_FEED": (FEED, OPERATOR),
+    "PUT_IN_INBOX": (FEED,),
+    "PUT_AT_TAIL": (FEED,),
+    "INBOX_DEPTH": (FEED, PROCESSOR),
+    "INBOX_BYTES": (PROCESSOR,),
+    "PEEK_INBOX": (PROCESSOR,),
+    "DROP_FROM_INBOX": (PROCESSOR,),
+    "PARK_REPORT": (PROCESSOR,),
+    "DUE_RETRIES": (PROCESSOR,),
+    "END_RETRIES": (PROCESSOR, OPERATOR),
+    "REPLAYABLE": (OPERATOR,),
+    "COMPACT_COVERAGE": (PROCESSOR,),
+    "COMPACT_POSITIONS": (PROCESSOR,),
+    "MAKE_PARTITIONS": (PROCESSOR,),
+    "COUNT_MISPLACED": (PROCESSOR,),
     "STATUS_FIGURES": (EVERY_PROCESS, OPERATOR),
     "READ_SWITCH": (EVERY_PROCESS, OPERATOR),
     "HALT": (OPERATOR,),

@@ -30,6 +30,16 @@ STATUS_OF_ORD_STATUS = {
 }
 """The row that a report adds to the trail; `rejected` adds REJECTED only where other evidence shows acceptance."""
 
+EXEC_TYPES = frozenset({"new", TRADE, "canceled", "expired", REJECTED, TRADE_CANCEL, TRADE_CORRECT})
+"""The words that are understood; a report of another type is kept where it moves no quantity."""
+
+# Beyond these a report is taken for unreadable, so that every sum and average of what is kept is exact.
+EXECUTION_SEQ_MAX = 10**18
+EXECUTION_QUANTITY_MAX = 2**50 - 1
+EXECUTION_PRICE_MAX = 10**15
+EXECUTION_PRICE_DECIMALS_MAX = 18
+EXECUTION_TEXT_LENGTH_MAX = 255
+
 TERMINAL_ORD_STATUSES = frozenset({"filled", "canceled", "expired", "rejected"})
 
 Position = tuple[int, int, datetime, int, str]
@@ -37,6 +47,11 @@ Position = tuple[int, int, datetime, int, str]
 
 _Key = tuple[int, str]
 _COUNTED = frozenset({TRADE, TRADE_CANCEL, TRADE_CORRECT})
+
+
+def proves_acceptance(exec_type: str, ord_status: str) -> bool:
+    """Whether a report shows that the exchange has accepted its order: it reports every refusal as `rejected`."""
+    return REJECTED not in {exec_type, ord_status}
 
 
 @dataclass(frozen=True, slots=True)

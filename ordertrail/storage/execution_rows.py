@@ -11,6 +11,12 @@ from typing import Protocol
 from ordertrail.queues.queue import ExecIdScope, Frame, Position
 
 INBOX_FRAMES_MAX = 64
+INBOX_CHANNEL = "execution_inbox"
+"""Who listens to it is told the venue whenever a frame is put in its inbox."""
+
+REPORT_KIND = "execution_report"
+PARKED_RETRY_SECONDS = (1, 10, 60)
+"""After these, one by one, a report of an unknown order is applied again; then it is an orphan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +199,10 @@ class ExecutionRows(Protocol):
         """Join what many transactions have noted: coverage, sums of positions."""
         ...
 
-    async def ensure_partitions(self) -> None:
-        """Make the partitions that the executions of the next months will want."""
+    async def ensure_partitions(self) -> int:
+        """Make the partitions that the executions of the next months will want, if they are not there.
+
+        Returns how many executions are in none of a month, counted up to 10,000. StatementFailed, which does not matter
+        before the month has come: without the right to, or where such executions are in the way.
+        """
         ...

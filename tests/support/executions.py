@@ -138,8 +138,9 @@ class MemoryRows:
     async def compact(self, venue: str) -> None:
         self.log.append("compact")
 
-    async def ensure_partitions(self) -> None:
+    async def ensure_partitions(self) -> int:
         self.log.append("partitions")
+        return 0
 
     async def inbox_tail(self, venue: str) -> Position | None:
         return None

@@ -10,13 +10,14 @@ from contextlib import suppress
 import asyncpg
 
 from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.storage.execution_rows import INBOX_CHANNEL
 from ordertrail.storage.postgres.address import read_address
 from ordertrail.storage.postgres.connecting import Connector, Session
 from ordertrail.storage.postgres.connection_statements import BACKEND_PID
 
 _log = get_logger()
 
-CHANNEL = "execution_inbox"
+CHANNEL = INBOX_CHANNEL
 """The payload is the venue."""
 
 RECONNECT_SECONDS_MIN = 0.25

@@ -1,0 +1,601 @@
+"""The statements about execution reports, one constant each; every one is a transaction of its own.
+
+Plans are kept, and may be made while the tables are empty; rows are joined by loops alone (`PLANNER_SETTINGS`). So what
+is found is brought together by grouping: a join of one part of a statement with another would compare each row with
+each. `(x IN (SELECT …)) IS TRUE` is a hashed look-up.
+
+Locks are taken in one order, and each kind in the order of its key: sightings, doubts, executions, orders, parked.
+"""
+
+from ordertrail.domain.execution import (
+    EXEC_TYPES,
+    EXECUTION_PRICE_DECIMALS_MAX,
+    EXECUTION_PRICE_MAX,
+    EXECUTION_QUANTITY_MAX,
+    EXECUTION_SEQ_MAX,
+    EXECUTION_TEXT_LENGTH_MAX,
+    REJECTED,
+    STATUS_OF_ORD_STATUS,
+    TRADE,
+    TRADE_CANCEL,
+    TRADE_CORRECT,
+)
+from ordertrail.storage.execution_rows import INBOX_CHANNEL, PARKED_RETRY_SECONDS, REPORT_KIND
+from ordertrail.storage.postgres import fragments
+
+
+def _is_quantity(name: str) -> str:
+    return f"{name} BETWEEN 0 AND {EXECUTION_QUANTITY_MAX}"
+
+
+_TYPES = ", ".join(f"'{word}'" for word in sorted(EXEC_TYPES))
+
+# What `domain.execution.proves_acceptance` says.
+_PROVES = f"(exec_type <> '{REJECTED}' AND ord_status <> '{REJECTED}')"
+
+# The first field that is missing, or says what cannot be; null: all can be read. What nearly every report is is tried
+# first, for it takes a third of the time.
+_UNREADABLE_FIELD = f"""\
+CASE WHEN (last_qty | cum_qty | leaves_qty) BETWEEN 0 AND {EXECUTION_QUANTITY_MAX}
+                     AND CASE WHEN last_qty = 0 THEN exec_type IN ('new', 'canceled', 'expired') AND last_px IS NULL
+                              ELSE exec_type = '{TRADE}' AND last_px > 0 AND last_px < {EXECUTION_PRICE_MAX}
+                                   AND scale(last_px) <= {EXECUTION_PRICE_DECIMALS_MAX} END
+                     AND octet_length(exec_id) BETWEEN 1 AND {EXECUTION_TEXT_LENGTH_MAX}
+                     AND ord_status <> '' AND client_order_id <> '' AND exchange_order_id <> ''
+                     AND exec_ref_id IS NULL AND (avg_px BETWEEN 0 AND {EXECUTION_PRICE_MAX}) IS NOT FALSE
+                     AND transact_time BETWEEN '0' AND ':' AND seq BETWEEN 1 AND {EXECUTION_SEQ_MAX} THEN NULL
+                WHEN NOT seq BETWEEN 1 AND {EXECUTION_SEQ_MAX} THEN 'seq'
+                WHEN (octet_length(exec_id) BETWEEN 1 AND {EXECUTION_TEXT_LENGTH_MAX}) IS NOT TRUE THEN 'exec_id'
+                WHEN (exec_type <> '') IS NOT TRUE THEN 'exec_type'
+                WHEN (ord_status <> '') IS NOT TRUE THEN 'ord_status'
+                WHEN (client_order_id <> '') IS NOT TRUE THEN 'client_order_id'
+                WHEN exchange_order_id IS NULL AND {_PROVES} THEN 'exchange_order_id'
+                WHEN exchange_order_id = '' THEN 'exchange_order_id'
+                WHEN ({_is_quantity("last_qty")}) IS NOT TRUE THEN 'last_qty'
+                WHEN exec_type = '{TRADE}' AND last_qty = 0 THEN 'last_qty'
+                WHEN last_qty > 0 AND exec_type NOT IN ({_TYPES}) THEN 'exec_type'
+                WHEN NOT (last_px BETWEEN 0 AND {EXECUTION_PRICE_MAX}
+                          AND scale(last_px) <= {EXECUTION_PRICE_DECIMALS_MAX}) THEN 'last_px'
+                WHEN last_qty > 0 AND exec_type IN ('{TRADE}', '{TRADE_CORRECT}')
+                     AND (last_px > 0) IS NOT TRUE THEN 'last_px'
+                WHEN ({_is_quantity("cum_qty")}) IS NOT TRUE THEN 'cum_qty'
+                WHEN ({_is_quantity("leaves_qty")}) IS NOT TRUE THEN 'leaves_qty'
+                WHEN NOT avg_px BETWEEN 0 AND {EXECUTION_PRICE_MAX} THEN 'avg_px'
+                WHEN exec_ref_id IS NULL AND exec_type IN ('{TRADE_CANCEL}', '{TRADE_CORRECT}') THEN 'exec_ref_id'
+                WHEN exec_ref_id = '' THEN 'exec_ref_id'
+                WHEN (transact_time BETWEEN '0' AND ':') IS NOT TRUE THEN 'transact_time' END"""
+
+# Not REJECTED, which wants a proof of acceptance beside it.
+_ROWS_SAID = ",\n               ".join(
+    f"CASE WHEN bool_or(ord_status = '{word}') AND '{status}' <> ALL(any_value(statuses))\n"
+    f"                    THEN '{status}'::order_status_enum END"
+    for word, status in STATUS_OF_ORD_STATUS.items()
+)
+
+# How long a parked report waits for each try, and the number of the last one, from 0.
+_PAUSES = f"(ARRAY{list(PARKED_RETRY_SECONDS)})"
+_LAST_TRY = len(PARKED_RETRY_SECONDS) - 1
+
+# The same report is the same row of `parked`; `executions.fingerprint_of` says the same.
+_FINGERPRINT = f"sha256(convert_to(concat_ws(E'\\n', {{venue}}, '{REPORT_KIND}', {{epoch}}, raw), 'UTF8'))"
+
+_KEPT = "order_id, exec_id, exec_type, last_qty, coalesce(last_px, -1), coalesce(exec_ref_id, '')"
+_SAID = _KEPT.replace("order_id", "client_order_id")
+
+
+def _applied(frames: str, *, venue: str, epoch: str, session: str, then: str, results: str) -> str:
+    """Applies the reports of `frames`: number, body, and since when it waited.
+
+    Everything that a report can lead to is in the rows that it is applied to, or in the reports beside it, whatever
+    order they come in; but where two transactions meet that do not see each other:
+    - the same key twice: the later one waits, inserts nothing, and does not see the row. Such reports are `unseen`, and
+      must be applied once more, to be compared with it.
+    - `rejected` and a proof of acceptance: neither sees the other. Then no row says COMPLETED, so the proof leaves a
+      sighting and a doubt (or a batch that is not reviewed yet), and the reconciler appends REJECTED.
+    """
+    fingerprint = _FINGERPRINT.format(venue=venue, epoch=epoch)
+    return f"""
+WITH {frames}, input AS MATERIALIZED (
+    SELECT f.number, t.*,
+           {_UNREADABLE_FIELD} AS field
+      FROM frames f CROSS JOIN LATERAL ROWS FROM (
+           json_to_recordset(f.body) AS (
+               seq bigint, exec_id varchar COLLATE "C", exec_type varchar COLLATE "C", ord_status varchar COLLATE "C",
+               client_order_id varchar COLLATE "C", exchange_order_id varchar COLLATE "C", last_qty bigint,
+               last_px numeric, cum_qty bigint, leaves_qty bigint, avg_px numeric, exec_ref_id varchar COLLATE "C",
+               reject_reason varchar COLLATE "C", transact_time varchar COLLATE "C")
+           ) WITH ORDINALITY AS t(seq, exec_id, exec_type, ord_status, client_order_id, exchange_order_id, last_qty,
+               last_px, cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time, ordinal)
+), known AS MATERIALIZED (
+    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
+           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
+           array_agg(status) FILTER (WHERE status IS NOT NULL) AS statuses,
+           coalesce(bool_or(status = 'COMPLETED'), false) AS is_completed,
+           max(exchange_order_id) FILTER (WHERE {_PROVES}) AS exchange_order_id,
+           coalesce(bool_or(NOT {_PROVES}), false) AS is_refused,
+           bool_or(ord_status IN ('filled', 'canceled', 'expired')) AS is_ended
+      FROM (SELECT id, type, side, instrument, limit_price, quantity, status,
+                   NULL::varchar AS exchange_order_id, NULL::varchar AS exec_type, NULL::varchar AS ord_status
+              FROM orders
+             WHERE id = ANY(ARRAY(SELECT client_order_id FROM input WHERE field IS NULL))
+             UNION ALL
+            SELECT client_order_id, NULL, NULL, NULL, NULL, NULL, NULL, exchange_order_id, exec_type, ord_status
+              FROM input WHERE field IS NULL) AS facts
+     GROUP BY id
+    HAVING count(status) > 0
+), refused_before AS MATERIALIZED (
+    SELECT order_id FROM executions
+     WHERE ord_status = '{REJECTED}'
+       AND order_id = ANY(ARRAY(SELECT id FROM known WHERE 'REJECTED' <> ALL(statuses)))
+       AND order_id BETWEEN (SELECT min(id) FROM known) AND (SELECT max(id) FROM known)
+), sighted AS (
+    INSERT INTO sightings (order_id, exchange_order_id)
+    SELECT id, exchange_order_id FROM known WHERE exchange_order_id IS NOT NULL AND NOT is_completed ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING order_id
+), woken AS (
+    INSERT INTO doubts (order_id)
+    SELECT order_id FROM sighted
+     WHERE {fragments.has_row("sighted.order_id", "o.status <> 'INITIATED'")}
+        OR EXISTS (SELECT FROM doubts d WHERE d.order_id = sighted.order_id OFFSET 0)
+     UNION
+    SELECT order_id FROM doubts
+     WHERE settled_at IS NULL
+       AND order_id = ANY(ARRAY(
+           SELECT id FROM known
+            WHERE is_ended AND NOT statuses && '{{FILLED,CANCELED,EXPIRED}}'
+               OR is_refused AND 'REJECTED' <> ALL(statuses)
+                  AND (id IN (SELECT order_id FROM refused_before)) IS NOT TRUE))
+     ORDER BY order_id
+    ON CONFLICT (order_id) DO UPDATE
+       SET {fragments.REOPENED}
+    RETURNING 1
+), inserted AS (
+    INSERT INTO executions (order_id, session, exec_id, epoch, seq, exec_type, ord_status, exchange_order_id, last_qty,
+                            last_px, cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time)
+    SELECT DISTINCT ON (client_order_id, exec_id)
+           client_order_id, {session}, exec_id, {epoch}, seq, exec_type, ord_status, exchange_order_id, last_qty,
+           last_px, cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time::timestamptz
+      FROM input
+     WHERE field IS NULL AND (client_order_id IN (SELECT id FROM known)) IS TRUE
+       AND (SELECT count(*) FROM woken) >= 0
+     ORDER BY client_order_id, exec_id, number, ordinal
+    ON CONFLICT DO NOTHING
+    RETURNING order_id, exec_id, seq, exec_type, ord_status, last_qty, last_px, cum_qty, exec_ref_id
+), progress AS MATERIALIZED (
+    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
+           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
+           any_value(exchange_order_id) AS exchange_order_id, any_value(statuses) AS statuses,
+           array_remove(ARRAY[
+               {_ROWS_SAID}], NULL) AS said,
+           bool_or(ord_status = '{REJECTED}') AS is_refused,
+           bool_or(exec_type IN ('{TRADE_CANCEL}', '{TRADE_CORRECT}')) AS is_busted,
+           max(cum_qty) AS cum_qty,
+           max(seq) FILTER (WHERE exec_type = '{TRADE}') AS last_trade,
+           min(seq) FILTER (WHERE exec_type IN ('canceled', 'expired', '{REJECTED}')) AS first_end,
+           sum(last_qty) FILTER (WHERE exec_type = '{TRADE}') AS traded,
+           sum(last_qty * last_px) FILTER (WHERE exec_type = '{TRADE}') AS notional
+      FROM (SELECT id, type, side, instrument, limit_price, quantity, exchange_order_id, statuses, NULL::bigint AS seq,
+                   NULL::varchar AS exec_type, NULL::varchar AS ord_status, NULL::bigint AS last_qty,
+                   NULL::numeric AS last_px, NULL::bigint AS cum_qty
+              FROM known
+             UNION ALL
+            SELECT order_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seq, exec_type, ord_status, last_qty, last_px,
+                   cum_qty
+              FROM inserted) AS facts
+     GROUP BY id
+), rejected AS MATERIALIZED (
+    SELECT k.id FROM known k
+     WHERE 'REJECTED' <> ALL(k.statuses)
+       AND ((k.id IN (SELECT order_id FROM refused_before)) IS TRUE
+            OR (k.id IN (SELECT id FROM progress WHERE is_refused)) IS TRUE)
+       AND (k.exchange_order_id IS NOT NULL
+            OR EXISTS (SELECT FROM executions e WHERE e.order_id = k.id AND {_PROVES} OFFSET 0)
+            OR {fragments.was_accepted("k.id")})
+), trail AS (
+    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
+    SELECT {fragments.ORDER_OF_O}, s.status, 'execution', o.exchange_order_id
+      FROM progress o
+     CROSS JOIN LATERAL unnest(CASE WHEN (o.id IN (SELECT id FROM rejected)) IS TRUE THEN o.said || '{{REJECTED}}'
+                                    ELSE o.said END) AS s(status)
+     ORDER BY o.id, s.status
+    ON CONFLICT DO NOTHING
+), summed AS (
+    INSERT INTO position_sums (instruments, sides, quantities, notionals)
+    SELECT array_agg(instrument), array_agg(side), array_agg(quantity), array_agg(notional)
+      FROM (SELECT instrument, side, sum(traded) AS quantity, sum(notional) AS notional
+              FROM progress WHERE traded > 0 GROUP BY instrument, side ORDER BY instrument, side) AS s
+    HAVING count(*) > 0
+), repeated AS MATERIALIZED (
+    SELECT i.number, i.ordinal, i.client_order_id, i.seq,
+           CASE WHEN ((client_order_id, exec_id) IN (SELECT order_id, exec_id FROM inserted)) IS TRUE
+                THEN (({_SAID}) IN (SELECT {_KEPT} FROM inserted)) IS NOT TRUE
+                ELSE (SELECT ({_KEPT.replace("order_id, exec_id, ", "")})
+                          <> (i.exec_type, i.last_qty, coalesce(i.last_px, -1), coalesce(i.exec_ref_id, ''))
+                        FROM executions e
+                       WHERE e.order_id = i.client_order_id AND e.session = {session} AND e.exec_id = i.exec_id)
+           END AS contradicts
+      FROM input i
+     WHERE (SELECT count(*) FROM input WHERE field IS NULL) > (SELECT count(*) FROM inserted)
+       AND field IS NULL
+       AND (client_order_id IN (SELECT id FROM known)) IS TRUE
+), strange AS MATERIALIZED (
+    SELECT number, ordinal, client_order_id, seq, field,
+           CASE WHEN field IS NULL THEN 'unknown_order' ELSE 'unreadable' END AS verdict
+      FROM input WHERE field IS NOT NULL OR (client_order_id IN (SELECT id FROM known)) IS NOT TRUE
+     UNION ALL
+    SELECT number, ordinal, client_order_id, seq, NULL, 'contradicts' FROM repeated WHERE contradicts
+), raws AS MATERIALIZED (
+    SELECT f.number, e.ordinal, e.raw::text AS raw
+      FROM frames f CROSS JOIN LATERAL json_array_elements(f.body) WITH ORDINALITY AS e(raw, ordinal)
+     WHERE (SELECT count(*) FROM strange) > 0 OR (SELECT count(*) FROM repeated WHERE contradicts IS NULL) > 0
+), parked_now AS (
+    INSERT INTO parked (venue, kind, field, reason, raw, fingerprint, order_id, epoch, seq)
+    SELECT {venue}, '{REPORT_KIND}', field, verdict, convert_to(raw, 'UTF8'), {fingerprint} AS fingerprint,
+           left(client_order_id, {EXECUTION_TEXT_LENGTH_MAX}), {epoch}, seq
+      FROM (SELECT any_value(raw) AS raw, any_value(field) AS field, any_value(verdict) AS verdict,
+                   any_value(client_order_id) AS client_order_id, any_value(seq) AS seq
+              FROM (SELECT number, ordinal, client_order_id, seq, field, verdict, NULL AS raw FROM strange
+                     UNION ALL
+                    SELECT number, ordinal, NULL, NULL, NULL, NULL, raw FROM raws) AS parts
+             GROUP BY number, ordinal
+            HAVING any_value(verdict) IS NOT NULL) AS things
+     ORDER BY fingerprint
+    ON CONFLICT DO NOTHING
+    RETURNING id, reason AS verdict
+), retried AS (
+    INSERT INTO parked_retries (parked_id, due_at)
+    SELECT id, clock_timestamp() + {PARKED_RETRY_SECONDS[0]} * interval '1 second' FROM parked_now
+     WHERE verdict = 'unknown_order'
+), covered AS (
+    INSERT INTO execution_coverage (venue, epoch, seqs)
+    SELECT {venue}, {epoch}, range_agg(int8range(seq, seq, '[]'))
+      FROM input WHERE seq BETWEEN 1 AND {EXECUTION_SEQ_MAX}
+    HAVING count(*) > 0
+){then}
+SELECT (SELECT count(*) FROM frames) AS frames,
+       (SELECT count(*) FROM input) AS reports,
+       (SELECT count(*) FROM inserted) AS inserted,
+       (SELECT count(*) FROM parked_now) AS parked,
+       (SELECT count(*) FROM repeated WHERE contradicts IS NULL) AS unseen,
+       (SELECT count(*) FROM strange WHERE verdict = 'unknown_order') AS unknown,
+       (SELECT count(*) FROM strange WHERE verdict = 'unreadable') AS unreadable,
+       ARRAY(SELECT DISTINCT client_order_id FROM repeated WHERE contradicts ORDER BY 1) AS contradicting,
+       ARRAY(SELECT id FROM known
+              WHERE 'NOT_PLACED' = ANY(statuses) AND (id IN (SELECT order_id FROM sighted)) IS TRUE
+              ORDER BY id) AS late,
+       ARRAY(SELECT id FROM progress WHERE greatest(cum_qty, traded) > quantity ORDER BY id) AS overfilled,
+       ARRAY(SELECT id FROM progress p
+              WHERE first_end < last_trade
+                 OR last_trade IS NOT NULL AND statuses && '{{CANCELED,EXPIRED,REJECTED}}'
+                    AND EXISTS (SELECT FROM executions e
+                                 WHERE e.order_id = p.id AND e.epoch = {epoch} AND e.seq < p.last_trade
+                                   AND e.exec_type IN ('canceled', 'expired', '{REJECTED}') OFFSET 0)
+                 OR first_end IS NOT NULL AND statuses && '{{PARTIALLY_FILLED,FILLED}}'
+                    AND EXISTS (SELECT FROM executions e
+                                 WHERE e.order_id = p.id AND e.epoch = {epoch} AND e.seq > p.first_end
+                                   AND e.exec_type = '{TRADE}' OFFSET 0)
+              ORDER BY id) AS after_end,
+       ARRAY(SELECT id FROM progress WHERE is_busted ORDER BY id) AS busted{results}
+"""
+
+
+# A processor applies reports that another queue has delivered; or some alone, whose neighbours break the statement.
+# $1 bodies of frames, of which $2 is the venue, $3 the epoch; $4 the session.
+APPLY_REPORTS = _applied(
+    """frames AS MATERIALIZED (
+    SELECT number, body::json AS body FROM unnest($1::text[]) WITH ORDINALITY AS t(body, number)
+)""",
+    venue="$2::varchar",
+    epoch="$3::varchar",
+    session="$4::integer",
+    then="",
+    results="",
+)
+
+# A processor takes the oldest frames that no other one is taking, of one epoch, and applies them; what is unseen goes
+# back. Frames are locked by the average size of those at the front, so that there are some for the other processors.
+# $1 the venue; $2 reports, about.
+APPLY_INBOX = _applied(
+    """taken AS (
+    DELETE FROM execution_inbox
+     WHERE id = ANY(ARRAY(
+           SELECT id
+             FROM (SELECT id, epoch, first_value(epoch) OVER oldest AS first_epoch,
+                          sum(count) OVER oldest - count AS reports_before
+                     FROM (SELECT id, epoch, count FROM execution_inbox
+                            WHERE venue = $1::varchar
+                            ORDER BY id
+                            LIMIT (SELECT greatest(1, ceil($2::integer / greatest(1, avg(count))))::integer
+                                     FROM (SELECT count FROM execution_inbox
+                                            WHERE venue = $1::varchar ORDER BY id LIMIT 4) AS front)
+                              FOR UPDATE SKIP LOCKED) AS free
+                   WINDOW oldest AS (ORDER BY id)) AS counted
+            WHERE epoch = first_epoch AND reports_before < $2::integer))
+    RETURNING id, epoch, exec_id_scope, body, put_at
+), frames AS MATERIALIZED (
+    SELECT id AS number, epoch, exec_id_scope, body::json AS body, put_at FROM taken
+), origin AS MATERIALIZED (
+    SELECT f.epoch, f.exec_id_scope, f.put_at,
+           (SELECT session FROM execution_epochs e WHERE e.venue = $1::varchar AND e.epoch = f.epoch) AS session
+      FROM (SELECT any_value(epoch) AS epoch, any_value(exec_id_scope) AS exec_id_scope, min(put_at) AS put_at
+              FROM frames) AS f
+)""",
+    venue="$1::varchar",
+    epoch="(SELECT epoch FROM origin)",
+    session="(SELECT session FROM origin)",
+    then=""", returned AS (
+    INSERT INTO execution_inbox (venue, epoch, exec_id_scope, count, body)
+    SELECT $1::varchar, o.epoch, o.exec_id_scope, r.count, r.body
+      FROM origin o CROSS JOIN (
+           SELECT count(*) AS count, '[' || string_agg(raw, ',' ORDER BY number, ordinal) || ']' AS body FROM raws
+            WHERE ((number, ordinal) IN (SELECT number, ordinal FROM repeated WHERE contradicts IS NULL)) IS TRUE) AS r
+     WHERE r.count > 0
+)""",
+    results=""",
+       extract(epoch FROM clock_timestamp() - (SELECT put_at FROM origin))::float8 AS waited_seconds""",
+)
+
+# The session of an epoch, where the epoch is known.
+# $1 the venue, $2 the epoch.
+SESSION_OF = """
+SELECT session FROM execution_epochs WHERE venue = $1 AND epoch = $2
+"""
+
+# Before an epoch is begun, so that of two that are begun at once the later sees the session of the earlier.
+LOCK_EPOCHS = """
+LOCK TABLE execution_epochs IN SHARE ROW EXCLUSIVE MODE
+"""
+
+# An epoch is known from now on; returns its session: the venue's one, or one of its own.
+# $1 the venue, $2 the epoch, $3 the scope of its exec ids: order or epoch.
+BEGIN_EPOCH = """
+WITH begun AS (
+    INSERT INTO execution_epochs (venue, epoch, session)
+    SELECT $1::varchar, $2::varchar,
+           coalesce(CASE WHEN $3::varchar = 'order'
+                         THEN (SELECT min(session) FROM execution_epochs WHERE venue = $1::varchar) END,
+                    (SELECT coalesce(max(session), 0) + 1 FROM execution_epochs))
+     WHERE NOT EXISTS (SELECT FROM execution_epochs WHERE venue = $1::varchar AND epoch = $2::varchar)
+    RETURNING session
+)
+SELECT session FROM begun
+ UNION ALL
+SELECT session FROM execution_epochs WHERE venue = $1::varchar AND epoch = $2::varchar
+"""
+
+# The epoch that was first known last.
+# $1 the venue.
+NEWEST_EPOCH = """
+SELECT epoch FROM execution_epochs WHERE venue = $1 ORDER BY rank DESC LIMIT 1
+"""
+
+# What has been applied or parked, as ranges that lie apart.
+# $1 the venue, $2 the epoch.
+COVERAGE = """
+SELECT lower(range) AS first, upper(range) - 1 AS last
+  FROM (SELECT unnest(range_agg(seqs)) AS range FROM execution_coverage WHERE venue = $1 AND epoch = $2) AS r
+ ORDER BY 1
+"""
+
+# A process takes the feed, or keeps it; nothing is returned where another process owns it.
+# $1 the venue, $2 the process, $3 seconds until the lease ends.
+LEASE_FEED = """
+INSERT INTO feeds (venue, holder, leased_until, fence)
+VALUES ($1, $2, clock_timestamp() + $3::float8 * interval '1 second', 1)
+ON CONFLICT (venue) DO UPDATE
+   SET holder = excluded.holder, leased_until = excluded.leased_until,
+       fence = feeds.fence + CASE WHEN feeds.holder = excluded.holder THEN 0 ELSE 1 END,
+       changed_at = CASE WHEN feeds.holder = excluded.holder THEN feeds.changed_at ELSE clock_timestamp() END
+ WHERE feeds.holder IS NULL OR feeds.holder = excluded.holder OR feeds.leased_until <= clock_timestamp()
+RETURNING fence
+"""
+
+# A process gives the feed up, and a standby need not wait.
+# $1 the venue, $2 the process.
+RELEASE_FEED = """
+UPDATE feeds SET holder = NULL, leased_until = NULL, changed_at = clock_timestamp() WHERE venue = $1 AND holder = $2
+"""
+
+# How a venue's feed stands, and where the inbox ends.
+# $1 the venue.
+READ_FEED = """
+SELECT venue, holder, coalesce(leased_until > clock_timestamp(), false) AS is_owned, epoch, seq, changed_at
+  FROM feeds WHERE venue = $1
+"""
+
+_NEW_FRAME = "venue, epoch, exec_id_scope, count, first_seq, last_seq, body"
+
+# A frame that fills a gap, or that has no place; the processors are woken.
+# $1 the venue, $2 the epoch, $3 the scope of its exec ids, $4 how many reports, $5 the first and $6 the last seq; $7
+# the body.
+PUT_IN_INBOX = f"""
+WITH put AS (
+    INSERT INTO execution_inbox ({_NEW_FRAME})
+    VALUES ($1::varchar, $2::varchar, $3::varchar, $4::integer, $5::bigint, $6::bigint, $7::text)
+    RETURNING venue
+)
+SELECT pg_notify('{INBOX_CHANNEL}', venue) FROM put
+"""
+
+# A frame that follows on the tail, which it moves; where the tail is elsewhere nothing is put in, and nothing returned.
+# $1 to $7 as before; $8 the epoch and $9 the seq of the tail.
+PUT_AT_TAIL = f"""
+WITH moved AS (
+    INSERT INTO feeds (venue, epoch, seq) VALUES ($1::varchar, $2::varchar, $6::bigint)
+    ON CONFLICT (venue) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, changed_at = clock_timestamp()
+     WHERE feeds.epoch IS NULL
+        OR feeds.epoch = $8::varchar AND feeds.seq = $9::bigint
+        OR feeds.epoch <> $8::varchar AND $9::bigint = 0
+    RETURNING venue
+), put AS (
+    INSERT INTO execution_inbox ({_NEW_FRAME})
+    SELECT venue, $2::varchar, $3::varchar, $4::integer, $5::bigint, $6::bigint, $7::text FROM moved
+    RETURNING venue
+)
+SELECT pg_notify('{INBOX_CHANNEL}', venue) FROM put
+"""
+
+# How many frames wait, counted up to a limit.
+# $1 the venue, $2 the limit.
+INBOX_DEPTH = """
+SELECT count(*) AS count FROM (SELECT FROM execution_inbox WHERE venue = $1 LIMIT $2) AS waiting
+"""
+
+# How much room the inbox takes on the disk.
+INBOX_BYTES = """
+SELECT pg_total_relation_size('execution_inbox') AS bytes
+"""
+
+# The oldest frames, left where they are.
+# $1 the venue, $2 how many at the most.
+PEEK_INBOX = f"""
+SELECT id, {_NEW_FRAME} FROM execution_inbox WHERE venue = $1 ORDER BY id LIMIT $2
+"""
+
+# Frames whose reports are applied or parked.
+# $1 their numbers.
+DROP_FROM_INBOX = """
+DELETE FROM execution_inbox WHERE id = ANY($1::bigint[])
+"""
+
+# A report that breaks the statement above, or a frame that cannot be taken apart, is kept as it came, and is covered;
+# returns whether it is new.
+# $1 the venue, $2 the epoch, $3 what came, $4 its fingerprint, $5 the reason, $6 the field, $7 the id of the order; $8
+# the first and $9 the last seq.
+PARK_REPORT = f"""
+WITH kept AS (
+    INSERT INTO parked (venue, kind, field, reason, raw, fingerprint, order_id, epoch, seq)
+    VALUES ($1::varchar, '{REPORT_KIND}', $6::varchar, $5::varchar, $3::bytea, $4::bytea, $7::varchar, $2::varchar,
+            CASE WHEN $8::bigint = $9::bigint THEN $8::bigint END)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), covered AS (
+    INSERT INTO execution_coverage (venue, epoch, seqs)
+    SELECT $1::varchar, $2::varchar, int8multirange(int8range($8::bigint, $9::bigint, '[]'))
+     WHERE 1 <= $8::bigint AND $8::bigint <= $9::bigint AND $9::bigint <= {EXECUTION_SEQ_MAX}
+)
+SELECT count(*) > 0 AS is_new FROM kept
+"""
+
+# Parked reports that are to be tried again now, and whether their order is known by now.
+# $1 the venue, $2 how many at the most.
+DUE_RETRIES = """
+SELECT r.parked_id, r.tries, p.epoch, p.raw, p.order_id,
+       EXISTS (SELECT FROM orders o WHERE o.id = p.order_id OFFSET 0) AS is_known
+  FROM (SELECT * FROM parked_retries WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $2) AS r
+ CROSS JOIN LATERAL (SELECT * FROM parked p WHERE p.id = r.parked_id AND p.venue = $1::varchar OFFSET 0) AS p
+ ORDER BY r.parked_id
+"""
+
+# An open parked report that has become a row of `executions` is closed; another one is tried again later, or, when it
+# has been tried for the last time, it is an orphan and stays parked. Returns what is closed, and the new orphans.
+# $1 ids; $2 of each how often it had been tried; $3 whether it is to be tried again.
+END_RETRIES = f"""
+WITH tried AS MATERIALIZED (
+    SELECT t.*, p.venue, p.epoch, p.order_id, p.closed_at, p.report
+      FROM unnest($1::bigint[], $2::integer[], $3::boolean[]) AS t(parked_id, tries, is_wanted)
+     CROSS JOIN LATERAL (SELECT q.*, convert_from(raw, 'UTF8')::json AS report FROM parked q
+                          WHERE q.id = t.parked_id OFFSET 0) AS p
+     ORDER BY t.parked_id
+), applied AS MATERIALIZED (
+    SELECT parked_id FROM tried t
+     WHERE EXISTS (
+           SELECT FROM executions e
+            WHERE e.order_id = t.order_id AND e.exec_id = t.report ->> 'exec_id'
+              AND e.session = (SELECT session FROM execution_epochs s WHERE s.venue = t.venue AND s.epoch = t.epoch)
+              AND e.exec_type = t.report ->> 'exec_type'
+              AND e.last_qty = (t.report ->> 'last_qty')::bigint
+              AND e.last_px IS NOT DISTINCT FROM (t.report ->> 'last_px')::numeric
+              AND e.exec_ref_id IS NOT DISTINCT FROM t.report ->> 'exec_ref_id'
+           OFFSET 0)
+), closed AS (
+    UPDATE parked SET closed_at = clock_timestamp()
+     WHERE id = ANY(ARRAY(SELECT parked_id FROM applied)) AND closed_at IS NULL
+    RETURNING id
+), given_up AS MATERIALIZED (
+    SELECT * FROM tried
+     WHERE is_wanted AND tries >= {_LAST_TRY} AND closed_at IS NULL
+       AND (parked_id IN (SELECT parked_id FROM applied)) IS NOT TRUE
+), orphaned AS (
+    INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id)
+    SELECT venue, epoch, order_id, coalesce(report ->> 'exchange_order_id', '') FROM given_up
+     WHERE NOT EXISTS (SELECT FROM orders o WHERE o.id = given_up.order_id OFFSET 0)
+     ORDER BY 1, 2, 3, 4
+    ON CONFLICT DO NOTHING
+    RETURNING client_order_id
+), ended AS (
+    DELETE FROM parked_retries r
+     WHERE r.parked_id = ANY(ARRAY(SELECT parked_id FROM applied
+                                    UNION ALL SELECT parked_id FROM given_up
+                                    UNION ALL SELECT parked_id FROM tried WHERE NOT is_wanted OR closed_at IS NOT NULL))
+), later AS (
+    UPDATE parked_retries r
+       SET tries = r.tries + 1,
+           due_at = clock_timestamp()
+                    + {_PAUSES}[r.tries + 2] * interval '1 second'
+     WHERE r.parked_id = ANY(ARRAY(SELECT parked_id FROM tried WHERE is_wanted AND tries < {_LAST_TRY}))
+       AND (r.parked_id IN (SELECT parked_id FROM applied)) IS NOT TRUE
+       AND ((r.parked_id, r.tries) IN (SELECT parked_id, tries FROM tried WHERE closed_at IS NULL)) IS TRUE
+)
+SELECT ARRAY(SELECT id FROM closed ORDER BY id) AS closed,
+       ARRAY(SELECT DISTINCT client_order_id FROM orphaned ORDER BY 1) AS orphaned
+"""
+
+# An open parked report, for a person who wants it applied.
+# $1 its id.
+REPLAYABLE = f"""
+SELECT venue, epoch, raw FROM parked WHERE id = $1 AND kind = '{REPORT_KIND}' AND closed_at IS NULL
+"""
+
+# Joins what many transactions have noted; what another process is joining is left to it. A reader sees all of it or
+# none, whichever rows it is in.
+# $1 the venue; $2 rows at the most; $3 rows at the least.
+COMPACT_COVERAGE = """
+WITH joined AS (
+    DELETE FROM execution_coverage
+     WHERE id = ANY(ARRAY(SELECT id FROM execution_coverage
+                           WHERE venue = $1::varchar
+                             AND (SELECT count(*) FROM (SELECT FROM execution_coverage LIMIT $3::integer) AS noted)
+                                 >= $3::integer
+                           ORDER BY id LIMIT $2::integer FOR UPDATE SKIP LOCKED))
+    RETURNING epoch, seqs
+)
+INSERT INTO execution_coverage (venue, epoch, seqs)
+SELECT $1::varchar, epoch, range_agg(seqs) FROM joined GROUP BY epoch
+"""
+
+# The same for the sums of positions.
+# $1 rows at the most; $2 rows at the least.
+COMPACT_POSITIONS = """
+WITH joined AS (
+    DELETE FROM position_sums
+     WHERE id = ANY(ARRAY(SELECT id FROM position_sums
+                           WHERE (SELECT count(*) FROM (SELECT FROM position_sums LIMIT $2::integer) AS noted)
+                                 >= $2::integer
+                           ORDER BY id LIMIT $1::integer FOR UPDATE SKIP LOCKED))
+    RETURNING instruments, sides, quantities, notionals
+), summed AS (
+    SELECT instrument, side, sum(quantity) AS quantity, sum(notional) AS notional
+      FROM joined
+     CROSS JOIN unnest(instruments, sides, quantities, notionals) AS u(instrument, side, quantity, notional)
+     GROUP BY instrument, side
+)
+INSERT INTO position_sums (instruments, sides, quantities, notionals)
+SELECT array_agg(instrument ORDER BY instrument, side), array_agg(side ORDER BY instrument, side),
+       array_agg(quantity ORDER BY instrument, side), array_agg(notional ORDER BY instrument, side)
+  FROM summed
+HAVING count(*) > 0
+"""
+
+# The months that executions may be in soon, and the one before this.
+MAKE_PARTITIONS = """
+SELECT make_executions_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)
+  FROM generate_series(-1, 2) AS n
+"""
+
+# How many executions are in the partition that takes what no other takes, counted up to a limit.
+# $1 the limit.
+COUNT_MISPLACED = """
+SELECT count(*) AS count FROM (SELECT FROM executions_default LIMIT $1) AS misplaced
+"""
