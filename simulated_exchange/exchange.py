@@ -45,8 +45,8 @@ from simulated_exchange.orders import (
 )
 from simulated_exchange.results import (
     Accepted,
+    CancelDecision,
     Canceled,
-    CancelResult,
     CannotOccur,
     Compacted,
     Decision,
@@ -170,7 +170,7 @@ class Exchange:
         self._log.accepted(new, order, reports)
         return Accepted(order.exchange_order_id, order.client_order_id, order.ord_status, order.transacted_at_us)
 
-    def cancel(self, client_order_id: str) -> CancelResult:
+    def cancel(self, client_order_id: str) -> CancelDecision:
         """Cancel the newest order with the id, if it is open."""
         order = self._newest_by_id.get(client_order_id)
         if order is None:
@@ -180,6 +180,11 @@ class Exchange:
         reports = self._end(order, "canceled", self._now())
         self._log.canceled(order, reports)
         return Canceled(order_view(order))
+
+    def refuse_cancel(self, client_order_id: str) -> TooLate | UnknownOrder:
+        """The newest order with the id as it stands; nothing changes."""
+        order = self._newest_by_id.get(client_order_id)
+        return UnknownOrder() if order is None else TooLate(order_view(order))
 
     # What happens on demand
 
@@ -244,8 +249,8 @@ class Exchange:
         epoch = old.epoch if change.head is not None else f"{self._random.getrandbits(48):012x}"
         self._epochs_count += 1
         # Going back within an epoch, ids must differ in any case, or they would not be unique in it.
-        is_told_apart = self._profile.exec_id_unique == "order" or change.head is not None
-        suffix = f".{self._epochs_count}" if is_told_apart else ""
+        has_suffix = self._profile.exec_id_unique == "order" or change.head is not None
+        suffix = f".{self._epochs_count}" if has_suffix else ""
         view = self._change_epoch(change, epoch, suffix)
         self._log.occurred(EpochChangedLine(time_text(self._now()), epoch, suffix, change, view))
         return self._occurred(view)

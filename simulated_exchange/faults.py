@@ -50,6 +50,34 @@ class PlaceWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return weight
 
 
+class CancelFault(StrEnum):
+    """What becomes of one call that cancels an order."""
+
+    ACCEPT = "accept"
+    LATE = "late"
+    LOST = "lost"
+    ERROR_AFTER = "error_after"
+    REFUSE = "refuse"
+
+
+class CancelWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often each thing happens, relative to the others."""
+
+    accept: Weight = 0.0
+    late: Weight = 0.0
+    lost: Weight = 0.0
+    error_after: Weight = 0.0
+    refuse: Weight = 0.0
+
+    def __post_init__(self) -> None:
+        if not any(self.of(fault) for fault in CancelFault):
+            raise ValueError("at least one weight must be greater than 0")
+
+    def of(self, fault: CancelFault) -> float:
+        weight: float = getattr(self, fault.value)
+        return weight
+
+
 class QueryFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`no_answer`: probability of an answer that says nothing; `hide_seconds`: new ones are hidden so long."""
 
@@ -95,6 +123,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ask: QueryFaults = QueryFaults()
     latency_ms: Milliseconds = 0.0
     late_seconds: FaultSeconds = 6.0
+    cancel: CancelWeights = CancelWeights(accept=1.0)
     socket: SocketFaults = SocketFaults()
 
 
@@ -118,6 +147,8 @@ class FaultDice:
         self._random = random
         self._choices = [fault for fault in PlaceFault if settings.place.of(fault) > 0]
         self._weights = [settings.place.of(fault) for fault in self._choices]
+        self._cancels = [fault for fault in CancelFault if settings.cancel.of(fault) > 0]
+        self._cancel_weights = [settings.cancel.of(fault) for fault in self._cancels]
         self._frame = [(fault, settings.socket.of(fault)) for fault in FrameFault if settings.socket.of(fault) > 0]
 
     def place(self, instrument: str | None) -> PlaceFault:
@@ -127,6 +158,12 @@ class FaultDice:
         if len(self._choices) == 1:
             return self._choices[0]
         return self._random.choices(self._choices, self._weights)[0]
+
+    def cancel(self) -> CancelFault:
+        """What becomes of a call that cancels an order."""
+        if len(self._cancels) == 1:
+            return self._cancels[0]
+        return self._random.choices(self._cancels, self._cancel_weights)[0]
 
     def query_has_no_answer(self) -> bool:
         probability = self.settings.ask.no_answer

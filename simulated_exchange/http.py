@@ -29,6 +29,7 @@ from simulated_exchange.reading import read_order
 from simulated_exchange.results import (
     Accepted,
     Canceled,
+    CancelPending,
     CannotOccur,
     Closed,
     Compacted,
@@ -100,6 +101,7 @@ class BodyTooLargeError(Exception):
 
 
 UNKNOWN_ORDER = Reply(404, {"error": "unknown_order"})
+INTERNAL_ERROR = Reply(500, {"error": "internal_error"})
 NO_WORD = Reply(503, {"error": "no_answer"})
 
 
@@ -188,12 +190,17 @@ class HttpDoor:
             return NO_WORD
         return UNKNOWN_ORDER if isinstance(result, UnknownOrder) else Reply(200, result)
 
-    async def _cancel(self, client_order_id: str) -> Reply:
+    async def _cancel(self, client_order_id: str) -> Reply | HangUp:
         match await self._service.cancel(client_order_id):
-            case Canceled(order=order):
+            case Canceled(order=order) | CancelPending(order=order):
                 return Reply(202, order)
             case TooLate(order=order):
-                return Reply(409, {"error": "too_late_to_cancel", "order": order})
+                error = "cancel_refused" if order.leaves_qty else "too_late_to_cancel"
+                return Reply(409, {"error": error, "order": order})
+            case ServerError():
+                return INTERNAL_ERROR
+            case Silence():
+                return HangUp(hold=True)
             case UnknownOrder():
                 return UNKNOWN_ORDER
             case never:
@@ -259,10 +266,11 @@ class HttpDoor:
 
     async def _hang_up(self, hang_up: HangUp, scope: Scope, receive: Receive) -> None:
         if hang_up.hold:
-            await _first_of(receive(), self._service.stopping.wait(), seconds=self._hold_seconds_max)
+            gone = _until_disconnect(receive)
+            await _first_of(gone, self._service.stopping.wait(), seconds=self._hold_seconds_max)
         scope["extensions"][RESET]["reset"]()
-        while (await receive())["type"] != "http.disconnect":
-            pass  # until the server has seen it, for it takes returning without an answer for a mistake
+        # Until the server has seen it, for it takes returning without an answer for a mistake.
+        await _until_disconnect(receive)
 
 
 def _place_reply(result: PlaceResult) -> Reply | HangUp:  # one for each result
@@ -288,7 +296,7 @@ def _place_reply(result: PlaceResult) -> Reply | HangUp:  # one for each result
         case Closed():
             return Reply(503, _not_executed("closed", result.scope))
         case ServerError():
-            return Reply(500, {"error": "internal_error"})
+            return INTERNAL_ERROR
         case Unreadable():
             return Reply(201, b'{"exchange_order_id": \x00\xff<html>')
         case Silence():
@@ -337,6 +345,11 @@ async def _read_body(receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _respond(reply: Reply, send: Send, kind: str = "http.response") -> None:

@@ -67,8 +67,14 @@ class Canceled(msgspec.Struct, frozen=True):
     order: OrderView
 
 
+class CancelPending(msgspec.Struct, frozen=True):
+    """The order is open and will be canceled, if nothing else ends it first."""
+
+    order: OrderView
+
+
 class TooLate(msgspec.Struct, frozen=True):
-    """There was nothing left to cancel."""
+    """There was nothing left to cancel; or the cancel was refused on purpose, and the order is open as it says."""
 
     order: OrderView
 
@@ -141,5 +147,6 @@ class OpenOrders(msgspec.Struct, frozen=True):
 Decision: TypeAlias = Accepted | Duplicate | Rejected
 PlaceResult: TypeAlias = Decision | Throttled | Closed | ServerError | Unreadable | Silence | ConnectionReset
 QueryResult: TypeAlias = OrderView | UnknownOrder | ServerError
-CancelResult: TypeAlias = Canceled | TooLate | UnknownOrder
+CancelDecision: TypeAlias = Canceled | TooLate | UnknownOrder
+CancelResult: TypeAlias = CancelDecision | CancelPending | ServerError | Silence
 OccurrenceResult: TypeAlias = Occurred | UnknownExecution | UnknownOrder | CannotOccur

@@ -21,7 +21,7 @@ from typing import TypeVar, assert_never
 
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
-from simulated_exchange.faults import INSTRUMENTS, Faults, PlaceFault
+from simulated_exchange.faults import INSTRUMENTS, CancelFault, Faults, PlaceFault
 from simulated_exchange.following import Following, Publisher
 from simulated_exchange.latency import Latency
 from simulated_exchange.load_pump import LoadPump
@@ -29,6 +29,7 @@ from simulated_exchange.log import DurableLog, InMemoryLog, Log, LogError
 from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Load, Occurrence, StrayTrade
 from simulated_exchange.orders import NewOrder, Refusal
 from simulated_exchange.results import (
+    CancelPending,
     CancelResult,
     Closed,
     Compacted,
@@ -46,6 +47,7 @@ from simulated_exchange.results import (
     ServerError,
     Silence,
     Throttled,
+    TooLate,
     UnknownOrder,
     Unreadable,
 )
@@ -86,7 +88,7 @@ class ExchangeService:
         self.exchange = exchange
         self._log = log
         self._latency = Latency(0.0)
-        self._late: set[asyncio.Task[Decision]] = set()
+        self._late: set[asyncio.Task[Decision] | asyncio.Task[None]] = set()
         self._publisher = Publisher(exchange, log)
         self._load: asyncio.Task[None] | None = None
         self.stopping = asyncio.Event()
@@ -118,9 +120,25 @@ class ExchangeService:
         return await self._answer(result, held)
 
     async def cancel(self, client_order_id: str) -> CancelResult:
-        """Cancel an order; harmless if repeated."""
+        """Cancel an order and answer as the faults have it; harmless if repeated."""
         held = self._hold()
-        return await self._answer(self.exchange.cancel(client_order_id), held)
+        exchange = self.exchange
+        result: CancelResult
+        match exchange.dice.cancel():
+            case CancelFault.ACCEPT:
+                result = exchange.cancel(client_order_id)
+            case CancelFault.LATE:
+                result = self._cancel_late(client_order_id)
+            case CancelFault.LOST:
+                result = Silence()
+            case CancelFault.ERROR_AFTER:
+                exchange.cancel(client_order_id)
+                result = ServerError()
+            case CancelFault.REFUSE:
+                result = exchange.refuse_cancel(client_order_id)
+            case never:
+                assert_never(never)
+        return await self._answer(result, held)
 
     async def open_orders(self) -> OpenOrders:
         """Every open order, never a part of them."""
@@ -226,6 +244,27 @@ class ExchangeService:
             self._load.cancel()
             await asyncio.gather(self._load, return_exceptions=True)
             self._load = None
+
+    def _cancel_late(self, client_order_id: str) -> CancelResult:
+        found = self.exchange.refuse_cancel(client_order_id)
+        if isinstance(found, UnknownOrder) or found.order.leaves_qty == 0:
+            return found
+        if len(self._late) >= LATE_ORDERS_MAX:
+            return self.exchange.cancel(client_order_id)
+        task = asyncio.get_running_loop().create_task(
+            self._take_cancel(client_order_id, found.order.exchange_order_id, self.exchange.faults.late_seconds)
+        )
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return CancelPending(found.order)
+
+    async def _take_cancel(self, client_order_id: str, exchange_order_id: str | None, late_seconds: float) -> None:
+        """Whatever came first, a fill or another cancel, has ended the order."""
+        await asyncio.sleep(late_seconds)
+        found = self.exchange.refuse_cancel(client_order_id)
+        if isinstance(found, TooLate) and found.order.exchange_order_id == exchange_order_id:
+            self.exchange.cancel(client_order_id)
+            await self._log.durable()
 
     def _hold(self) -> asyncio.Future[None] | None:
         """The time an answer takes at least, from now on."""

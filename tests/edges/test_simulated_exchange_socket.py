@@ -229,6 +229,32 @@ async def test_what_happens_on_demand_is_answered_and_reported(served: Served) -
     assert [report["exec_type"] for report in reported] == ["trade_correct", "trade_cancel", "trade", "expired"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "error"),
+    [("late", 202, None), ("refuse", 409, "cancel_refused"), ("error_after", 500, "internal_error")],
+)
+async def test_cancel_that_goes_wrong(served: Served, fault: str, status: int, error: str | None) -> None:
+    await served.service.place(limit("a"))
+    await served.call("PUT", "/v1/faults", {"cancel": {fault: 1}})
+
+    answer = await served.call("DELETE", "/v1/orders/a")
+
+    assert (answer[0], answer[1].get("error")) == (status, error)
+
+
+async def test_cancel_that_is_lost_is_never_answered(served: Served) -> None:
+    await served.service.place(limit("a"))
+    await served.call("PUT", "/v1/faults", {"cancel": {"lost": 1}})
+    canceling = asyncio.create_task(served.call("DELETE", "/v1/orders/a"))
+    done, _ = await asyncio.wait((canceling,), timeout=0.05)
+
+    served.service.stop()
+
+    assert done == set()
+    with pytest.raises(aiohttp.ClientError):
+        await canceling
+
+
 async def test_flood_over_many_orders_comes_over_the_socket(served: Served) -> None:
     reader = await served.socket()
     await reader.receive_json()

@@ -113,11 +113,17 @@ class SimulatedVenue:
         try:
             async with asyncio.timeout(timeout_seconds):
                 result = await self.exchange.cancel(order_id)
+                if type(result) is results.Silence:
+                    await asyncio.get_running_loop().create_future()
         except (TimeoutError, LogError) as problem:
             return _no_answer(problem)
         match result:
-            case results.Canceled():
+            case results.Canceled() | results.CancelPending():
                 return CancelAccepted()
+            case results.ServerError():
+                return NoAnswer(http_cause(500))
+            case results.Silence():
+                return NoAnswer(Cause.TIMEOUT)
             case results.TooLate():
                 return CancelTooLate()
             case results.UnknownOrder():

@@ -4,10 +4,13 @@ from random import Random
 import pytest
 
 from simulated_exchange.capabilities import Profile
-from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
+from simulated_exchange.faults import CancelWeights, Faults, PlaceWeights, QueryFaults
 from simulated_exchange.latency import Latency
 from simulated_exchange.results import (
     Accepted,
+    Canceled,
+    CancelPending,
+    CancelResult,
     Closed,
     ConnectionReset,
     Duplicate,
@@ -16,6 +19,7 @@ from simulated_exchange.results import (
     ServerError,
     Silence,
     Throttled,
+    TooLate,
     UnknownOrder,
     Unreadable,
 )
@@ -152,6 +156,78 @@ async def test_stopping_drops_what_is_late() -> None:
 
     assert isinstance(await placing, ConnectionReset)
     assert await status_of(service, "a") is None
+
+
+WHAT_CANCEL_FAULTS_DO: list[tuple[str, type[CancelResult], str]] = [
+    ("accept", Canceled, "canceled"),
+    ("late", CancelPending, "new"),
+    ("lost", Silence, "new"),
+    ("error_after", ServerError, "canceled"),
+    ("refuse", TooLate, "new"),
+]
+
+
+def canceling(fault: str) -> ExchangeService:
+    return opened(Faults(cancel=CancelWeights(**{fault: 1.0}), late_seconds=LATE_SECONDS))
+
+
+@pytest.mark.parametrize(("fault", "result", "status"), WHAT_CANCEL_FAULTS_DO)
+async def test_fault_of_cancels(fault: str, result: type[CancelResult], status: str) -> None:
+    service = canceling(fault)
+    await service.place(limit("a"))
+
+    assert isinstance(await service.cancel("a"), result)
+
+    assert await status_of(service, "a") == status
+    await service.close()
+
+
+@pytest.mark.parametrize("fault", ["accept", "late", "refuse"])
+async def test_cancel_of_what_is_not_open_is_answered_as_always(fault: str) -> None:
+    service = canceling(fault)
+    await service.place(limit("a"))
+    service.exchange.cancel("a")
+
+    answers = [await service.cancel("a"), await service.cancel("nobody")]
+
+    assert [type(answer) for answer in answers] == [TooLate, UnknownOrder]
+
+
+async def test_late_cancel_takes_effect_later() -> None:
+    service = canceling("late")
+    await service.place(limit("a"))
+    await service.cancel("a")
+
+    await asyncio.wait(service._late)
+
+    assert await status_of(service, "a") == "canceled"
+
+
+async def test_fill_that_comes_before_a_late_cancel_is_the_end_of_the_order() -> None:
+    service = canceling("late")
+    await service.place(limit("a", "sell"))
+    await service.cancel("a")
+    await service.place(limit("b", "buy"))
+
+    await asyncio.wait(service._late)
+
+    assert await status_of(service, "a") == "filled"
+    reports = (await service.executions(0, 10)).executions
+    assert [report.exec_type for report in reports] == ["new", "new", "trade", "trade"]
+
+
+async def test_late_cancel_is_not_for_the_next_order_under_its_id() -> None:
+    service = opened(
+        Faults(cancel=CancelWeights(late=1.0), late_seconds=LATE_SECONDS), Profile(client_order_id_unique="while_open")
+    )
+    await service.place(limit("a", "sell"))
+    await service.cancel("a")
+    await service.place(limit("b", "buy"))
+    await service.place(limit("a", "sell"))
+
+    await asyncio.wait(service._late)
+
+    assert await status_of(service, "a") == "new"
 
 
 async def test_querying_gets_no_answer_as_often_as_set() -> None:
