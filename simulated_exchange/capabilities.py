@@ -13,6 +13,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `client_order_id_unique`: for how long a used id is refused again; a number: seconds from its acceptance.
     `exec_id_unique`: whether an id of a report is never used again for its order, or in the same epoch alone.
+    `rejected_orders_have_ids`: whether an order that was refused has an id of the exchange's.
     `ask_covers`: whether a query of one order covers all history, or open orders alone.
     """
 
@@ -22,6 +23,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     honours_accept_by: bool = True
     ask_covers: Literal["all", "open_only"] = "all"
     exec_id_unique: Literal["order", "epoch"] = "order"
+    rejected_orders_have_ids: bool = True
 
 
 PROFILES = {

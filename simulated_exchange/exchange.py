@@ -163,7 +163,7 @@ class Exchange:
         now_us = self._now()
         refusal = refusal or refusal_of(new) or self._expiry(new, now_us)
         if refusal is not None:
-            order, reports = self._reject(new, refusal, now_us)
+            order, reports = self._reject(new, refusal, now_us, has_id=self._profile.rejected_orders_have_ids)
             self._log.rejected(new, order, refusal, reports)
             return Rejected(refusal.reject_reason, refusal.text)
         order, reports = self._accept(new, now_us)
@@ -330,7 +330,9 @@ class Exchange:
             case AcceptedLine():
                 return self._accept(as_ordered(line.order), at_us)
             case RejectedLine():
-                return self._reject(as_ordered(line.order), Refusal(line.reject_reason, line.text), at_us)
+                refusal = Refusal(line.reject_reason, line.text)
+                has_id = all(report.exchange_order_id is not None for report in line.reports)
+                return self._reject(as_ordered(line.order), refusal, at_us, has_id=has_id)
             case CanceledLine() | ExpiredLine():
                 if line.exchange_order_id not in self._open:
                     raise ValueError(f"it ends {line.exchange_order_id}, which is not open")
@@ -396,8 +398,9 @@ class Exchange:
         if book.is_empty:
             del self._books[instrument]
 
-    def _reject(self, new: NewOrder, refusal: Refusal, now_us: int) -> tuple[Order, list[Report]]:
+    def _reject(self, new: NewOrder, refusal: Refusal, now_us: int, *, has_id: bool) -> tuple[Order, list[Report]]:
         order = self._take_in(new, now_us)
+        order.has_id = has_id
         order.leaves_qty = 0
         order.ord_status = "rejected"
         order.reject_reason = refusal.reject_reason
@@ -571,7 +574,7 @@ class Exchange:
             exec_type,
             order.ord_status,
             order.client_order_id,
-            order.exchange_order_id,
+            order.shown_id,
             last_qty,
             last_ticks,
             order.cum_qty,

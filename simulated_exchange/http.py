@@ -222,8 +222,11 @@ class HttpDoor:
     def _capabilities(self) -> Reply:
         exchange = self._service.exchange
         body = {"epoch": exchange.epoch, **msgspec.to_builtins(exchange.capabilities())}
-        if body["ask_covers"] == "all":  # what the protocol says anyway; only the exception is said
+        # What the protocol says anyway; only the exception is said.
+        if body["ask_covers"] == "all":
             del body["ask_covers"]
+        if body["rejected_orders_have_ids"]:
+            del body["rejected_orders_have_ids"]
         return Reply(200, body)
 
     def _set_capabilities(self, body: bytes) -> Reply:

@@ -30,6 +30,10 @@ class LoadPump:
         finally:
             self._publisher.flood_ends()
 
+    def _ahead_max(self) -> int:
+        kept_max = self._exchange.executions_log.kept_max
+        return AHEAD_MAX if kept_max is None else min(AHEAD_MAX, kept_max // 2)
+
     async def _run(self, load: Load) -> None:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
@@ -43,7 +47,7 @@ class LoadPump:
             if count <= 0:
                 seconds = (taken + load.frame) / load.reports_per_second - (now - counted_from)
                 await asyncio.sleep(min(max(seconds, PAUSE_SECONDS), begun_at + load.seconds - now))
-            elif self._publisher.slowest_is_behind(AHEAD_MAX):
+            elif self._publisher.slowest_is_behind(self._ahead_max()):
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 turns = self._exchange.load_turns(count)

@@ -55,6 +55,12 @@ class Order(BookOrder, eq=False, gc=False):
     cum_qty: int = 0
     notional_ticks: int = 0
     reject_reason: str | None = None
+    has_id: bool = True
+
+    @property
+    def shown_id(self) -> str | None:
+        """Its id at the exchange, where others are told one."""
+        return self.exchange_order_id if self.has_id else None
 
     @property
     def is_open(self) -> bool:

@@ -17,7 +17,7 @@ _AVERAGE_SCALE = 10**AVERAGE_DECIMALS // TICKS_PER_UNIT
 class OrderView(msgspec.Struct, frozen=True, gc=False):
     """An order as `GET /v1/orders/{client_order_id}` shows it."""
 
-    exchange_order_id: str
+    exchange_order_id: str | None
     client_order_id: str
     type: str | None
     side: str | None
@@ -53,7 +53,7 @@ class ReportView(msgspec.Struct, frozen=True, gc=False):
 def order_view(order: Order) -> OrderView:
     """The order as it stands now; later trades do not change the view."""
     return OrderView(
-        exchange_order_id=order.exchange_order_id,
+        exchange_order_id=order.shown_id,
         client_order_id=order.client_order_id,
         type=order.type,
         side=order.side,

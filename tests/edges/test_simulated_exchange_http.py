@@ -300,3 +300,23 @@ async def post(url: str, body: Body) -> tuple[asyncio.StreamReader, asyncio.Stre
     writer.write(head.encode() + content)
     await writer.drain()
     return reader, writer
+
+
+async def test_killed_in_the_middle_of_a_flood_it_has_all_that_it_showed(start: Start) -> None:
+    exchange = await start("--reports-kept", "50000")
+    async with exchange.client.ws_connect(exchange.url + "/v1/executions") as reader:
+        await exchange.call(
+            "POST", "/v1/faults/load", {"reports_per_second": 1_000_000, "seconds": 60, "orders": 50, "quantity": 7}
+        )
+        shown: list[Body] = []
+        while len(shown) < 3000:
+            got = await reader.receive_json()
+            shown += got if isinstance(got, list) else []
+        await exchange.stop(signal.SIGKILL)
+
+    again = await start("--reports-kept", "50000")
+    _, page = await again.call("GET", f"/v1/executions?limit={len(shown)}")
+    _, after = await again.call("GET", f"/v1/executions?after={page['head']}")
+
+    assert page["executions"] == shown
+    assert after == {"epoch": page["epoch"], "head": page["head"], "executions": []}

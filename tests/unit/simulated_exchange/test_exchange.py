@@ -296,3 +296,15 @@ def test_quantities_add_up_whatever_happens(steps: list[Any], profile: str) -> N
     last = {report.exchange_order_id: report for report in reports}
     still_open = {key for key, report in last.items() if report.ord_status in {"new", "partially_filled"}}
     assert still_open == {view.exchange_order_id for view in subject.open_orders().orders}
+
+
+def test_rejected_order_may_have_no_id_of_the_exchanges() -> None:
+    subject = exchange(profile=Profile(rejected_orders_have_ids=False))
+
+    subject.place(limit("a", quantity=0))
+
+    [report] = subject.executions(0, 10).executions
+    found = subject.query("a")
+    assert found is not None
+    assert (report.exchange_order_id, found.exchange_order_id) == (None, None)
+    assert (report.exec_type, report.reject_reason) == ("rejected", "invalid_quantity")

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.log import DurableLog, LogError, read_lines
 from simulated_exchange.orders import Refusal
-from simulated_exchange.results import Accepted
+from simulated_exchange.results import Accepted, Compacted
 from simulated_exchange.service import ExchangeService, open_exchange
 from simulated_exchange.wire import OrderView
 from tests.support.clocks import ManualClock
@@ -51,6 +52,32 @@ async def test_reopened_exchange_is_as_it_was_left(tmp_path: Path) -> None:
     assert isinstance(await service.place(limit("e", "buy", quantity=7)), Accepted)
     assert (await service.open_orders()).orders == ()
     await service.close()
+
+
+async def test_rejected_order_without_id_is_reopened_without(tmp_path: Path) -> None:
+    service = open_exchange(tmp_path, profile=Profile(rejected_orders_have_ids=False))
+    await service.place(limit("a", quantity=0))
+    before = await everything(service)
+    await service.close()
+
+    reopened = open_exchange(tmp_path)
+
+    assert await everything(reopened) == before
+    await reopened.close()
+
+
+async def test_kept_reports_are_bounded_also_after_a_restart(tmp_path: Path) -> None:
+    service = open_exchange(tmp_path, reports_kept=8)
+    for number in range(20):
+        await service.place(limit(str(number)))
+    before = [await service.executions_raw(1, 100), await service.executions(0, 100)]
+    await service.close()
+
+    reopened = open_exchange(tmp_path, reports_kept=8)
+
+    assert [await reopened.executions_raw(1, 100), await reopened.executions(0, 100)] == before
+    assert isinstance(before[0], Compacted)
+    await reopened.close()
 
 
 async def test_log_can_be_read_line_by_line(tmp_path: Path) -> None:
