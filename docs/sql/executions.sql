@@ -53,8 +53,8 @@ WITH frames AS MATERIALIZED (
            ) WITH ORDINALITY AS t(seq, exec_id, exec_type, ord_status, client_order_id, exchange_order_id, last_qty,
                last_px, cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time, ordinal)
 ), known AS MATERIALIZED (
-    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
-           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
+    SELECT id, max(type) AS type, max(side) AS side, max(instrument) AS instrument,
+           max(limit_price) AS limit_price, max(quantity) AS quantity,
            array_agg(status) FILTER (WHERE status IS NOT NULL) AS statuses,
            coalesce(bool_or(status = 'COMPLETED'), false) AS is_completed,
            max(exchange_order_id) FILTER (WHERE (exec_type <> 'rejected' AND ord_status <> 'rejected')) AS exchange_order_id,
@@ -109,17 +109,17 @@ WITH frames AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING order_id, exec_id, seq, exec_type, ord_status, last_qty, last_px, cum_qty, exec_ref_id
 ), progress AS MATERIALIZED (
-    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
-           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
-           any_value(exchange_order_id) AS exchange_order_id, any_value(statuses) AS statuses,
+    SELECT id, max(type) AS type, max(side) AS side, max(instrument) AS instrument,
+           max(limit_price) AS limit_price, max(quantity) AS quantity,
+           max(exchange_order_id) AS exchange_order_id, max(statuses) AS statuses,
            array_remove(ARRAY[
-               CASE WHEN bool_or(ord_status = 'partially_filled') AND 'PARTIALLY_FILLED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'partially_filled') AND 'PARTIALLY_FILLED' <> ALL(max(statuses))
                     THEN 'PARTIALLY_FILLED'::order_status_enum END,
-               CASE WHEN bool_or(ord_status = 'filled') AND 'FILLED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'filled') AND 'FILLED' <> ALL(max(statuses))
                     THEN 'FILLED'::order_status_enum END,
-               CASE WHEN bool_or(ord_status = 'canceled') AND 'CANCELED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'canceled') AND 'CANCELED' <> ALL(max(statuses))
                     THEN 'CANCELED'::order_status_enum END,
-               CASE WHEN bool_or(ord_status = 'expired') AND 'EXPIRED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'expired') AND 'EXPIRED' <> ALL(max(statuses))
                     THEN 'EXPIRED'::order_status_enum END], NULL) AS said,
            bool_or(ord_status = 'rejected') AS is_refused,
            bool_or(exec_type IN ('trade_cancel', 'trade_correct')) AS is_busted,
@@ -188,13 +188,13 @@ WITH frames AS MATERIALIZED (
     INSERT INTO parked (venue, kind, field, reason, raw, fingerprint, order_id, epoch, seq)
     SELECT $2::varchar, 'execution_report', field, verdict, convert_to(raw, 'UTF8'), sha256(convert_to(concat_ws(E'\n', $2::varchar, 'execution_report', $3::varchar, raw), 'UTF8')) AS fingerprint,
            left(client_order_id, 255), $3::varchar, seq
-      FROM (SELECT any_value(raw) AS raw, any_value(field) AS field, any_value(verdict) AS verdict,
-                   any_value(client_order_id) AS client_order_id, any_value(seq) AS seq
+      FROM (SELECT max(raw) AS raw, max(field) AS field, max(verdict) AS verdict,
+                   max(client_order_id) AS client_order_id, max(seq) AS seq
               FROM (SELECT number, ordinal, client_order_id, seq, field, verdict, NULL AS raw FROM strange
                      UNION ALL
                     SELECT number, ordinal, NULL, NULL, NULL, NULL, raw FROM raws) AS parts
              GROUP BY number, ordinal
-            HAVING any_value(verdict) IS NOT NULL) AS things
+            HAVING max(verdict) IS NOT NULL) AS things
      ORDER BY fingerprint
     ON CONFLICT DO NOTHING
     RETURNING id, reason AS verdict
@@ -259,7 +259,7 @@ WITH taken AS (
 ), origin AS MATERIALIZED (
     SELECT f.epoch, f.exec_id_scope, f.put_at,
            (SELECT session FROM execution_epochs e WHERE e.venue = $1::varchar AND e.epoch = f.epoch) AS session
-      FROM (SELECT any_value(epoch) AS epoch, any_value(exec_id_scope) AS exec_id_scope, min(put_at) AS put_at
+      FROM (SELECT max(epoch) AS epoch, max(exec_id_scope) AS exec_id_scope, min(put_at) AS put_at
               FROM frames) AS f
 ), input AS MATERIALIZED (
     SELECT f.number, t.*,
@@ -300,8 +300,8 @@ WITH taken AS (
            ) WITH ORDINALITY AS t(seq, exec_id, exec_type, ord_status, client_order_id, exchange_order_id, last_qty,
                last_px, cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time, ordinal)
 ), known AS MATERIALIZED (
-    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
-           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
+    SELECT id, max(type) AS type, max(side) AS side, max(instrument) AS instrument,
+           max(limit_price) AS limit_price, max(quantity) AS quantity,
            array_agg(status) FILTER (WHERE status IS NOT NULL) AS statuses,
            coalesce(bool_or(status = 'COMPLETED'), false) AS is_completed,
            max(exchange_order_id) FILTER (WHERE (exec_type <> 'rejected' AND ord_status <> 'rejected')) AS exchange_order_id,
@@ -356,17 +356,17 @@ WITH taken AS (
     ON CONFLICT DO NOTHING
     RETURNING order_id, exec_id, seq, exec_type, ord_status, last_qty, last_px, cum_qty, exec_ref_id
 ), progress AS MATERIALIZED (
-    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
-           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
-           any_value(exchange_order_id) AS exchange_order_id, any_value(statuses) AS statuses,
+    SELECT id, max(type) AS type, max(side) AS side, max(instrument) AS instrument,
+           max(limit_price) AS limit_price, max(quantity) AS quantity,
+           max(exchange_order_id) AS exchange_order_id, max(statuses) AS statuses,
            array_remove(ARRAY[
-               CASE WHEN bool_or(ord_status = 'partially_filled') AND 'PARTIALLY_FILLED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'partially_filled') AND 'PARTIALLY_FILLED' <> ALL(max(statuses))
                     THEN 'PARTIALLY_FILLED'::order_status_enum END,
-               CASE WHEN bool_or(ord_status = 'filled') AND 'FILLED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'filled') AND 'FILLED' <> ALL(max(statuses))
                     THEN 'FILLED'::order_status_enum END,
-               CASE WHEN bool_or(ord_status = 'canceled') AND 'CANCELED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'canceled') AND 'CANCELED' <> ALL(max(statuses))
                     THEN 'CANCELED'::order_status_enum END,
-               CASE WHEN bool_or(ord_status = 'expired') AND 'EXPIRED' <> ALL(any_value(statuses))
+               CASE WHEN bool_or(ord_status = 'expired') AND 'EXPIRED' <> ALL(max(statuses))
                     THEN 'EXPIRED'::order_status_enum END], NULL) AS said,
            bool_or(ord_status = 'rejected') AS is_refused,
            bool_or(exec_type IN ('trade_cancel', 'trade_correct')) AS is_busted,
@@ -435,13 +435,13 @@ WITH taken AS (
     INSERT INTO parked (venue, kind, field, reason, raw, fingerprint, order_id, epoch, seq)
     SELECT $1::varchar, 'execution_report', field, verdict, convert_to(raw, 'UTF8'), sha256(convert_to(concat_ws(E'\n', $1::varchar, 'execution_report', (SELECT epoch FROM origin), raw), 'UTF8')) AS fingerprint,
            left(client_order_id, 255), (SELECT epoch FROM origin), seq
-      FROM (SELECT any_value(raw) AS raw, any_value(field) AS field, any_value(verdict) AS verdict,
-                   any_value(client_order_id) AS client_order_id, any_value(seq) AS seq
+      FROM (SELECT max(raw) AS raw, max(field) AS field, max(verdict) AS verdict,
+                   max(client_order_id) AS client_order_id, max(seq) AS seq
               FROM (SELECT number, ordinal, client_order_id, seq, field, verdict, NULL AS raw FROM strange
                      UNION ALL
                     SELECT number, ordinal, NULL, NULL, NULL, NULL, raw FROM raws) AS parts
              GROUP BY number, ordinal
-            HAVING any_value(verdict) IS NOT NULL) AS things
+            HAVING max(verdict) IS NOT NULL) AS things
      ORDER BY fingerprint
     ON CONFLICT DO NOTHING
     RETURNING id, reason AS verdict

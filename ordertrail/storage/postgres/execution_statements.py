@@ -67,7 +67,7 @@ CASE WHEN (last_qty | cum_qty | leaves_qty) BETWEEN 0 AND {EXECUTION_QUANTITY_MA
 
 # Not REJECTED, which wants a proof of acceptance beside it.
 _ROWS_SAID = ",\n               ".join(
-    f"CASE WHEN bool_or(ord_status = '{word}') AND '{status}' <> ALL(any_value(statuses))\n"
+    f"CASE WHEN bool_or(ord_status = '{word}') AND '{status}' <> ALL(max(statuses))\n"
     f"                    THEN '{status}'::order_status_enum END"
     for word, status in STATUS_OF_ORD_STATUS.items()
 )
@@ -107,8 +107,8 @@ WITH {frames}, input AS MATERIALIZED (
            ) WITH ORDINALITY AS t(seq, exec_id, exec_type, ord_status, client_order_id, exchange_order_id, last_qty,
                last_px, cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time, ordinal)
 ), known AS MATERIALIZED (
-    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
-           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
+    SELECT id, max(type) AS type, max(side) AS side, max(instrument) AS instrument,
+           max(limit_price) AS limit_price, max(quantity) AS quantity,
            array_agg(status) FILTER (WHERE status IS NOT NULL) AS statuses,
            coalesce(bool_or(status = 'COMPLETED'), false) AS is_completed,
            max(exchange_order_id) FILTER (WHERE {_PROVES}) AS exchange_order_id,
@@ -163,9 +163,9 @@ WITH {frames}, input AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING order_id, exec_id, seq, exec_type, ord_status, last_qty, last_px, cum_qty, exec_ref_id
 ), progress AS MATERIALIZED (
-    SELECT id, any_value(type) AS type, any_value(side) AS side, any_value(instrument) AS instrument,
-           any_value(limit_price) AS limit_price, any_value(quantity) AS quantity,
-           any_value(exchange_order_id) AS exchange_order_id, any_value(statuses) AS statuses,
+    SELECT id, max(type) AS type, max(side) AS side, max(instrument) AS instrument,
+           max(limit_price) AS limit_price, max(quantity) AS quantity,
+           max(exchange_order_id) AS exchange_order_id, max(statuses) AS statuses,
            array_remove(ARRAY[
                {_ROWS_SAID}], NULL) AS said,
            bool_or(ord_status = '{REJECTED}') AS is_refused,
@@ -233,13 +233,13 @@ WITH {frames}, input AS MATERIALIZED (
     INSERT INTO parked (venue, kind, field, reason, raw, fingerprint, order_id, epoch, seq)
     SELECT {venue}, '{REPORT_KIND}', field, verdict, convert_to(raw, 'UTF8'), {fingerprint} AS fingerprint,
            left(client_order_id, {EXECUTION_TEXT_LENGTH_MAX}), {epoch}, seq
-      FROM (SELECT any_value(raw) AS raw, any_value(field) AS field, any_value(verdict) AS verdict,
-                   any_value(client_order_id) AS client_order_id, any_value(seq) AS seq
+      FROM (SELECT max(raw) AS raw, max(field) AS field, max(verdict) AS verdict,
+                   max(client_order_id) AS client_order_id, max(seq) AS seq
               FROM (SELECT number, ordinal, client_order_id, seq, field, verdict, NULL AS raw FROM strange
                      UNION ALL
                     SELECT number, ordinal, NULL, NULL, NULL, NULL, raw FROM raws) AS parts
              GROUP BY number, ordinal
-            HAVING any_value(verdict) IS NOT NULL) AS things
+            HAVING max(verdict) IS NOT NULL) AS things
      ORDER BY fingerprint
     ON CONFLICT DO NOTHING
     RETURNING id, reason AS verdict
@@ -318,7 +318,7 @@ APPLY_INBOX = _applied(
 ), origin AS MATERIALIZED (
     SELECT f.epoch, f.exec_id_scope, f.put_at,
            (SELECT session FROM execution_epochs e WHERE e.venue = $1::varchar AND e.epoch = f.epoch) AS session
-      FROM (SELECT any_value(epoch) AS epoch, any_value(exec_id_scope) AS exec_id_scope, min(put_at) AS put_at
+      FROM (SELECT max(epoch) AS epoch, max(exec_id_scope) AS exec_id_scope, min(put_at) AS put_at
               FROM frames) AS f
 )""",
     venue="$1::varchar",
