@@ -38,7 +38,7 @@ _ANY: Mapping[str, object] = {
     "created_after": _SOME_TIME,
     "created_before": _SOME_TIME,
 }
-_COMPLETED, _FAILURE = OrderStatus.COMPLETED, OrderStatus.EXCHANGE_CREATION_FAILED
+_COMPLETED, _FAILURE, _EXPIRED = OrderStatus.COMPLETED, OrderStatus.EXCHANGE_CREATION_FAILED, OrderStatus.EXPIRED
 _WITH_KEY = OrderFilter(client_order_id="key")
 
 LIST_SHAPES = (
@@ -53,11 +53,19 @@ LIST_SHAPES = (
         "The order of a key, $2, if its outcome is the wanted one.", replace(_WITH_KEY, outcome=Outcome.PLACED), _ANY
     ),
     ListShape(
-        "By a status of the happy path, or one that the exchange reported.", OrderFilter(status=_COMPLETED), _ANY
+        "By a status that most orders have had: trails are read until there are enough, or so many rows were read.",
+        OrderFilter(status=_COMPLETED),
+        _ANY,
     ),
     ListShape(
         "By such a status, and by outcome.",
         OrderFilter(status=_COMPLETED, outcome=Outcome.PLACED),
+        _ANY,
+    ),
+    ListShape("By another end than FILLED, off the index orders_ended.", OrderFilter(status=_EXPIRED), _ANY),
+    ListShape(
+        "By such an end, and by outcome, off the same index.",
+        OrderFilter(status=_EXPIRED, outcome=Outcome.PLACED),
         _ANY,
     ),
     ListShape("By the status of a failure, off the index orders_failed.", OrderFilter(status=_FAILURE), _ANY),

@@ -47,14 +47,12 @@ def read_router(reads: OrderReads, execution_reads: ExecutionReads, *, venue: st
     async def list_orders(request: Request) -> Response:
         with _as_problems():
             query = parse_list_query(request.query_params.multi_items())
-            # One more than the page holds: whether it comes says whether there is another page.
-            orders = await reads.many(query.wanted, limit=query.limit + 1, before_id=query.before_id)
-        page = orders[: query.limit]
-        has_more = len(orders) > len(page)
+            page = await reads.many(query.wanted, limit=query.limit, before_id=query.before_id)
+        before_id = page.next_before_id
         return _json(
             {
-                "orders": [order_json(order) for order in page],
-                "next_cursor": write_cursor(page[-1].order.id, query.wanted) if has_more else None,
+                "orders": [order_json(order) for order in page.orders],
+                "next_cursor": None if before_id is None else write_cursor(before_id, query.wanted),
             }
         )
 

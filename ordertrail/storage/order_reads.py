@@ -9,6 +9,9 @@ from ordertrail.domain.order import Side
 from ordertrail.domain.stored_order import StoredOrder
 from ordertrail.domain.trail import OrderStatus, Outcome
 
+WALKED_ROWS_MAX = 500_000
+"""So many rows of trails are read for a page of a list that no index tells; then it ends, and the next goes on."""
+
 
 class TooSlow(OrdertrailError):
     """The database gave up: too many orders had to be read for those that the filters leave."""
@@ -30,6 +33,17 @@ class OrderFilter:
     created_before: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OrderPage:
+    """Some orders of a list, and the `before_id` of the page after it; None: there are no more.
+
+    It may be short, or empty, and go on all the same, where so many rows had to be read that it would take too long.
+    """
+
+    orders: tuple[StoredOrder, ...]
+    next_before_id: str | None
+
+
 class OrderReads(Protocol):
     """Each call sees one moment of the database. Errors are `StatementFailed` and `StatementOutcomeUnknown`."""
 
@@ -37,7 +51,7 @@ class OrderReads(Protocol):
         """One order with its trail; None where there is none, whatever the text is."""
         ...
 
-    async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> list[StoredOrder]:
+    async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> OrderPage:
         """Up to `limit` orders with an id less than `before_id`, by falling id. Raises TooSlow.
 
         Our ids begin with the time, so falling ids are newest first.

@@ -19,7 +19,9 @@ from ordertrail.domain.trail import (
     fold_outcome,
     fold_status,
 )
-from ordertrail.storage.order_reads import OrderFilter, OrderReads, TooSlow
+from ordertrail.storage.order_reads import OrderFilter, OrderPage, OrderReads, TooSlow
+from ordertrail.storage.postgres import read_statements
+from ordertrail.storage.postgres import reads as reads_module
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.reads import PostgresReads, list_statement
 
@@ -176,9 +178,11 @@ def reads(database: Database) -> OrderReads:
 
 async def all_ids(reads: OrderReads, wanted: OrderFilter, *, limit: int = 97) -> list[str]:
     """Every id of a list, page by page."""
-    ids: list[str] = []
-    while page := await reads.many(wanted, limit=limit, before_id=ids[-1] if ids else None):
-        ids += [stored.order.id for stored in page]
+    page = await reads.many(wanted, limit=limit, before_id=None)
+    ids = [stored.order.id for stored in page.orders]
+    while page.next_before_id is not None:
+        page = await reads.many(wanted, limit=limit, before_id=page.next_before_id)
+        ids += [stored.order.id for stored in page.orders]
     return ids
 
 
@@ -208,12 +212,42 @@ async def test_the_folds_in_sql_are_those_in_python_for_any_set_of_rows(
             assert found == newest_first(expected), (status, outcome)
 
 
+@pytest.mark.parametrize("status", OrderStatus)
+async def test_a_page_that_had_to_read_too_much_ends_early_and_the_next_goes_on(
+    database: Database, reads: OrderReads, monkeypatch: pytest.MonkeyPatch, status: OrderStatus
+) -> None:
+    chance = random.Random(3)
+    orders = [random_order(chance, number) for number in range(60)]
+    await insert(database, orders)
+    for module in (read_statements, reads_module):
+        monkeypatch.setattr(module, "WALKED_ROWS_MAX", 7)
+
+    found = await all_ids(reads, OrderFilter(status=status), limit=3)
+
+    assert found == newest_first([order.id for order in orders if order.status is status])
+
+
+async def test_a_page_may_be_empty_and_go_on(
+    database: Database, reads: OrderReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = (*trail(COMPLETED, (OrderStatus.FILLED, None)),)
+    await insert(database, [Row("1", trail(COMPLETED)), *(Row(name, filled) for name in "234")])
+    for module in (read_statements, reads_module):
+        monkeypatch.setattr(module, "WALKED_ROWS_MAX", 4)
+
+    first = await reads.many(OrderFilter(status=OrderStatus.COMPLETED), limit=9, before_id=None)
+    last = await reads.many(OrderFilter(status=OrderStatus.COMPLETED), limit=9, before_id="2")
+
+    assert first == OrderPage((), "3")
+    assert ([stored.order.id for stored in last.orders], last.next_before_id) == (["1"], None)
+
+
 async def test_a_list_and_a_single_read_say_the_same(database: Database, reads: OrderReads) -> None:
     chance = random.Random(7)
     orders = {order.id: order for order in (random_order(chance, number) for number in range(300))}
     await insert(database, list(orders.values()))
 
-    listed = await reads.many(OrderFilter(), limit=500, before_id=None)
+    listed = (await reads.many(OrderFilter(), limit=500, before_id=None)).orders
 
     assert len(listed) == len(orders)
     for stored in listed:
@@ -303,9 +337,9 @@ async def test_pages_stay_as_they_are_while_new_orders_arrive(database: Database
     first = await reads.many(OrderFilter(), limit=20, before_id=None)
 
     await insert(database, [Row(f"{number:04}", trail(COMPLETED)) for number in range(50, 90)])
-    second = await reads.many(OrderFilter(), limit=40, before_id=first[-1].order.id)
+    second = await reads.many(OrderFilter(), limit=40, before_id=first.next_before_id)
 
-    assert [s.order.id for s in (*first, *second)] == [f"{number:04}" for number in reversed(range(50))]
+    assert [s.order.id for s in (*first.orders, *second.orders)] == [f"{number:04}" for number in reversed(range(50))]
 
 
 @pytest.mark.parametrize("order_id", ["", "nul\0", "\ud800", "x" * 10_000, "ü😀", "' OR 1=1 --", "%"])
@@ -339,13 +373,20 @@ async def test_lists_are_read_off_indexes_in_a_large_table(database: Database) -
         OrderFilter(status=OrderStatus.EXCHANGE_CREATION_FAILED, outcome=Outcome.NOT_PLACED, side=Side.BUY),
     ]
 
+    ended = [
+        OrderFilter(status=OrderStatus.EXPIRED),
+        OrderFilter(status=OrderStatus.CANCELED, instrument="AAPL12345678"),
+    ]
+
     async with database.connection() as connection:
-        for wanted in indexed + troubles:
+        for wanted in indexed + troubles + ended:
             for before_id in (None, "000000050000"):
                 for limit in (2, 501):
                     plan = await plan_of(connection, wanted, limit=limit, before_id=before_id, mode="force_custom_plan")
                     assert "Seq Scan on orders" not in plan, plan
                     assert wanted not in troubles or "using orders_failed" in plan, plan
+                    assert wanted not in ended or "using orders_ended" in plan, plan
+                    assert "Sort Key: l.id" not in plan and "Sort Key: r.id DESC, r.status DESC" not in plan, plan
 
 
 async def test_a_list_that_takes_too_long_says_so_and_keeps_its_connection(database_url: str) -> None:

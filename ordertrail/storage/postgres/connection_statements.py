@@ -19,8 +19,8 @@ BACKEND_PID = "SELECT pg_backend_pid()"
 # themselves.
 BEGIN = "BEGIN"
 
-# Around the statement that lists orders.
-BEGIN_READ_ONLY = "BEGIN READ ONLY"
+# Around the statements that list orders, which see one moment.
+BEGIN_READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 # The second statement of the transaction that lists orders.
 # $1 milliseconds after which PostgreSQL gives up, as text.

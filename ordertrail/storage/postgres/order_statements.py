@@ -261,3 +261,10 @@ SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_
  WHERE id = $1::varchar
  ORDER BY {fragments.WRITTEN_AT}, orders.status
 """
+
+# After a page of a list that reads trails until it has read so many rows, where it has found too few orders: how far it
+# has come. None: to the end.
+# $1 the id before which it began; $2 how many rows it reads, less one.
+LIST_REACHED = """
+SELECT id FROM orders WHERE id < $1::varchar ORDER BY id DESC, status DESC LIMIT 1 OFFSET $2
+"""

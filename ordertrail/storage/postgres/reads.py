@@ -1,5 +1,6 @@
 """The reads of orders in SQL: one by its id, many by filters, newest first."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
@@ -8,15 +9,17 @@ from typing import Any
 import asyncpg
 
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.storage.order_reads import OrderFilter, TooSlow, is_storable
+from ordertrail.storage.order_reads import WALKED_ROWS_MAX, OrderFilter, OrderPage, TooSlow, is_storable
 from ordertrail.storage.postgres import connection_statements, order_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.orders import stored_order
-from ordertrail.storage.postgres.read_statements import key_is, list_orders
+from ordertrail.storage.postgres.read_statements import is_walked, key_is, list_orders
 
 # Below the default DATABASE_TIMEOUT_SECONDS, so that the server says that it took too long before we stop listening:
 # only its word tells a slow list from a database that is away.
 LIST_TIMEOUT_SECONDS = 1.5
+
+_ABOVE_ALL_IDS = "\U0010ffff" * 2
 
 
 class PostgresReads:
@@ -31,24 +34,35 @@ class PostgresReads:
             return None
         return stored_order(await self._database.fetch(order_statements.READ_ORDER, order_id))
 
-    async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> list[StoredOrder]:
-        statement, arguments = list_statement(wanted, limit=limit, before_id=before_id)
+    async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> OrderPage:
+        # One more than the page holds: whether it comes says whether there is another page.
+        statement, arguments = list_statement(wanted, limit=limit + 1, before_id=before_id)
+        is_bounded = wanted.status is not None and wanted.client_order_id is None and is_walked(wanted.status)
 
-        async def fetch_list(connection: Any) -> list[asyncpg.Record] | None:
-            records = None
+        async def fetch_list(connection: Any) -> OrderPage | None:
+            page = None
             await connection.execute(connection_statements.BEGIN_READ_ONLY)
             await connection.fetch(connection_statements.LIMIT_STATEMENT_TIME, f"{self._list_timeout_ms}")
             # Caught in here, where the connection is known to be whole: it has answered, and is kept.
             with suppress(asyncpg.QueryCanceledError):
-                records = await connection.fetch(statement, *arguments)
+                orders = _orders(await connection.fetch(statement, *arguments))
+                page = OrderPage(orders[:limit], orders[limit - 1].order.id if len(orders) > limit else None)
+                if is_bounded and page.next_before_id is None:
+                    before = before_id or _ABOVE_ALL_IDS
+                    reached = await connection.fetch(order_statements.LIST_REACHED, before, WALKED_ROWS_MAX - 1)
+                    page = OrderPage(orders, reached[0]["id"] if reached else None)
             await connection.execute(connection_statements.COMMIT)
-            return records
+            return page
 
-        records = await self._database.run(fetch_list)
-        if records is None:
+        page = await self._database.run(fetch_list)
+        if page is None:
             raise TooSlow(f"no answer within {self._list_timeout_ms} ms")
-        orders = (stored_order(list(trail)) for _, trail in groupby(records, key=lambda record: str(record["id"])))
-        return [order for order in orders if order is not None]
+        return page
+
+
+def _orders(records: Sequence[asyncpg.Record]) -> tuple[StoredOrder, ...]:
+    orders = (stored_order(list(trail)) for _, trail in groupby(records, key=lambda record: str(record["id"])))
+    return tuple(order for order in orders if order is not None)
 
 
 def list_statement(wanted: OrderFilter, *, limit: int, before_id: str | None) -> tuple[str, list[object]]:
