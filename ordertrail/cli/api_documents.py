@@ -8,6 +8,7 @@ from ordertrail.cli.api_client import ApiReply
 from ordertrail.domain.trail import Certainty, OrderStatus, Outcome
 
 PROBLEMS = "/problems/"
+Price = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+\.[0-9]{2,}$")]
 _ID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
@@ -38,10 +39,53 @@ class Row(msgspec.Struct, frozen=True):
     exchange_order_id: str | None = None
 
 
-class OrderWithTrail(Order, frozen=True, kw_only=True):
-    """An order as it is read by its id."""
+class Execution(msgspec.Struct, frozen=True):
+    """A report of the exchange's; prices are decimals as text."""
+
+    exec_id: str
+    session: int
+    exec_type: str
+    ord_status: str
+    last_qty: int
+    cum_qty: int
+    leaves_qty: int
+    transact_time: str
+    last_px: Price | None
+    exec_ref_id: str | None
+
+
+class ExecutedOrder(Order, frozen=True, kw_only=True):
+    """An order as it is read by its id: with its trail, and what was executed of it."""
 
     trail: list[Row]
+    cum_qty: int
+    leaves_qty: int
+    avg_px: Price | None
+    is_live: bool | None
+    busted: bool
+    overfilled: bool
+    executions_complete: bool
+    cancel_requested_at: str | None
+    executions: list[Execution]
+
+
+class InstrumentPosition(msgspec.Struct, frozen=True):
+    """What was bought and sold of an instrument."""
+
+    instrument: str
+    buy_qty: int
+    buy_avg_px: Price | None
+    sell_qty: int
+    sell_avg_px: Price | None
+    net_qty: int
+
+
+class Positions(msgspec.Struct, frozen=True):
+    """A page of positions."""
+
+    positions: list[InstrumentPosition]
+    executions_as_of: str | None
+    next_cursor: str | None
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from ordertrail.runtime.telemetry import streams
 USAGE_ERROR = 2
 
 app = App(name="ordertrail", version=__version__, help="Places orders at an exchange; never loses or doubles one.")
-app.command("ordertrail.cli.orders:app", name="order", help="Place, show, list, cancel and resolve orders.")
+app.command("ordertrail.cli.orders:app", name="order", help="Place, show, watch, list, cancel and resolve orders.")
 app.command(
     "ordertrail.cli.reconcile:reconcile",
     name="reconcile",
@@ -32,6 +32,7 @@ app.command(
 )
 app.command("ordertrail.cli.check:check", name="check", help="Try everything before a deploy; changes nothing.")
 app.command("ordertrail.cli.doubts:doubts", name="doubts", help="List orders in doubt, oldest first.")
+app.command("ordertrail.cli.positions:positions", name="positions", help="What was bought and sold, by instrument.")
 app.command("ordertrail.cli.orphans:app", name="orphans", help="Orders at the exchange that were never recorded here.")
 app.command("ordertrail.cli.parked:app", name="parked", help="What the exchange sent and nobody can understand.")
 app.command("ordertrail.cli.status:status", name="status", help="What is, and what to do: the screen for the night.")

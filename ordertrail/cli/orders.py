@@ -1,4 +1,4 @@
-"""`ordertrail order place | show | list`: orders from the command line, over the HTTP API.
+"""`ordertrail order place | show | watch | list`: orders from the command line, over the HTTP API.
 
 Exit codes of `place`: 0 placed and 1 not placed, both with proof alone; 2 nothing was recorded (usage, no connection,
 refused as invalid); 3 all else, pending or unknown. `show` says the same of the order; it and `list` end with 2 where
@@ -15,16 +15,28 @@ from urllib.parse import quote, urlencode
 from cyclopts import App, Parameter
 
 from ordertrail.cli import api_documents
-from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown, request
-from ordertrail.cli.api_documents import Order, OrderWithTrail, Page, problem_of
+from ordertrail.cli.api_answers import (
+    NOT_KNOWN,
+    NOT_PLACED,
+    PLACED,
+    USAGE_OR_CONNECTION,
+    call,
+    code_of,
+    get,
+    not_ours,
+    problem_text,
+    progress_text,
+    sentence_of,
+    terms_of,
+)
+from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown
+from ordertrail.cli.api_documents import ExecutedOrder, Order, Page, problem_of
 from ordertrail.cli.output import print_result
-from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.cli.tables import print_table
-from ordertrail.domain.trail import PLACED_STATUSES, Certainty, Outcome
+from ordertrail.domain.trail import PLACED_STATUSES, Outcome
 from ordertrail.runtime.notices import say
 
-PLACED, NOT_PLACED, USAGE_OR_CONNECTION, NOT_KNOWN = 0, 1, 2, 3
-_EXIT_CODES = {Outcome.PLACED: PLACED, Outcome.NOT_PLACED: NOT_PLACED}
+_EXECUTION = ("transact_time", "exec_type", "ord_status", "last_qty", "last_px", "cum_qty", "leaves_qty", "exec_id")
 
 # What an answer must repeat of the order that was sent, to be about that one.
 _ECHOED = ("client_order_id", "type", "side", "instrument", "quantity")
@@ -34,6 +46,7 @@ Json = Annotated[bool, Parameter(negative="")]
 app = App(name="order", help="Place orders and read them, over the HTTP API.")
 app.command("ordertrail.cli.doubts:resolve", name="resolve")
 app.command("ordertrail.cli.cancel_orders:cancel", name="cancel")
+app.command("ordertrail.cli.watch_order:watch", name="watch")
 
 
 @app.command
@@ -77,7 +90,7 @@ def place(
     if is_new:
         say(f"The order's key is {key}. Should the answer be lost, repeat the command with --key {key}.")
     try:
-        answer = _call(
+        answer = call(
             url,
             "POST",
             "/orders",
@@ -96,7 +109,7 @@ def place(
 
 @app.command
 def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 60, json: Json = False) -> int:
-    """Show one order with its trail; the exit code says its outcome as `place` does.
+    """Show one order with its trail and its newest executions; the exit code says its outcome as `place` does.
 
     Parameters
     ----------
@@ -109,22 +122,26 @@ def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 6
     json
         For programs: print the answer's JSON document.
     """
-    answer = _get(url, f"/orders/{quote(order_id, safe='')}", timeout_seconds=timeout_seconds)
+    answer = get(url, f"/orders/{quote(order_id, safe='')}", timeout_seconds=timeout_seconds)
     if answer is None:
         return USAGE_OR_CONNECTION
-    order = api_documents.read(answer.document, OrderWithTrail)
+    order = api_documents.read(answer.document, ExecutedOrder)
     if order is None or order.id.lower() != order_id.lower():
-        return _failed(_not_ours(answer), USAGE_OR_CONNECTION)
+        return _failed(not_ours(answer), USAGE_OR_CONNECTION)
     if json:
         _print_json(answer.document)
     else:
-        print(_sentence(order))
-        print(f"  {_terms(order)}")
+        print(sentence_of(order))
+        print(f"  {terms_of(order)}")
+        print(f"  {progress_text(order)}.")
         # Written later than it happened, where it went through the spool: only such a trail is told with both times.
         times = ["created_at", "recorded_at"] if any(row.recorded_at for row in order.trail) else ["created_at"]
         columns = [*times, "status", "reason", "exchange_order_id"]
         print_table(columns, [[getattr(row, column) for column in columns] for row in order.trail])
-    return _code_of(order.outcome, order.certainty)
+        if order.executions:
+            print()
+            print_table(_EXECUTION, [[getattr(each, column) for column in _EXECUTION] for each in order.executions])
+    return code_of(order.outcome, order.certainty)
 
 
 @app.command(name="list")
@@ -172,16 +189,16 @@ def list_orders(
         "cursor": cursor,
     }
     query = urlencode({name: value for name, value in filters.items() if value is not None})
-    answer = _get(url, f"/orders?{query}", timeout_seconds=timeout_seconds)
+    answer = get(url, f"/orders?{query}", timeout_seconds=timeout_seconds)
     if answer is None:
         return USAGE_OR_CONNECTION
     page = api_documents.read(answer.document, Page)
     if page is None:
-        return _failed(_not_ours(answer), USAGE_OR_CONNECTION)
+        return _failed(not_ours(answer), USAGE_OR_CONNECTION)
     if json:
         _print_json(answer.document)
         return PLACED
-    rows = [[order.created_at, order.id, _terms(order), order.status, order.outcome] for order in page.orders]
+    rows = [[order.created_at, order.id, terms_of(order), order.status, order.outcome] for order in page.orders]
     print_table(["created_at", "id", "order", "status", "outcome"], rows)
     if page.next_cursor:
         say(f"There are more: --cursor {page.next_cursor}")
@@ -193,14 +210,14 @@ def _report_placing(answer: ApiReply, sent: dict[str, Any], *, is_new: bool, as_
     placed = _placed(answer, sent)
     problem = problem_of(answer)
     if placed is None and problem is None:
-        return _unknown(_not_ours(answer), key, as_json=as_json)
+        return _unknown(not_ours(answer), key, as_json=as_json)
     code = PLACED if placed is not None else _exit_code(answer, is_new=is_new)
     if as_json:
         print_result(json_text.dumps(answer.document))
     elif placed is not None:
-        print_result(_sentence(placed))
+        print_result(sentence_of(placed))
     else:
-        say(_problem(answer))
+        say(problem_text(answer))
         if code == NOT_KNOWN and not is_new:
             say("To learn what became of it, repeat the same command: that never places a second order.")
         elif code == NOT_KNOWN:
@@ -224,16 +241,11 @@ def _exit_code(answer: ApiReply, *, is_new: bool) -> int:
     if problem is None:
         return NOT_KNOWN
     if problem.outcome is not None:
-        return _code_of(problem.outcome, problem.certainty) if answer.status >= 400 else NOT_KNOWN
+        return code_of(problem.outcome, problem.certainty) if answer.status >= 400 else NOT_KNOWN
     if answer.status == 503:
         # Turned away before its first step; but the key may belong to an order of an earlier attempt.
         return NOT_PLACED if is_new else NOT_KNOWN
     return USAGE_OR_CONNECTION if 400 <= answer.status < 500 and answer.status != 409 else NOT_KNOWN
-
-
-def _code_of(outcome: Outcome, certainty: Certainty | None) -> int:
-    """What is only presumed is no proof: the order may yet turn up."""
-    return NOT_KNOWN if certainty is Certainty.PRESUMED else _EXIT_CODES.get(outcome, NOT_KNOWN)
 
 
 def _unknown(sentence: str, key: str, *, as_json: bool) -> int:
@@ -246,59 +258,10 @@ def _unknown(sentence: str, key: str, *, as_json: bool) -> int:
     )
 
 
-def _get(url: str | None, path: str, *, timeout_seconds: float) -> ApiReply | None:
-    """A reply with HTTP 200, or None once the failure has been reported."""
-    try:
-        answer = _call(url, "GET", path, timeout_seconds=timeout_seconds)
-    except (RequestNotSent, RequestOutcomeUnknown) as error:
-        say(str(error))
-        return None
-    except KeyboardInterrupt:
-        say("Interrupted.")
-        return None
-    if answer.status != 200:
-        say(_problem(answer))
-        return None
-    return answer
-
-
-def _call(url: str | None, method: str, path: str, **rest: Any) -> ApiReply:
-    """Call the API at that address, at the one that is set, or at the one that runs here."""
-    settings = load_settings_of_person()
-    try:
-        return request(url or settings.api_url, method, path, **rest)
-    except RequestNotSent as error:
-        raise RequestNotSent(f"{error}{'' if url else what_to_set(settings, 'api_url')}") from error
-
-
 def _header(key: str) -> str:
     if not (1 <= len(key) <= 255 and all("!" <= character <= "~" for character in key)):
         raise RequestNotSent("A key is 1 to 255 visible ASCII characters.")
     return key
-
-
-def _sentence(order: Order) -> str:
-    at_exchange = f", at the exchange {order.exchange_order_id}" if order.exchange_order_id else ""
-    return f"Order {order.id} is {order.outcome.replace('_', ' ')}: {order.status}{at_exchange}."
-
-
-def _terms(order: Order) -> str:
-    price = "" if order.limit_price is None else f" at {order.limit_price}"
-    return f"{order.type} {order.side} {order.quantity} {order.instrument}{price}"
-
-
-def _problem(answer: ApiReply) -> str:
-    problem = problem_of(answer)
-    if problem is None:
-        return _not_ours(answer)
-    errors = "; ".join(f"{error.pointer or 'the order'}: {error.detail}" for error in problem.errors)
-    detail = errors or problem.detail or problem.title or problem.type
-    order_id = f" The order is {problem.order_id}." if problem.order_id else ""
-    return f"{problem.title}: {detail}{order_id}" if problem.title and errors else f"{detail}{order_id}"
-
-
-def _not_ours(answer: ApiReply) -> str:
-    return f"The answer was HTTP {answer.status} and not what Ordertrail's API answers; is that its address?"
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -32,7 +32,20 @@ ORDER = {
     "exchange_order_id": "X-1",
     "place_by": None,
 }
-SHOWN = {**ORDER, "venue": "SIMULATED", "trail": [{"status": "INITIATED"}, {"status": "COMPLETED"}], "executions": []}
+SHOWN = {
+    **ORDER,
+    "venue": "SIMULATED",
+    "cum_qty": 0,
+    "leaves_qty": 1,
+    "avg_px": None,
+    "is_live": True,
+    "busted": False,
+    "overfilled": False,
+    "executions_complete": True,
+    "cancel_requested_at": None,
+    "trail": [{"status": "INITIATED"}, {"status": "COMPLETED"}],
+    "executions": [],
+}
 PLACE = ["place", "--type", "limit", "--side", "buy", "--instrument", "AAPL12345678"]
 PLACE += ["--limit-price", "150.25", "--quantity", "1", "--key", "k"]
 COMMANDS = {"place": PLACE, "show": ["show", ID], "list": ["list"]}

@@ -90,7 +90,8 @@ def test_placed_order_can_be_shown_and_listed(api: Program) -> None:
 
     assert shown.returncode == 0, shown.stderr
     assert "limit buy 1 AAPL12345678 at 150.25" in shown.stdout
-    assert [line.split()[1] for line in shown.stdout.splitlines()[2:]] == ["status", "INITIATED", "COMPLETED"]
+    assert "0 of 1 filled, 1 left, live" in shown.stdout
+    assert [line.split()[1] for line in shown.stdout.splitlines()[3:6]] == ["status", "INITIATED", "COMPLETED"]
     assert listed.returncode == 0, listed.stderr
     assert order_id in listed.stdout
 
