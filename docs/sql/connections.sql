@@ -49,8 +49,8 @@ BEGIN;
 
 -- BEGIN_READ_ONLY
 -- Sent by the API's reads.
--- Around the statement that lists orders.
-BEGIN READ ONLY;
+-- Around the statements that list orders, which see one moment.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- LIMIT_STATEMENT_TIME
 -- Sent by the API's reads.

@@ -173,16 +173,21 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
  ) AS r
  ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
--- By a status of the happy path, or one that the exchange reported.
+-- By a status that most orders have had: trails are read until there are enough, or so many rows were read.
 WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
            EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
-      FROM (SELECT id FROM orders s
-             WHERE s.status = 'COMPLETED'
---             AND s.id < $2
-               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'COMPLETED')) AS s
+      FROM (SELECT w.id
+              FROM (SELECT DISTINCT ON (r.id) r.id, r.status
+                      FROM (SELECT l.id, l.status FROM orders l
+                             WHERE true
+--                             AND l.id < $2
+                             ORDER BY l.id DESC, l.status DESC
+                             LIMIT 500000) AS r
+                     ORDER BY r.id DESC, r.status DESC) AS w
+             WHERE w.status = 'COMPLETED') AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      WHERE o.status = 'INITIATED'
 --     AND o.instrument = $3
@@ -209,10 +214,101 @@ WITH page AS MATERIALIZED (
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
            EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+      FROM (SELECT w.id
+              FROM (SELECT DISTINCT ON (r.id) r.id, r.status
+                      FROM (SELECT l.id, l.status FROM orders l
+                             WHERE true
+--                             AND l.id < $2
+                             ORDER BY l.id DESC, l.status DESC
+                             LIMIT 500000) AS r
+                     ORDER BY r.id DESC, r.status DESC) AS w
+             WHERE w.status = 'COMPLETED') AS s
+     CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
+     CROSS JOIN LATERAL (
+        SELECT max(r.status) AS status,
+               CASE WHEN max(r.status) >= 'COMPLETED'
+                      OR bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted')
+                    THEN 'placed'
+                    WHEN bool_or(r.status = 'NOT_PLACED')
+                    THEN 'not_placed'
+                    WHEN bool_or(r.status IN ('UNRESOLVED', 'EXCHANGE_OUTCOME_UNKNOWN'))
+                      OR bool_or(starts_with(r.reason, 'unknown:'))
+                      OR EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                                  WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)
+                    THEN 'unknown'
+                    WHEN bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'not_sent:not_recorded')
+                      OR bool_or(starts_with(r.reason, 'refused:'))
+                    THEN 'not_placed'
+                    WHEN bool_or(starts_with(r.reason, 'not_sent:'))
+                    THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
+                              THEN 'not_placed' ELSE 'pending' END
+                    ELSE 'unknown'
+               END AS outcome
+          FROM orders r
+         WHERE r.id = o.id
+     ) AS fold
+     WHERE o.status = 'INITIATED'
+--     AND o.instrument = $3
+--     AND o.side = $4
+--     AND o.created_at > $5
+--     AND o.created_at < $6
+       AND fold.outcome = 'placed'
+     ORDER BY s.id DESC
+     LIMIT $1
+)
+SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+  FROM page
+ CROSS JOIN LATERAL (
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
+           status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
+      FROM orders
+     WHERE orders.id = page.id
+    OFFSET 0
+ ) AS r
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
+
+-- By another end than FILLED, off the index orders_ended.
+WITH page AS MATERIALIZED (
+    SELECT o.id,
+           EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                    WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
       FROM (SELECT id FROM orders s
-             WHERE s.status = 'COMPLETED'
+             WHERE s.status = 'EXPIRED'
 --             AND s.id < $2
-               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'COMPLETED')) AS s
+               AND s.status IN ('REJECTED', 'EXPIRED', 'CANCELED')
+               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXPIRED')) AS s
+     CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
+     WHERE o.status = 'INITIATED'
+--     AND o.instrument = $3
+--     AND o.side = $4
+--     AND o.created_at > $5
+--     AND o.created_at < $6
+     ORDER BY s.id DESC
+     LIMIT $1
+)
+SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+  FROM page
+ CROSS JOIN LATERAL (
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
+           status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
+      FROM orders
+     WHERE orders.id = page.id
+    OFFSET 0
+ ) AS r
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
+
+-- By such an end, and by outcome, off the same index.
+WITH page AS MATERIALIZED (
+    SELECT o.id,
+           EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                    WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+      FROM (SELECT id FROM orders s
+             WHERE s.status = 'EXPIRED'
+--             AND s.id < $2
+               AND s.status IN ('REJECTED', 'EXPIRED', 'CANCELED')
+               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXPIRED')) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,

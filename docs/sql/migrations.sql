@@ -324,6 +324,8 @@ CREATE INDEX executions_rejected ON executions (order_id) WHERE ord_status = 're
 
 CREATE INDEX executions_refers ON executions (order_id, session, exec_ref_id) WHERE exec_ref_id IS NOT NULL;
 
+CREATE INDEX orders_ended ON orders (status, id) WHERE status IN ('REJECTED', 'EXPIRED', 'CANCELED');
+
 CREATE TABLE execution_coverage (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     venue varchar NOT NULL,

@@ -482,3 +482,10 @@ SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_
   FROM orders
  WHERE id = $1::varchar
  ORDER BY coalesce(recorded_at, created_at), orders.status;
+
+-- LIST_REACHED
+-- Sent by the API's reads.
+-- After a page of a list that reads trails until it has read so many rows, where it has found too few orders: how far it
+-- has come. None: to the end.
+-- $1 the id before which it began; $2 how many rows it reads, less one.
+SELECT id FROM orders WHERE id < $1::varchar ORDER BY id DESC, status DESC LIMIT 1 OFFSET $2;
