@@ -18,6 +18,7 @@ from ordertrail.venues.simulated.opening import Durable
 from ordertrail.venues.venue import Venue
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
+from simulated_exchange.occurrences import EpochChange
 from simulated_exchange.server import ExchangeServer
 from simulated_exchange.service import ExchangeService, open_exchange
 from tests.simulation.network import ExchangeWire, Passage
@@ -58,6 +59,10 @@ class OtherSide(Protocol):
         """Forget the execution reports before this one."""
         ...
 
+    def begin_epoch(self) -> None:
+        """Number the reports anew, from now on."""
+        ...
+
     def cut(self) -> None:
         """End every connection over which execution reports come."""
         ...
@@ -92,6 +97,9 @@ class Simulated:
         reports = self._exchange.executions_log
         del reports._kept[: oldest - 1 - reports.dropped]
         reports.dropped = oldest - 1
+
+    def begin_epoch(self) -> None:
+        self._exchange.change_epoch(EpochChange())
 
     def cut(self) -> None:
         self._service._publisher.stop()

@@ -335,6 +335,30 @@ async def test_epoch_that_is_not_the_venue_s_is_refused_with_the_one_that_is(sub
     assert await report_page(subject, "another") == OtherEpoch(epoch, 1)
 
 
+async def test_new_epoch_ends_the_connections_of_the_old_one(subject: Subject) -> None:
+    await place(subject)
+    async with followed(subject) as following, asyncio.timeout(WAIT_SECONDS_MAX):
+        await next_reports(following)
+        subject.other_side.begin_epoch()
+        while isinstance(received := await following.receive(), Heartbeat):
+            pass
+
+    assert isinstance(received, NoAnswer)
+    other = await follow(subject, after=1, epoch=following.epoch)
+    assert isinstance(other, OtherEpoch)
+    assert other.epoch != following.epoch
+    assert await report_page(subject, following.epoch) == other
+
+
+@pytest.mark.parametrize("scope", ["order", "epoch"])
+async def test_venue_says_for_how_long_an_exec_id_is_one(open_subject: Open, tmp_path: Path, scope: Any) -> None:
+    async with open_subject(tmp_path, Profile(exec_id_unique=scope)) as subject:
+        promised = await subject.venue.capabilities(timeout_seconds=WAIT_SECONDS_MAX)
+
+    assert isinstance(promised, Capabilities)
+    assert (promised.exec_id_unique, promised.replays_executions) == (scope, True)
+
+
 async def test_position_before_a_compacted_log_is_refused_with_the_oldest_that_is_kept(subject: Subject) -> None:
     for number in range(1, 9):
         await place(subject, replace(LIMIT, id=f"order-{number}"))

@@ -111,4 +111,5 @@ def capabilities_of(epoch: str, profile: Profile) -> Capabilities:
         visible_within_seconds=UNBOUNDED if visible is None else visible,
         accepts_within_seconds=UNBOUNDED if accepts is None else accepts,
         honours_accept_by=profile.honours_accept_by,
+        exec_id_unique=profile.exec_id_unique,
     )
