@@ -12,7 +12,7 @@ import re
 import urllib.parse
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from nats import errors
 from nats.aio.client import Client
@@ -20,8 +20,8 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js import errors as stream_errors
 
+from ordertrail.queues.envelope import HEADER, frame_of, header_of, tail_of
 from ordertrail.queues.queue import (
-    ExecIdScope,
     Frame,
     Overtaken,
     Position,
@@ -50,7 +50,6 @@ PING_SECONDS = 5
 HEADER_BYTES = 4 * 1024
 LATE_SECONDS = 1.0
 
-_FRAME_HEADER = "Ordertrail-Frame"
 _LAST_SEQUENCE_HEADER = "Nats-Expected-Last-Sequence"
 _WRONG_LAST_SEQUENCE = 10071
 _NOT_STORED = 10077
@@ -121,7 +120,7 @@ class NatsQueue:
         parts = urllib.parse.urlsplit(url)
         self._servers = [f"{parts.scheme}://{server}" for server in parts.netloc.split(",")]
         prefix = parts.path.strip("/") or "ordertrail"
-        self._replicas = int(urllib.parse.parse_qs(parts.query).get("replicas", ["1"])[0])
+        self._replicas = _replicas_of(parts.query)
         self._venue = venue
         self.name = f"{_as_name(prefix)}_executions_{_as_name(venue)}"
         self._subject = self.name
@@ -177,7 +176,9 @@ class NatsQueue:
             messages = await self._pull(frames_max=1, wait_seconds=wait_seconds)
         if not messages:
             return None
-        frames = [self._frame_of(message.headers, message.data) for message in messages]
+        frames = [
+            frame_of((message.headers or {}).get(HEADER), message.data, venue=self._venue) for message in messages
+        ]
         average = sum(frame.count for frame in frames) / len(frames)
         self._reports_a_frame = max(1.0, (self._reports_a_frame + average) / 2)
         return NatsDelivery(frames, self, [message.reply for message in messages])
@@ -203,7 +204,7 @@ class NatsQueue:
 
     async def _publish(self, frame: Frame, *, tail: Position | None) -> None:
         assert self._end is not None
-        headers = {_LAST_SEQUENCE_HEADER: str(self._end.sequence), _FRAME_HEADER: _header_of(frame, tail)}
+        headers = {_LAST_SEQUENCE_HEADER: str(self._end.sequence), HEADER: header_of(frame, tail=tail)}
         connection = await self._connected()
         # Until the server has answered, where the stream ends is not known.
         self._end = None
@@ -234,7 +235,7 @@ class NatsQueue:
         except stream_errors.APIError as error:
             raise QueueUnavailable(_words(error)) from error
         # Acknowledged frames are gone, also newer ones: then this is lower than what the feed had reached.
-        return _End(max(sequence, last.seq or 0), _tail_of(last.headers))
+        return _End(max(sequence, last.seq or 0), tail_of((last.headers or {}).get(HEADER)))
 
     async def _info(self) -> api.StreamInfo:
         connection = await self._connected()
@@ -399,43 +400,13 @@ class NatsQueue:
             why = "The connection to NATS was lost" if connection.lost.done() else "NATS does not answer"
             raise QueueUnavailable(f"{why}: {_words(error)}") from error
 
-    def _frame_of(self, headers: dict[str, str] | None, body: bytes) -> Frame:
-        """What somebody else has put into the stream is a frame too: a processor parks what it cannot read."""
-        try:
-            header = json.loads((headers or {})[_FRAME_HEADER])
-            return Frame(
-                header["venue"],
-                header["epoch"],
-                cast("ExecIdScope", header["scope"]),
-                header["count"],
-                header["first"],
-                header["last"],
-                body,
-            )
-        except (KeyError, TypeError, ValueError):
-            return Frame(self._venue, "", "order", 1, None, None, body)
 
-
-def _header_of(frame: Frame, tail: Position | None) -> str:
-    return json.dumps(
-        {
-            "venue": frame.venue,
-            "epoch": frame.epoch,
-            "scope": frame.exec_id_scope,
-            "count": frame.count,
-            "first": frame.first,
-            "last": frame.last,
-            "tail": None if tail is None else [tail.epoch, tail.seq],
-        }
-    )
-
-
-def _tail_of(headers: dict[str, str] | None) -> Position | None:
-    try:
-        tail = json.loads((headers or {})[_FRAME_HEADER])["tail"]
-        return None if tail is None else Position(str(tail[0]), int(tail[1]))
-    except (KeyError, TypeError, ValueError, IndexError):
-        return None
+def _replicas_of(query: str) -> int:
+    given = urllib.parse.parse_qs(query, keep_blank_values=True)
+    replicas = given.pop("replicas", ["1"])[0]
+    if given or not replicas.isdecimal():
+        raise ValueError("what follows the question mark may be replicas=3")
+    return int(replicas)
 
 
 def _why_refused(error: stream_errors.APIError) -> Exception:

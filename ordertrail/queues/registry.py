@@ -9,22 +9,26 @@ NATS = ("nats", "tls")
 SQS = ("sqs", "sqs+http", "sqs+https")
 
 _WANTED = (
-    "ORDERTRAIL_QUEUE_URL must be nats://host:4222, tls://host:4222, sqs://region/queue or sqs+http://host:port/queue, "
-    "or not be set; "
+    "ORDERTRAIL_QUEUE_URL must be nats://host:4222, tls://host:4222, sqs://region/queue or "
+    "sqs+http://host:port/queue, or not be set; "
 )
 
 
 def make_queue(url: str, *, venue: str, bytes_max: int, timeout_seconds: float = 5.0) -> Queue:
     """A venue's queue at a URL, not opened yet; CannotStart with a sentence."""
     parts = _parts(url)
-    # Each brings a library of its own, which others need not wait for, nor have.
-    if parts.scheme in NATS:
-        from ordertrail.queues.nats import NatsQueue  # noqa: PLC0415
+    try:
+        # Each brings a library of its own, which others need not wait for, nor have.
+        if parts.scheme in NATS:
+            from ordertrail.queues.nats import NatsQueue  # noqa: PLC0415
 
-        try:
             return NatsQueue(url, venue=venue, bytes_max=bytes_max, timeout_seconds=timeout_seconds)
-        except ValueError:
-            raise CannotStart(_WANTED + "what follows the question mark may be replicas=3.") from None
+        if parts.scheme in SQS:
+            from ordertrail.queues.sqs import SqsQueue  # noqa: PLC0415
+
+            return SqsQueue(url, venue=venue, timeout_seconds=timeout_seconds)
+    except ValueError as error:
+        raise CannotStart(f"{_WANTED}{error}.") from None
     raise CannotStart(_WANTED + "what it begins with is none of them.")
 
 

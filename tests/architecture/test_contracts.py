@@ -83,6 +83,7 @@ BREACHES = [
     breach("edge-http-venue", "ordertrail/venues/registry.py", "yarl"),
     breach("queues", "ordertrail/queues/queue.py", "ordertrail.queues.nats"),
     breach("edge-queues", "ordertrail/queues/splitting.py", "nats"),
+    breach("edge-sqs", "ordertrail/queues/registry.py", "botocore"),
     breach("edge-telemetry", "ordertrail/storage/spool.py", "structlog"),
     breach("edge-settings", "ordertrail/server/asgi.py", "pydantic_settings"),
     breach("edge-validation", "ordertrail/api/parse_order.py", "pydantic"),

@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from ordertrail.queues.queue import Queue
-from tests.conformance.queues.subjects import Open, QueueSubject, memory, nats
+from tests.conformance.queues.subjects import Open, QueueSubject, memory, moto, nats, strict_sqs
 
-QUEUES: dict[str, Open] = {"memory": memory, "nats": nats}
-BROKERS = {"nats"}
+QUEUES: dict[str, Open] = {
+    "memory": memory,
+    "nats": nats,
+    "sqs": strict_sqs("reports"),
+    "sqs-fifo": strict_sqs("reports.fifo"),
+    "moto": moto("reports"),
+    "moto-fifo": moto("reports.fifo"),
+}
+BROKERS = {"nats", "moto", "moto-fifo"}
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.brokers] * (name in BROKERS)) for name in QUEUES])

@@ -1,28 +1,42 @@
 """The queues that the suite is run against, each with a hand on what lies behind it."""
 
+import atexit
 import contextlib
+import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 from ordertrail.queues.nats import NatsQueue
 from ordertrail.queues.queue import Queue
+from ordertrail.queues.sqs import SqsQueue
 from ordertrail.up.embedded_nats import EmbeddedNats
+from ordertrail.up.tcp_ports import free_port
 from tests.support.queues import MemoryQueue, QueueStore
+from tests.support.sqs_server import sqs_server
 
 BYTES_MAX = 64 * 1024 * 1024
 SMALL_BYTES_MAX = 100_000
 # How long a frame may be worked on, in these tests.
 HOLD_SECONDS = 1.0
+START_SECONDS_MAX = 60.0
+
+
+Action = Callable[[], Awaitable[None]]
 
 
 class QueueSubject(Protocol):
     """A queue under test. `holds`: whether what is taken is offered to no other for a while."""
 
     holds: bool
-    # Whether `depth` counts at once what was published.
-    counts: bool
+    # Whether it is bounded by us, and whether it can come back with what it has taken.
+    is_bounded: bool
+    is_durable: bool
 
     def client(self, *, is_small: bool = False) -> Queue:
         """Another process's view of the queue; `is_small`: it is full after some 100 kB."""
@@ -49,7 +63,8 @@ class Memory:
     """The reference."""
 
     holds = True
-    counts = True
+    is_bounded = True
+    is_durable = True
 
     def __init__(self) -> None:
         self._store = QueueStore()
@@ -78,7 +93,8 @@ class Nats:
     """JetStream in the wheel's server."""
 
     holds = True
-    counts = True
+    is_bounded = True
+    is_durable = True
 
     def __init__(self, server: EmbeddedNats, venue: str) -> None:
         self._server = server
@@ -112,6 +128,35 @@ class Nats:
         self._server.stop_now()
 
 
+class Sqs:
+    """Our own strict one, or moto's, which gives one message to several that ask at once."""
+
+    is_bounded = False
+    is_durable = False
+
+    def __init__(self, url: str, *, holds: bool, skip: Callable[[float], None], wipe: Action, stop: Action) -> None:
+        self._url = url
+        self.holds = holds
+        self._skip = skip
+        self._wipe = wipe
+        self._stop = stop
+
+    def client(self, *, is_small: bool = False) -> Queue:
+        return SqsQueue(self._url, venue="simulated", timeout_seconds=5, hold_seconds=int(HOLD_SECONDS))
+
+    async def let_pass(self) -> None:
+        self._skip(HOLD_SECONDS + 0.1)
+
+    async def restart(self) -> None:
+        raise NotImplementedError
+
+    async def wipe(self) -> None:
+        await self._wipe()
+
+    async def stop(self) -> None:
+        await self._stop()
+
+
 Open = Callable[[Path], contextlib.AbstractAsyncContextManager[QueueSubject]]
 
 
@@ -128,3 +173,74 @@ async def nats(folder: Path) -> AsyncIterator[QueueSubject]:
         yield Nats(server, "simulated")
     finally:
         server.stop_now()
+
+
+def strict_sqs(name: str) -> Open:
+    @contextlib.asynccontextmanager
+    async def open_it(_folder: Path) -> AsyncIterator[QueueSubject]:
+        async with sqs_server() as (server, stop):
+            place = server.url.removeprefix("http://")
+
+            async def wipe() -> None:
+                server.queues.clear()
+
+            yield Sqs(f"sqs+http://key:secret@{place}/{name}", holds=True, skip=server.skip, wipe=wipe, stop=stop)
+
+    return open_it
+
+
+def moto(name: str) -> Open:
+    @contextlib.asynccontextmanager
+    async def open_it(_folder: Path) -> AsyncIterator[QueueSubject]:
+        server = _moto_server()
+        queue_name = f"{secrets.token_hex(4)}-{name}"
+        url = f"sqs+http://key:secret@127.0.0.1:{server.port}/{queue_name}"
+
+        async def wipe() -> None:
+            queue = SqsQueue(url, venue="simulated")
+            client, queue_url = await queue._connected()
+            await client.delete_queue(QueueUrl=queue_url)
+            await queue.close()
+
+        async def stop() -> None:
+            server.end()
+
+        yield Sqs(url, holds=False, skip=lambda _seconds: None, wipe=wipe, stop=stop)
+
+    return open_it
+
+
+class _MotoServer:
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not self.is_running():
+            assert time.monotonic() < deadline and self._process.poll() is None, "moto does not start"
+            time.sleep(0.02)
+
+    def is_running(self) -> bool:
+        if self._process.poll() is not None:
+            return False
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+_moto: list[_MotoServer] = []
+
+
+def _moto_server() -> _MotoServer:
+    """One for the whole run, for it takes a second to start; another where a test has ended it."""
+    if not _moto or not _moto[-1].is_running():
+        _moto.append(_MotoServer())
+        atexit.register(_moto[-1].end)
+    return _moto[-1]
