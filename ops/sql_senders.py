@@ -5,6 +5,7 @@ from collections.abc import Mapping
 PLACEMENT = "placement"
 SPOOL = "the spool's replay"
 RECONCILER = "the reconciler"
+COMPARISON = "the comparison of executions"
 SWEEP = "the sweep"
 OPERATOR = "the operator"
 CANCEL = "the API's cancel"
@@ -32,6 +33,12 @@ SENDERS: Mapping[str, tuple[str, ...]] = {
     "READ_EXECUTED_ORDER": (READS,),
     "LIST_EXECUTIONS": (READS,),
     "LIST_POSITIONS": (READS,),
+    "EPOCH_SESSION": (COMPARISON,),
+    "KEPT_EXECUTIONS": (COMPARISON,),
+    "PARKED_SEQS": (COMPARISON,),
+    "COUNT_EXECUTIONS": (COMPARISON,),
+    "KEEP_COMPARISON": (COMPARISON,),
+    "NEWEST_COMPARISON": (COMPARISON,),
     "ENQUEUE_DUE_BATCHES": (RECONCILER,),
     "LEASE": (RECONCILER,),
     "LOAD": (RECONCILER,),

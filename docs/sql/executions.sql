@@ -553,7 +553,9 @@ UPDATE feeds SET holder = NULL, leased_until = NULL, changed_at = clock_timestam
 -- Sent by the feed and the operator.
 -- How a venue's feed stands, and where the inbox ends.
 -- $1 the venue.
-SELECT venue, holder, coalesce(leased_until > clock_timestamp(), false) AS is_owned, epoch, seq, changed_at
+SELECT venue, holder, coalesce(leased_until > clock_timestamp(), false) AS is_owned, epoch, seq, changed_at,
+       greatest(extract(epoch FROM clock_timestamp() - coalesce(leased_until, changed_at)), 0)::float8
+           AS unowned_seconds
   FROM feeds WHERE venue = $1;
 
 -- PUT_IN_INBOX

@@ -35,6 +35,7 @@ app.command("ordertrail.cli.doubts:doubts", name="doubts", help="List orders in 
 app.command("ordertrail.cli.positions:positions", name="positions", help="What was bought and sold, by instrument.")
 app.command("ordertrail.cli.orphans:app", name="orphans", help="Orders at the exchange that were never recorded here.")
 app.command("ordertrail.cli.parked:app", name="parked", help="What the exchange sent and nobody can understand.")
+app.command("ordertrail.cli.executions:app", name="executions", help="What the exchange executed of our orders.")
 app.command("ordertrail.cli.status:status", name="status", help="What is, and what to do: the screen for the night.")
 app.command("ordertrail.cli.halt:halt", name="halt", help="Place nothing any more, resends included.")
 app.command("ordertrail.cli.halt:resume", name="resume", help="Place orders again.")

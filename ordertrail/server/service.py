@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager, suppress
 from ordertrail.api.parts import ApiParts
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.settling import VerificationLimits
+from ordertrail.executions.compare import ExecutionComparer
+from ordertrail.executions.comparison_schedule import ComparisonSchedule
 from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
+from ordertrail.reconciliation.fed_reports import FedReports
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
 from ordertrail.reconciliation.sweep import Sweep
@@ -29,9 +32,11 @@ from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_rows import Rows
+from ordertrail.storage.postgres.comparisons import PostgresComparisons
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
+from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.reads import PostgresReads
@@ -119,7 +124,9 @@ class Service:
         self.placing = Placing(self.journal, self.gateway, self.clock, self.deadlines)
         self.doubts = PostgresDoubts(self.database)
         self.parked = PostgresParked(self.database)
+        self.executions = PostgresExecutions(self.database)
         self.schedule = self._schedule()
+        self.comparer, self.comparison_schedule = self._comparison()
         self.canceling = Canceling(self.rows, self.doubts, self.schedule.wake_up)
         self.admission = Admission(
             self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max
@@ -161,6 +168,7 @@ class Service:
             ),
             name=f"{socket.gethostname()}:{os.getpid()}",
             send_seconds=settings.send_window_seconds,
+            feeds=self.executions,
         )
         sweep = Sweep(
             self.doubts,
@@ -168,8 +176,14 @@ class Service:
             self.gateway,
             venue=self.venue.name,
             rest_seconds=settings.sweep_interval_seconds,
+            fed=FedReports(self.executions, self.clock, venue=self.venue.name),
         )
         return Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
+
+    def _comparison(self) -> tuple[ExecutionComparer, ComparisonSchedule]:
+        rows, venue = PostgresComparisons(self.database), self.venue.name
+        comparer = ExecutionComparer(rows, self.executions, self.gateway, self.clock, venue=venue)
+        return comparer, ComparisonSchedule(comparer, rows, self.doubts, self.executions, self.clock, venue=venue)
 
     async def open(self) -> None:
         """Start; neither an absent database nor an absent exchange stops it. CannotStart where one must not be used."""
@@ -191,6 +205,7 @@ class Service:
     def start_reconciling(self) -> None:
         """Reconcile on the schedule, until `close`."""
         self.background.start("reconciliation", self.schedule.run())
+        self.background.start("comparison of executions", self.comparison_schedule.run())
 
     async def close(self) -> None:
         """Stop, once nothing is being placed any more."""

@@ -35,7 +35,7 @@ from ordertrail.venues.gate.call_budget import CallBudget, Permit
 from ordertrail.venues.gate.denial import Denied
 from ordertrail.venues.gate.gate import Gate
 from ordertrail.venues.gate.venue_trouble import MAY_BE_TROUBLE, VenueTrouble
-from ordertrail.venues.venue import ExecutionPage, OpenOrders, Venue
+from ordertrail.venues.venue import Compacted, ExecutionPage, OpenOrders, OtherEpoch, Reports, Venue
 
 _log = get_logger()
 
@@ -176,6 +176,11 @@ class Gateway:
     async def executions(self, *, after: int, limit: int) -> ExecutionPage | NoAnswer:
         """The venue's execution reports after a position."""
         return await self._learn("executions", partial(self._venue.executions, after=after, limit=limit))
+
+    async def report_page(self, *, after: int, limit: int, epoch: str) -> Reports | OtherEpoch | Compacted | NoAnswer:
+        """The venue's execution reports after a position of an epoch, as they are."""
+        call = partial(self._venue.report_page, after=after, limit=limit, epoch=epoch)
+        return await self._learn("report_page", call)
 
     async def _learn(self, name: str, call: Callable[..., Awaitable[_Answered]]) -> _Answered | NoAnswer:
         """A query about no order in particular, through the gate's budget for queries."""

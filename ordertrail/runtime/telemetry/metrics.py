@@ -193,6 +193,24 @@ EXECUTION_GAP_REPORTS = ReadGauge(
     "Execution reports that have been missing among those applied for more than a minute.",
     multiprocess_mode="livemax",
 )
+EXECUTIONS_COMPARED_AT = ReadGauge(
+    "ordertrail_executions_compared_at",
+    "When executions were last compared with the venue's, in seconds since 1970.",
+    multiprocess_mode="livemax",
+)
+EXECUTIONS_MISSING = ReadGauge(
+    "ordertrail_executions_missing",
+    "Of the venue's execution reports, those that were not here when they were last compared.",
+    multiprocess_mode="livemax",
+)
+EXECUTIONS_DIFFERENT = ReadGauge(
+    "ordertrail_executions_different", "Likewise, those that differ here.", multiprocess_mode="livemax"
+)
+EXECUTIONS_UNKNOWN = ReadGauge(
+    "ordertrail_executions_unknown",
+    "Likewise, executions here that the venue does not have.",
+    multiprocess_mode="livemax",
+)
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )

@@ -156,7 +156,9 @@ class PostgresExecutions:
             return None
         [record] = records
         position = None if record["epoch"] is None else Position(record["epoch"], record["seq"])
-        return FeedView(venue, record["holder"], record["is_owned"], position, record["changed_at"])
+        return FeedView(
+            venue, record["holder"], record["is_owned"], position, record["changed_at"], record["unowned_seconds"]
+        )
 
     async def begin_epoch(self, venue: str, epoch: str, scope: ExecIdScope) -> None:
         await self._session(venue, epoch, scope)
