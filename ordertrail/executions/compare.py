@@ -120,7 +120,7 @@ class ExecutionComparer:
     async def _compare(self, compared: ComparedRange) -> Comparison:
         findings = _Findings(await self._feeds.coverage(compared.venue, compared.epoch))
         compared = replace(compared, first=await self._compare_pages(compared, findings))
-        await self._look_again(compared, findings)
+        await self._review_missing(compared, findings)
         await self._count_unknown(compared, findings)
         return Comparison(
             compared.venue,
@@ -189,7 +189,7 @@ class ExecutionComparer:
         findings.parked += len(parked)
         return [each for each in missing if each.seq not in parked]
 
-    async def _look_again(self, compared: ComparedRange, findings: _Findings) -> None:
+    async def _review_missing(self, compared: ComparedRange, findings: _Findings) -> None:
         """What was missing may have been on its way."""
         if findings.on_their_way:
             await self._clock.sleep(ON_ITS_WAY_SECONDS)
@@ -218,7 +218,7 @@ class ExecutionComparer:
         findings.unknown = max(count - findings.counted, 0)
 
     async def _page(self, *, after: int, limit: int, epoch: str) -> Reports | OtherEpoch | Compacted:
-        """Asked for again where there is no answer, but not for ever."""
+        """Repeated where there is no answer, but not for ever."""
         cause = ""
         for _ in range(TRIES_MAX):
             page = await self._gateway.report_page(after=after, limit=limit, epoch=epoch)

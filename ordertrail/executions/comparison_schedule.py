@@ -11,7 +11,7 @@ from ordertrail.storage.execution_rows import FeedRows
 _log = get_logger()
 
 EVERY_SECONDS = 24 * 3600.0
-LOOK_SECONDS = 60.0
+TURN_INTERVAL_SECONDS = 60.0
 # One that dies in its turn leaves it to another after so long; a comparison takes as long as the venue's log is.
 TURN_SECONDS = 3600.0
 AGAIN_SECONDS = 600.0
@@ -42,7 +42,7 @@ class ComparisonSchedule:
     async def run(self) -> None:
         """Run for ever; cancel to end."""
         while True:
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(TURN_INTERVAL_SECONDS)
             try:
                 await self.run_once()
             except Exception as error:  # noqa: BLE001 - said and counted, and tried again

@@ -99,7 +99,7 @@ async def test_what_was_not_brought_is_missing(house: Installation) -> None:
     assert comparison.details["applied_and_no_row"] == 0
 
 
-async def test_what_was_applied_and_is_no_row_is_told_apart(house: Installation) -> None:
+async def test_what_was_applied_and_is_no_row_is_counted_by_itself(house: Installation) -> None:
     await two_trades(house)
     epoch, reports = await reports_of(house)
     await bring(house, *reports[:3])

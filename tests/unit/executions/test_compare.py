@@ -128,7 +128,7 @@ async def test_venue_that_forgets_meanwhile_is_compared_from_there_on() -> None:
     assert (comparison.details["from_seq"], comparison.is_equal) == (7, True)
 
 
-async def test_page_is_asked_for_again_where_there_is_no_answer_and_not_for_ever() -> None:
+async def test_page_without_an_answer_is_repeated_and_not_for_ever() -> None:
     house = House(head=3)
     house.instead = [NoAnswer("timeout"), NoAnswer("circuit_open")]
     assert (await house.comparer.run_once()).is_equal
@@ -151,7 +151,7 @@ async def test_page_that_leads_nowhere_ends_the_comparison(page: Page) -> None:
     assert house.kept_comparisons == []
 
 
-async def test_so_much_is_looked_for_again_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_so_much_of_what_is_missing_is_reviewed_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ON_ITS_WAY_MAX", 3)
     house = House(head=7)
     house.rows.clear()
