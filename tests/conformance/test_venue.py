@@ -465,6 +465,15 @@ async def test_capabilities_are_what_the_venue_promises(open_subject: Open, tmp_
         )
 
 
+@pytest.mark.parametrize("scope", ["order", "epoch"])
+async def test_scope_of_exec_ids_is_the_venue_s(open_subject: Open, tmp_path: Path, scope: Any) -> None:
+    async with open_subject(tmp_path, Profile(exec_id_unique=scope)) as subject:
+        promised = await subject.venue.capabilities(timeout_seconds=WAIT_SECONDS_MAX)
+
+        assert isinstance(promised, Capabilities)
+        assert promised.exec_id_unique == scope
+
+
 async def test_what_was_accepted_is_there_after_a_restart(open_subject: Open, tmp_path: Path) -> None:
     async with open_subject(tmp_path, Profile()) as before:
         answer = await place(before)
