@@ -22,12 +22,14 @@ from typing_extensions import override
 from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, request
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.venue_answer import NoAnswer
+from ordertrail.queues.queue import QueueUnavailable
+from ordertrail.queues.registry import make_queue, queue_title
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, later_settings, read_known_settings, unknown_sentence
 from ordertrail.runtime.telemetry.logs import configure_logs
 from ordertrail.server.listening import listening_socket
-from ordertrail.server.start_line import NO_REAL_ORDER, shown_database, title_of, want_exchange_url
+from ordertrail.server.start_line import NO_REAL_ORDER, shown_database, title_of, want_exchange_url, want_venue_name
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.inspection import inspect_server, schema_problem
@@ -99,6 +101,7 @@ async def find_all() -> list[Finding]:
     for name, tries in (
         ("database", lambda: _of_the_database(settings, offsets)),
         ("exchange", lambda: _of_the_exchange(settings, offsets)),
+        ("queue", lambda: _of_the_queue(settings)),
         ("clocks", lambda: _of_the_clocks(settings, offsets)),
         ("data folder", lambda: _of_the_data_folder(settings)),
         ("port", lambda: _of_the_port(settings)),
@@ -162,6 +165,23 @@ async def _of_the_exchange(settings: Settings, offsets: dict[str, Offset]) -> As
         yield Finding("exchange's orders", ok=True, detail=f"{len(orders.orders)} open")
         if orders.as_of is not None:
             offsets["exchange"] = _offset(orders.as_of, began)
+
+
+async def _of_the_queue(settings: Settings) -> AsyncIterator[Finding]:
+    title = queue_title(settings.queue_url)
+    if settings.queue_url is None:
+        yield Finding("queue", ok=True, detail=f"{title}, with the orders")
+        return
+    queue = make_queue(settings.queue_url, venue=want_venue_name(settings), bytes_max=settings.queue_bytes_max)
+    await queue.open()
+    try:
+        depth = await queue.depth()
+    except QueueUnavailable as error:
+        yield Finding("queue", ok=False, detail=f"{title}: {error}")
+    else:
+        yield Finding("queue", ok=True, detail=f"{title}: {'frames wait' if depth is None else f'{depth} frames wait'}")
+    finally:
+        await queue.close()
 
 
 @asynccontextmanager

@@ -30,6 +30,16 @@ app.command(
     name="reconcile",
     help="Review orders in doubt until SIGTERM; --once: one pass, and what it did.",
 )
+app.command(
+    "ordertrail.cli.feed:feed",
+    name="feed",
+    help="Receive the exchange's execution reports and publish them to the queue, until SIGTERM; a second stands by.",
+)
+app.command(
+    "ordertrail.cli.process:process",
+    name="process",
+    help="Turn execution reports into rows until SIGTERM; --once: what waits, and what became of it.",
+)
 app.command("ordertrail.cli.check:check", name="check", help="Try everything before a deploy; changes nothing.")
 app.command("ordertrail.cli.doubts:doubts", name="doubts", help="List orders in doubt, oldest first.")
 app.command("ordertrail.cli.positions:positions", name="positions", help="What was bought and sold, by instrument.")

@@ -27,9 +27,11 @@ from ordertrail.cli.output import print_result
 from ordertrail.cli.tables import print_table, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, read_evidence
+from ordertrail.storage.execution_rows import REPORT_KIND
 from ordertrail.storage.parked_rows import ParkedView
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.parked import PostgresParked
 
 app = App(name="parked", help="What the exchange sent and nobody can understand.")
@@ -105,6 +107,32 @@ def show(parked_id: RowId, /, *, json: Json = False) -> int:
         return DONE
 
     return with_database(show_one)
+
+
+@app.command
+def replay(parked_id: RowId, /) -> int:
+    """Apply a parked execution report once more; closes it where that can be done.
+
+    Parameters
+    ----------
+    parked_id
+        Its id in the list.
+    """
+
+    async def replay_one(_doubts: PostgresDoubts, database: Database) -> int:
+        thing = await PostgresParked(database).parked_thing(parked_id)
+        if thing is not None and thing.kind != REPORT_KIND:
+            return say(f"{parked_id} is no execution report: nothing was changed.", REFUSED)
+        became = await PostgresExecutions(database).replay_parked(parked_id)
+        if became is None:
+            return say(f"Nothing that is open is parked as {parked_id}: nothing was changed.", REFUSED)
+        after = await PostgresParked(database).parked_thing(parked_id)
+        if after is None or after.closed_at is None:
+            return say(f"{parked_id} stays parked: {became}.", REFUSED)
+        print_result(f"{parked_id}: {became}.")
+        return DONE
+
+    return with_database(replay_one)
 
 
 @app.command

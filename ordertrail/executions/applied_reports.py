@@ -1,6 +1,7 @@
 """What became of execution reports, told once it is committed: counted, and what a person must know said aloud."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ordertrail.queues.queue import Frame
 from ordertrail.runtime.telemetry import metrics
@@ -20,14 +21,27 @@ CONTRADICTING = "the exchange reports an execution again and says something else
 ORPHANED = "the exchange reports an order that was never recorded here"
 
 
+@dataclass(slots=True)
+class Totals:
+    """Reports that were applied, with repeats; those that became rows; those that were parked."""
+
+    reports: int = 0
+    rows: int = 0
+    parked: int = 0
+
+
 class AppliedReports:
-    """One venue's."""
+    """One venue's, in one process; `totals` is what it came to."""
 
     def __init__(self, venue: str) -> None:
         self._venue = venue
+        self.totals = Totals()
 
     def applied(self, applied: Applied, *, seconds: float) -> None:
         """Reports are committed."""
+        self.totals.reports += applied.reports
+        self.totals.rows += applied.inserted
+        self.totals.parked += applied.parked
         metrics.EXECUTION_REPORTS.inc(applied.reports)
         metrics.EXECUTION_ROWS.inc(applied.inserted)
         metrics.EXECUTION_BATCH_SECONDS.observe(seconds)
@@ -57,7 +71,9 @@ class AppliedReports:
 
     def parked(self, frame: Frame, *, reason: str, field: str | None, seq: int | None, is_new: bool) -> None:
         """A report that breaks the statement is kept for a person."""
+        self.totals.reports += 1
         if is_new:
+            self.totals.parked += 1
             metrics.PARKED.labels(KIND).inc()
             _log.error(
                 "a thing that the exchange sent cannot be understood",

@@ -14,6 +14,7 @@ from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.executions.feed_connection import FeedConnection, FeedParts, QueueLost, Start
 from ordertrail.executions.feed_parking import FeedParking
 from ordertrail.executions.gap_watch import GapWatch
+from ordertrail.executions.trouble import is_database_away
 from ordertrail.queues.queue import ExecIdScope, Overtaken, Position, Queue, QueueUnavailable
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
@@ -249,7 +250,7 @@ class Feed:
             if text != self._trouble:
                 _log.error("the feed raised", venue=self._venue.name, exc_info=error)
             self._trouble = text
-        else:
+        elif not is_database_away(error):  # the process's watch says that
             self._say("the feed begins again", text)
 
     def _say(self, sentence: str, text: str) -> None:

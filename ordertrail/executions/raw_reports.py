@@ -14,6 +14,7 @@ from typing import Any
 from ordertrail.queues.queue import Frame
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{},]', re.DOTALL)
+_SEQ_VALUE = re.compile(rb"\s*:\s*(\d{1,19})\s*[,}]")
 _BLANK = b" \t\n\r"
 _OPENING, _CLOSING = (b"[", b"{"), (b"]", b"}")
 
@@ -71,7 +72,7 @@ def fault_of(raw: bytes, otherwise: str) -> Fault:
     try:
         report = json.loads(raw, parse_float=Decimal, parse_int=_read_integer)
     except (ValueError, RecursionError):
-        return Fault(None, "is no JSON", None)
+        return Fault(None, "is no JSON", _seq_in(raw))
     if not isinstance(report, dict):
         return Fault(None, "is no object", None)
     seq = report.get("seq")
@@ -81,6 +82,21 @@ def fault_of(raw: bytes, otherwise: str) -> Fault:
         if why is not None:
             return Fault(name, why, seq if has_seq else None)
     return Fault(None, otherwise, seq if has_seq else None)
+
+
+def _seq_in(raw: bytes) -> int | None:
+    """What stands behind the name `seq` in an object that is no JSON; None: nothing, or it stands there twice."""
+    found = []
+    depth = 0
+    for token in _TOKEN.finditer(raw):
+        mark = token.group()
+        if mark in _OPENING:
+            depth += 1
+        elif mark in _CLOSING:
+            depth -= 1
+        elif mark == b'"seq"' and depth == 1 and (value := _SEQ_VALUE.match(raw, token.end())) is not None:
+            found.append(int(value[1]))
+    return found[0] if len(found) == 1 and 0 < found[0] <= _BIGINT_MAX else None
 
 
 def _why_not(name: str, report: dict[str, Any]) -> str | None:

@@ -23,6 +23,8 @@ class Trouble:
             metrics.INVARIANTS_BROKEN.labels("processor_raised").inc()
             if text != self._reported:
                 _log.error(self._sentence, error=text, exc_info=error)
+        elif is_database_away(error):
+            return  # that the database cannot be reached at all the process's watch says already
         elif text != self._reported:
             _log.warning(self._sentence, error=text)
         self._reported = text
@@ -32,6 +34,13 @@ class Trouble:
         if self._reported is not None:
             self._reported = None
             _log.info(f"{self._sentence}: that is over")
+
+
+def is_database_away(error: BaseException | None) -> bool:
+    """Whether it is about a statement that was never sent, for the queue in the database or otherwise."""
+    if isinstance(error, QueueUnavailable):
+        return is_database_away(error.__cause__)
+    return isinstance(error, StatementOutcomeUnknown) and not error.may_have_happened
 
 
 def _kind_of(error: Exception) -> str:

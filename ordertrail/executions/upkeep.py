@@ -70,7 +70,7 @@ class Upkeep:
         await self._rows.compact(self._venue)
 
     async def _ensure_partitions(self) -> None:
-        await self._rows.ensure_partitions()
+        metrics.EXECUTION_MISPLACED.set(await self._rows.ensure_partitions())
 
     async def _read_depth(self) -> None:
         depth = await self._queue.depth()

@@ -111,6 +111,17 @@ class Settings(BaseSettings):
         default=30, ge=0, description="how often the exchange's orders and executions are compared with ours"
     )
     reconcile_in_api: bool = Field(default=True, description="whether every API process reconciles too")
+    executions_in_api: bool | None = Field(
+        default=None,
+        description="whether a process of the API feeds and processes execution reports too; unset: where the server "
+        "is started bare (uvicorn), or the exchange is in the process",
+    )
+    execution_statements_in_flight: PositiveInt = Field(
+        default=2, description="statements with execution reports at once, a processor"
+    )
+    execution_reports_max: PositiveInt = Field(
+        default=1000, description="execution reports in one statement, about; a frame with more goes alone"
+    )
     clock_margin_seconds: float = Field(
         default=1, ge=0, description="how far the exchange's clock and the database's may differ"
     )

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from ordertrail.runtime.errors import CannotStart
-from ordertrail.runtime.settings import load_settings
+from ordertrail.runtime.settings import Settings, load_settings
 from ordertrail.runtime.telemetry import streams
 from ordertrail.runtime.telemetry.processes import is_worker, share_metrics
 
@@ -27,6 +27,7 @@ from ordertrail.runtime import failpoints
 from ordertrail.runtime.telemetry.logs import configure_logs, flush
 from ordertrail.server.service import Service
 from ordertrail.server.start_line import say_start
+from ordertrail.venues.registry import is_in_memory, is_in_process
 from ordertrail.venues.venue import Venue
 
 # An order's objects are freed by their reference counts; the collector would walk them in vain, every 700 objects.
@@ -48,7 +49,21 @@ def make_service(venue: Venue | None = None, *, is_bare: bool = False) -> Servic
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    return Service(settings, venue=venue)
+    return Service(settings, venue=venue, takes_in_executions=takes_in_executions(settings, is_bare=is_bare))
+
+
+def takes_in_executions(settings: Settings, *, is_bare: bool) -> bool:
+    """Whether a process of the API feeds and processes execution reports, where no setting says so.
+
+    A server that is started bare leaves nothing undone: it migrates and reconciles by itself, and so it does this. Of
+    several that do, the lease says which one feeds. Beside `ordertrail api` stand processes for it; but nobody else can
+    hear an exchange that is in this process. One in memory is for benchmarks of placing alone.
+    """
+    if settings.executions_in_api is not None:
+        return settings.executions_in_api
+    if is_in_memory(settings.exchange_url):
+        return False
+    return is_bare or is_in_process(settings.exchange_url)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.tasks import BackgroundTasks
+from ordertrail.server.executions import Executions
 from ordertrail.server.housekeeping import Housekeeping
 from ordertrail.server.readiness import Readiness
 from ordertrail.server.start_line import title_of
@@ -72,7 +73,10 @@ def gate_limits_of(settings: Settings) -> GateLimits:
 
 
 class Service:
-    """Everything that a process needs to place orders; `open` and `close` in its event loop."""
+    """Everything that a process needs to place orders; `open` and `close` in its event loop.
+
+    `takes_in_executions`: it feeds and processes execution reports, too.
+    """
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class Service:
         clock: Clock | None = None,
         venue: Venue | None = None,
         rows: Rows | None = None,
+        takes_in_executions: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
@@ -155,6 +160,12 @@ class Service:
             status=self.status,
         )
 
+        self.intake = (
+            Executions(settings, self.clock, venue=self.venue.name, feeds_from=self.venue, processes=True)
+            if takes_in_executions
+            else None
+        )
+
     def _schedule(self) -> Schedule:
         settings = self.settings
         reconciler = Reconciler(
@@ -189,6 +200,8 @@ class Service:
         """Start; neither an absent database nor an absent exchange stops it. CannotStart where one must not be used."""
         await self.venue.open()
         await self.database.open()
+        if self.intake is not None:
+            await self.intake.open()
         await self.spool.open()
         await self.watch.run_once()
         if self.watch.is_unsuitable:
@@ -201,6 +214,8 @@ class Service:
         self.background.start("housekeeping", self.housekeeping.run())
         if self.settings.reconcile_in_api:
             self.start_reconciling()
+        if self.intake is not None:
+            self.intake.start(self.background)
 
     def start_reconciling(self) -> None:
         """Reconcile on the schedule, until `close`."""
@@ -212,6 +227,8 @@ class Service:
         await self.background.stop()
         await self.journal.close()
         await self.spool.close()
+        if self.intake is not None:
+            await self.intake.close()
         await self.venue.close()
         await self.database.close()
 

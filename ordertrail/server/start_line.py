@@ -1,12 +1,13 @@
 """The one line with which a process says what it is about to work with: where orders go, above all."""
 
 from ordertrail import __version__
+from ordertrail.queues.registry import queue_title
 from ordertrail.runtime import notices
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, is_started_by_up
 from ordertrail.storage.postgres.address import read_address
-from ordertrail.venues.registry import SIMULATED, make_venue, venue_title
+from ordertrail.venues.registry import SIMULATED, make_venue, venue_name, venue_title
 
 NO_REAL_ORDER = "no real order is placed"
 
@@ -26,7 +27,7 @@ def start_line(role: str, settings: Settings, *, workers: int = 1) -> str:
     return (
         f"version {__version__}, {role}: exchange {shown_exchange(settings)}; "
         f"database {shown_database(settings)}; {workers} worker{'' if workers == 1 else 's'}; "
-        f"data folder {settings.data_dir.absolute()}"
+        f"execution reports over {queue_title(settings.queue_url)}; data folder {settings.data_dir.absolute()}"
     )
 
 
@@ -44,6 +45,13 @@ def shown_exchange(settings: Settings) -> str:
 def shown_database(settings: Settings) -> str:
     """Host, port and name of the database; CannotStart where its URL cannot be read."""
     return read_address(settings.database_url.get_secret_value()).place
+
+
+def want_venue_name(settings: Settings) -> str:
+    """The name of the venue, for roles that never call it; CannotStart where nothing says which one it is."""
+    if settings.exchange_url is None:
+        raise CannotStart(NOT_SET)
+    return venue_name(settings.exchange_url)
 
 
 def want_exchange_url(settings: Settings, *, workers: int = 1) -> None:

@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ordertrail.queues.queue import Frame, Overtaken, Position, QueueFull, QueueUnavailable
 from ordertrail.runtime.clock import Clock
@@ -63,7 +63,7 @@ class InboxQueue:
         try:
             if await self._is_too_large():
                 raise QueueFull(f"The inbox has taken {self._bytes_max} bytes of the disk.")
-            is_taken = await self._rows.put_in_inbox(frame, after=after)
+            is_taken = await self._put(frame, after)
         except (StatementFailed, StatementOutcomeUnknown) as error:
             raise QueueUnavailable(str(error)) from error
         if not is_taken:
@@ -97,6 +97,16 @@ class InboxQueue:
             await self._rows.drop_from_inbox(numbers)
         except (StatementFailed, StatementOutcomeUnknown) as error:
             raise QueueUnavailable(str(error)) from error
+
+    async def _put(self, frame: Frame, after: Position | None) -> bool:
+        try:
+            return await self._rows.put_in_inbox(frame, after=after)
+        except StatementFailed as error:
+            if not error.is_about_the_data:
+                raise
+        # Bytes that no text can have. Escaped they are no JSON: that report is parked, and its neighbours are not.
+        text = frame.body.decode(errors="backslashreplace").replace("\0", "\\x00")
+        return await self._rows.put_in_inbox(replace(frame, body=text.encode()), after=after)
 
     async def _peek(self) -> list[tuple[int, Frame]]:
         try:

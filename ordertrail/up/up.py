@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import STARTED_BY_UP, Settings
 from ordertrail.up.child_processes import StopSequence, end_stale_processes, find_stale_processes
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
-from ordertrail.up.programs import HttpProgram
+from ordertrail.up.programs import HttpProgram, Program
 from ordertrail.up.running_up import make_found, not_found_after
+from ordertrail.up.shared_metrics import SharedMetrics
 from ordertrail.up.supervisor import SupervisedService, Supervisor
 from ordertrail.up.tcp_ports import free_port, is_free
 
@@ -71,16 +72,33 @@ def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, ho
         _end_stale_processes(data_dir)
         if settings.port and not is_free(host, settings.port):
             raise CannotStart(_taken(settings.port))
-        # Half for the API, which has a line for each order; a quarter for each of the others.
-        quarter = settings.log_bytes_max // 4
-        database = EmbeddedPostgres(data_dir / "postgres", port=postgres_port, say=say, log_bytes_max=quarter)
-        exchange = _exchange(data_dir, exchange_port or free_port(), log_bytes_max=quarter)
+        # Half for the API, which has a line for each order; an eighth for each of the others.
+        eighth = settings.log_bytes_max // 8
+        database = EmbeddedPostgres(data_dir / "postgres", port=postgres_port, say=say, log_bytes_max=eighth)
+        exchange = _exchange(data_dir, exchange_port or free_port(), log_bytes_max=eighth)
         port = settings.port or free_port(host)
-        api = _api(data_dir, host, port, database, exchange, log_bytes_max=2 * quarter)
+        metrics = SharedMetrics(data_dir / "metrics" / "up")
+
+        def environment() -> dict[str, str]:
+            """Read at the start, for the database has its port only then."""
+            return {
+                **_environment(data_dir),
+                **metrics.environment,
+                "ORDERTRAIL_DATABASE_URL": database.url,
+                "ORDERTRAIL_EXCHANGE_URL": exchange.url,
+                "ORDERTRAIL_DATA_DIR": str(data_dir),
+            }
+
+        api = _api(data_dir, host, port, environment, metrics, log_bytes_max=4 * eighth)
+        feed, process = (
+            _role(role, data_dir, environment, metrics, log_bytes_max=eighth) for role in ("feed", "process")
+        )
         if settings.model_fields_set & {"database_url", "exchange_url"}:
             say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
         say("Starting PostgreSQL, the simulated exchange and the API ...")
-        services: list[SupervisedService] = [DatabaseService(database), exchange, api]
+        metrics.begin()
+        # The API first, for somebody waits for it; what it has placed is there to be fed a moment later.
+        services: list[SupervisedService] = [DatabaseService(database), exchange, api, feed, process]
 
         def on_ready() -> None:
             make_found(data_dir, api_url=api.url, database_url=database.url, exchange_url=exchange.url)
@@ -151,24 +169,44 @@ def _exchange(data_dir: Path, port: int, *, log_bytes_max: int) -> HttpProgram:
 
 
 def _api(
-    data_dir: Path, host: str, port: int, database: EmbeddedPostgres, exchange: HttpProgram, *, log_bytes_max: int
+    data_dir: Path,
+    host: str,
+    port: int,
+    environment: Callable[[], Mapping[str, str]],
+    metrics: SharedMetrics,
+    *,
+    log_bytes_max: int,
 ) -> HttpProgram:
     return HttpProgram(
         name="The API",
         command=_python("ordertrail", "api", "--host", host, "--port", port),
-        # Read at the start, for the database has its port only then.
-        environment=lambda: {
-            **_environment(data_dir),
-            "ORDERTRAIL_DATABASE_URL": database.url,
-            "ORDERTRAIL_EXCHANGE_URL": exchange.url,
-            "ORDERTRAIL_DATA_DIR": str(data_dir),
-        },
+        environment=environment,
         log=data_dir / "logs" / "api.log",
         log_bytes_max=log_bytes_max,
         host={"0.0.0.0": HOST, "::": "::1"}.get(host, host),  # noqa: S104 - compared, not listened on # nosec B104
         port=port,
         ready_path="/readyz",
         stop_seconds=60.0,
+        when_ended=metrics.forget,
+    )
+
+
+def _role(
+    role: str,
+    data_dir: Path,
+    environment: Callable[[], Mapping[str, str]],
+    metrics: SharedMetrics,
+    *,
+    log_bytes_max: int,
+) -> Program:
+    return Program(
+        name={"feed": "The feed of execution reports", "process": "The processor of execution reports"}[role],
+        command=_python("ordertrail", role),
+        environment=environment,
+        log=data_dir / "logs" / f"{role}.log",
+        log_bytes_max=log_bytes_max,
+        stop_seconds=30.0,
+        when_ended=metrics.forget,
     )
 
 
@@ -194,6 +232,7 @@ Ordertrail {__version__} is up.
 
   API        {api.url}   (/docs, /readyz, /metrics)
   exchange   {exchange.url}   (SIMULATED, no real order is placed)
+  reports    one feed and one processor turn what it reports of orders into rows
   database   {database.url}
   data       {data_dir}{elsewhere}
   logs       {api.log.parent}, {database.log}

@@ -14,6 +14,8 @@ SIMULATED = "simulated:"
 IN_MEMORY = "in_memory:"
 IN_MEMORY_UNTIL_0_1 = "forgetful:"  # taken for one release, with a warning
 
+_NO_VENUE = "ORDERTRAIL_EXCHANGE_URL must be http://…, https://… or simulated:, or not be set."
+
 
 def venue_title(url: str | None, *, is_simulated: bool = False) -> str:
     """How a person knows the venue at a URL, without any secret that the URL may have: SIMULATED, or where it is.
@@ -22,7 +24,7 @@ def venue_title(url: str | None, *, is_simulated: bool = False) -> str:
     """
     if url is None or url == SIMULATED:
         return "SIMULATED"
-    if url.startswith((IN_MEMORY, IN_MEMORY_UNTIL_0_1)):
+    if is_in_memory(url):
         return "SIMULATED in memory"
     try:
         scheme, host, port = (place := urlsplit(url)).scheme, place.hostname or "", place.port
@@ -30,6 +32,26 @@ def venue_title(url: str | None, *, is_simulated: bool = False) -> str:
         return "unreadable"
     address = f"{scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"
     return f"SIMULATED at {address}" if is_simulated else address
+
+
+def is_in_memory(url: str | None) -> bool:
+    """Whether it is the simulated exchange in this process that forgets everything."""
+    return url is not None and url.startswith((IN_MEMORY, IN_MEMORY_UNTIL_0_1))
+
+
+def is_in_process(url: str | None) -> bool:
+    """Whether it is a simulated exchange in this process, so that no other one can reach it."""
+    return url is None or url == SIMULATED or is_in_memory(url)
+
+
+def venue_name(url: str | None) -> str:
+    """The name of the venue at a URL, as its adapter has it, in rows and queues; CannotStart as `make_venue`."""
+    if is_in_process(url):
+        return "simulated"
+    assert url is not None
+    if url.lower().startswith(("http://", "https://")):
+        return "http"
+    raise CannotStart(_NO_VENUE)
 
 
 def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max: int) -> Venue:
@@ -55,4 +77,4 @@ def make_venue(url: str | None, *, data_dir: Path, clock: Clock, connections_max
     if url.startswith(IN_MEMORY):
         opening = parse_in_memory(url.removeprefix(IN_MEMORY).removeprefix("?"))
         return SimulatedVenue(opening, clock=clock)
-    raise CannotStart("ORDERTRAIL_EXCHANGE_URL must be http://…, https://… or simulated:, or not be set.")
+    raise CannotStart(_NO_VENUE)

@@ -111,7 +111,7 @@ def test_simulated_exchange_is_said_in_capitals_everywhere(database_url: str, tm
     name = database_url.rpartition("/")[2].partition("?")[0]
     (line,) = [line for line in api.log if "version" in line]
     assert f"version {__version__}, api: exchange {SIMULATED}; database " in line
-    assert f"/{name}; 1 worker; data folder {tmp_path}" in line
+    assert f"/{name}; 1 worker; execution reports over PostgreSQL; data folder {tmp_path}" in line
     assert ready["venue"] == shown["venue"] == "SIMULATED"
 
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import psutil
@@ -88,7 +89,11 @@ class Up:
 
 def _kind(process: psutil.Process) -> str:
     command = process.cmdline()
-    return "postgres" if "postgres" in command[0] else "exchange" if "simulated_exchange" in command else "api"
+    if "postgres" in command[0]:
+        return "postgres"
+    return (
+        "exchange" if "simulated_exchange" in command else next(x for x in ("api", "feed", "process") if x in command)
+    )
 
 
 @contextlib.contextmanager
@@ -138,7 +143,62 @@ def test_the_order_it_shows_is_placed_and_its_trail_is_kept_over_a_restart(data_
     assert (status, order["status"], trail) == (201, "COMPLETED", ["INITIATED", "COMPLETED"])
     assert code == 0
     assert "Traceback" not in running.said
-    assert len(children) == 3 and not any(child.is_running() for child in children)
+    assert len(children) == 5 and not any(child.is_running() for child in children)
+
+
+def cross(running: Up) -> list[str]:
+    """Two orders that are matched with each other; their ids."""
+    answers = [call("POST", f"{running.url('API')}/orders", SEED_ORDER | {"side": side}) for side in ("buy", "sell")]
+    assert [status for status, _ in answers] == [201, 201]
+    return [order["id"] for _, order in answers]
+
+
+def order(running: Up, order_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = call("GET", f"{running.url('API')}/orders/{order_id}")[1]
+    return answer
+
+
+def test_two_orders_that_cross_are_filled(data_dir: Path) -> None:
+    with up_and_ready(data_dir) as running:
+        ids = cross(running)
+        until(lambda: all(order(running, id_)["status"] == "FILLED" for id_ in ids))
+        found = [order(running, id_) for id_ in ids]
+        until(lambda: _metric(running, "ordertrail_execution_rows_total") == 4)
+
+    assert [(each["cum_qty"], each["leaves_qty"], each["avg_px"]) for each in found] == [(10, 0, "150.00")] * 2
+    assert [[one["exec_type"] for one in each["executions"]] for each in found] == [["new", "trade"]] * 2
+    assert [statuses_of(each) for each in found] == [["INITIATED", "COMPLETED", "FILLED"]] * 2
+
+
+def statuses_of(found: dict[str, Any]) -> list[str]:
+    return [row["status"] for row in found["trail"]]
+
+
+def _metric(running: Up, name: str) -> float | None:
+    with urlopen(f"{running.url('API')}/metrics", timeout=WAIT_SECONDS) as metrics:
+        lines = metrics.read().decode().splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), None)
+
+
+@pytest.mark.kills
+def test_fills_are_there_once_whatever_dies_meanwhile(data_dir: Path) -> None:
+    with up_and_ready(data_dir) as running:
+        ids = []
+        for number in range(12):
+            ids += cross(running)
+            victim = ("process", "feed", "process", "exchange")[number % 4]
+            # Not waited for until it is back: the next orders come while it is away, unless they need it.
+            if child := running.children().get(victim):
+                child.kill()
+            if victim == "exchange":
+                until(lambda: _placed(running))
+        until(lambda: all(order(running, id_)["status"] == "FILLED" for id_ in ids))
+        found = [order(running, id_) for id_ in ids]
+        _, positions = call("GET", f"{running.url('API')}/positions")
+
+    assert [each["cum_qty"] for each in found] == [10] * len(ids)
+    assert [sorted(one["exec_type"] for one in each["executions"]) for each in found] == [["new", "trade"]] * len(ids)
+    assert positions["positions"][0]["buy_qty"] == positions["positions"][0]["sell_qty"]
 
 
 def command(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -246,7 +306,13 @@ def test_only_marked_processes_are_ended_as_stale(data_dir: Path) -> None:
 
 def test_whatever_dies_is_started_again(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
-        for kind, name in (("postgres", "The database"), ("exchange", "The simulated exchange"), ("api", "The API")):
+        for kind, name in (
+            ("postgres", "The database"),
+            ("exchange", "The simulated exchange"),
+            ("api", "The API"),
+            ("feed", "The feed of execution reports"),
+            ("process", "The processor of execution reports"),
+        ):
             running.children()[kind].kill()
             running.hear(f"{name} ended by itself")
 

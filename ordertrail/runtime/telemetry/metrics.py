@@ -132,6 +132,11 @@ EXECUTION_TROUBLES = Counter(
 EXECUTION_RETRIED = Counter(
     "ordertrail_execution_retried", "Parked reports that could be applied when they were tried again."
 )
+EXECUTION_MISPLACED = ReadGauge(
+    "ordertrail_execution_misplaced",
+    "Executions in no partition of a month, for a person to see to; counted up to 10,000, once a day.",
+    multiprocess_mode="livemax",
+)
 EXECUTION_FAILURES = Counter(
     "ordertrail_execution_failures",
     "Times that reports could not be applied, and were left to be applied again.",

@@ -119,3 +119,20 @@ def test_a_field_that_is_missing_is_named(name: str) -> None:
 )
 def test_what_is_no_report_at_all(raw: bytes, why: str) -> None:
     assert fault_of(raw, otherwise="").why == why
+
+
+@pytest.mark.parametrize(
+    ("raw", "seq"),
+    [
+        (b'{"a": tru, "seq": 7}', 7),
+        (b'{"seq" : 7 , "a": "\xff", ', 7),
+        (b'{"a": tru, "b": "\\"seq\\": 8", "seq": 7}', 7),
+        (b'{"a": tru, "b": {"seq": 8}}', None),
+        (b'{"a": tru, "seq": 7, "seq": 8}', None),
+        (b'{"a": tru, "seq": 7.5}', None),
+        (b'{"a": tru, "b": "seq", "c": 7}', None),
+        (b'{"a": tru, "seq": 99999999999999999999}', None),
+    ],
+)
+def test_the_place_of_a_report_that_is_no_json(raw: bytes, seq: int | None) -> None:
+    assert fault_of(raw, otherwise="").seq == seq

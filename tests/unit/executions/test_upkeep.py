@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from ordertrail.executions.applied_reports import AppliedReports
 from ordertrail.executions.upkeep import Upkeep
-from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.execution_rows import Applied, Retried
 from tests.support.clocks import ManualClock
 from tests.support.executions import VENUE, MemoryQueue, MemoryRows
@@ -95,3 +95,15 @@ def test_a_flood_of_alerts_is_said_of_some_and_counted_whole() -> None:
 
     assert len(logs) == 11
     assert logs[-1]["more_orders"] == 90
+
+
+async def test_that_the_database_is_away_is_counted_and_left_to_the_watch_to_say() -> None:
+    house = House()
+    house.rows.retried = [StatementOutcomeUnknown("cannot connect", may_have_happened=False)]
+    before = counted("ordertrail_execution_failures_total", kind="statement_outcome_unknown")
+
+    with capture_logs() as logs:
+        await house.upkeep.run_once()
+
+    assert logs == []
+    assert counted("ordertrail_execution_failures_total", kind="statement_outcome_unknown") == before + 1
