@@ -9,16 +9,19 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.storage.doubt_rows import DoubtRows, OrphanRows, SweepRows
+from ordertrail.storage.execution_rows import ExecutionRows, FeedRows, InboxRows
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.parked_rows import ParkedRows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
@@ -60,6 +63,16 @@ COLUMNS = {
     ),
     "sweep_positions": ("venue", "epoch", "seq", "leased_until"),
     "venue_epochs": ("venue", "epoch", "begun_at"),
+    "execution_epochs": ("venue", "epoch", "session"),
+    "executions": (
+        "order_id", "session", "exec_id", "epoch", "seq", "exec_type", "ord_status", "exchange_order_id", "last_qty",
+        "last_px", "cum_qty", "leaves_qty", "avg_px", "exec_ref_id", "reject_reason", "transact_time",
+    ),
+    "execution_coverage": ("venue", "epoch", "seqs"),
+    "position_sums": ("instruments", "sides", "quantities", "notionals"),
+    "execution_inbox": ("venue", "epoch", "exec_id_scope", "count", "first_seq", "last_seq", "body", "put_at"),
+    "feeds": ("venue", "holder", "leased_until", "fence", "epoch", "seq", "changed_at"),
+    "parked_retries": ("tries", "due_at"),
 }  # fmt: skip
 # `claimed_by` is no time.
 TIMES = {
@@ -69,7 +82,7 @@ TIMES = {
 
 APPEND_ONLY = (
     "orders", "order_keys", "attempts", "attempt_answers", "cancel_requests", "sightings", "orphans", "venue_epochs",
-    "parked", "operator_actions",
+    "parked", "operator_actions", "execution_epochs", "executions",
 )  # fmt: skip
 
 GUARDED = [*((table, "append_only") for table in APPEND_ONLY), ("orphans", "closed_once"), ("parked", "closed_once")]
@@ -82,8 +95,15 @@ class Doubts(DoubtRows, SweepRows, OrphanRows, Protocol):
     """All in one, as the service has them."""
 
 
+class Executions(ExecutionRows, InboxRows, FeedRows, Protocol):
+    """All in one, as PostgreSQL has them."""
+
+
 class DatabaseSubject(Protocol):
     """A database under test, and a hand on its clock."""
+
+    @property
+    def executions(self) -> Executions: ...
 
     @property
     def doubts(self) -> Doubts: ...
@@ -121,6 +141,7 @@ class DatabaseSubject(Protocol):
         ...
 
 
+AS_TEXT = ("status", "seqs")
 JSON = ("before", "after")
 ACTIONS = """
 SELECT action, operator, origin, reason, order_id, subject, before, after
@@ -141,6 +162,7 @@ class Postgres:
         self.doubts: Doubts = PostgresDoubts(database)
         self.switch: SwitchRows = PostgresSwitch(database)
         self.parked: ParkedRows = PostgresParked(database)
+        self.executions: Executions = PostgresExecutions(database)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return PostgresRows(self._database, deadlines)
@@ -159,7 +181,7 @@ class Postgres:
     async def contents(self) -> Contents:
         contents = {}
         for table, columns in COLUMNS.items():
-            names = ", ".join(f"{name}::text" if name == "status" else name for name in columns)
+            names = ", ".join(f"{name}::text" if name in AS_TEXT else name for name in columns)
             records = await self._connection.fetch(f"SELECT {names} FROM {table}")
             contents[table] = in_order([dict(record) for record in records])
         return contents
@@ -204,6 +226,7 @@ class Simulated:
         self.doubts: Doubts = self._database.doubts(self._connection)
         self.switch: SwitchRows = self._database.switch(self._connection)
         self.parked: ParkedRows = self._database.parked(self._connection)
+        self.executions: Executions = self._database.executions(self._connection)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return self._database.rows(deadlines, self._connection)
@@ -235,6 +258,7 @@ class Simulated:
             "parked": [tuple(row[name] for name in COLUMNS["parked"]) for row in tables.parked.values()],
             "sweep_positions": [(venue, *position) for venue, position in tables.sweeps.items()],
             "venue_epochs": [(*epoch, begun_at) for epoch, begun_at in tables.epochs.items()],
+            **self._reports(),
         }
         orders = [
             {name: row[name] for name in COLUMNS["orders"]} for all_ in tables.orders.values() for row in all_.values()
@@ -243,6 +267,29 @@ class Simulated:
             table: in_order([dict(zip(COLUMNS[table], row, strict=True)) for row in rows[table]]) for table in rows
         }
         return {"orders": in_order(orders), **others}
+
+    def _reports(self) -> dict[str, list[tuple[Any, ...]]]:
+        reports = self._database.tables.reports
+        executions = [row for rows in reports.executions.values() for row in rows.values()]
+        kept = {"executions": executions, "execution_inbox": reports.inbox.values(), "feeds": reports.feeds.values()}
+        return {
+            **{table: [tuple(row[name] for name in COLUMNS[table]) for row in rows] for table, rows in kept.items()},
+            "execution_epochs": [(*epoch, session) for epoch, session in reports.epochs.items()],
+            "execution_coverage": [
+                (venue, epoch, "{" + ",".join(f"[{first},{last + 1})" for first, last in ranges) + "}")
+                for venue, epoch, ranges in reports.coverage
+            ],
+            "position_sums": [
+                (
+                    [instrument for instrument, _ in sorted(sums)],
+                    [side for _, side in sorted(sums)],
+                    [Decimal(sums[key][0]) for key in sorted(sums)],
+                    [sums[key][1] for key in sorted(sums)],
+                )
+                for sums in reports.position_sums
+            ],
+            "parked_retries": list(reports.retries.values()),
+        }
 
     async def actions(self) -> list[Record]:
         return list(self._database.tables.actions)
@@ -253,16 +300,19 @@ class Simulated:
         self.doubts = self._database.doubts(self._connection)
         self.switch = self._database.switch(self._connection)
         self.parked = self._database.parked(self._connection)
+        self.executions = self._database.executions(self._connection)
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
         return await asyncio.gather(*calls)
 
 
 def in_order(records: list[Record]) -> list[Record]:
-    """Sorted, for tables have no order; `created_at`, which does not say so, is in UTC."""
+    """Sorted, for tables have no order; `created_at`, which does not say so, is in UTC; the exchange's is no age."""
     for record in records:
         for name, value in record.items():
-            if isinstance(value, datetime) and value.tzinfo is None:
+            if name == "transact_time":
+                record[name] = value.astimezone(UTC).isoformat()
+            elif isinstance(value, datetime) and value.tzinfo is None:
                 record[name] = value.replace(tzinfo=UTC)
     return sorted(records, key=lambda record: [str(value) for value in record.values()])
 

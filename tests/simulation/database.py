@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
@@ -64,6 +65,10 @@ class SimulatedDatabase:
     def parked(self, connection: Connection) -> PostgresParked:
         """`ParkedRows` over a connection."""
         return PostgresParked(self._over(connection))
+
+    def executions(self, connection: Connection) -> PostgresExecutions:
+        """`ExecutionRows`, `InboxRows` and `FeedRows` over a connection."""
+        return PostgresExecutions(self._over(connection))
 
     def _over(self, connection: Connection) -> Database:
         return cast("Database", self._server.session(connection))

@@ -5,13 +5,12 @@ transaction of its own, as in PostgreSQL. That this one does what PostgreSQL doe
 show. Times are the `now` of the transaction, aware, UTC, but `created_at`, which is a plain timestamp in UTC.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any, Protocol, TypeVar
 
 from ordertrail.domain.deadlines import RETRIED_TYPES
+from ordertrail.domain.execution import TERMINAL_ORD_STATUSES, proves_acceptance
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
@@ -23,15 +22,25 @@ from ordertrail.storage.postgres import (
     switch_statements,
 )
 from ordertrail.storage.postgres.order_statements import Variant
+from tests.simulation.execution_twins import EXECUTION_STATEMENTS
+from tests.simulation.table_rows import (
+    NOT_PLACED,
+    ORDER_COLUMNS,
+    PLACED,
+    RANK,
+    UNRESOLVED,
+    Attempt,
+    Doubt,
+    Record,
+    Tables,
+    insert_row,
+    plain,
+    reopen_doubt,
+    reports_of,
+    was_accepted,
+)
 
 T = TypeVar("T")
-Record = dict[str, Any]
-
-_RANK = {status.value: rank for rank, status in enumerate(OrderStatus)}
-_PLACED = _RANK[OrderStatus.COMPLETED]
-_NOT_PLACED = _RANK[OrderStatus.NOT_PLACED]
-_UNRESOLVED = _RANK[OrderStatus.UNRESOLVED]
-_ORDER_COLUMNS = ("id", "type", "side", "instrument", "limit_price", "quantity")
 
 
 class Connection(Protocol):
@@ -40,59 +49,6 @@ class Connection(Protocol):
     async def transact(self, name: str, work: Callable[[datetime], T]) -> T:
         """Run `work` at the other end, whole or not at all."""
         ...
-
-
-@dataclass(slots=True)
-class _Doubt:
-    since: datetime
-    next_at: datetime
-    leased_until: datetime | None = None
-    fence: int = 0
-    tries: int = 0
-    last_seen: str | None = None
-    settled_at: datetime | None = None
-
-
-@dataclass(slots=True)
-class _Attempt:
-    fence: int
-    claimed_by: str
-    claimed_at: datetime
-    send_by: datetime
-    accept_by: datetime
-    moment: int
-
-
-@dataclass(slots=True)
-class Tables:
-    """Everything that is committed. `orders`: by id, then by status."""
-
-    orders: dict[str, dict[str, Record]] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    batches: dict[int, tuple[datetime, list[str]]] = field(default_factory=dict)
-    attempts: dict[str, dict[int, _Attempt]] = field(default_factory=dict)
-    answers: dict[tuple[str, int], tuple[str, str | None, str | None]] = field(default_factory=dict)
-    doubts: dict[str, _Doubt] = field(default_factory=dict)
-    cancels: dict[str, datetime] = field(default_factory=dict)
-    sightings: dict[str, str] = field(default_factory=dict)
-    orphans: dict[tuple[str, str, str, str], Record] = field(default_factory=dict)
-    parked: dict[bytes, Record] = field(default_factory=dict)
-    parked_ids: Iterator[int] = field(default_factory=lambda: count(1))
-    sweeps: dict[str, tuple[str, int, datetime | None]] = field(default_factory=dict)
-    epochs: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    turns: list[Record] = field(default_factory=list)
-    # What operators did beside turning the switch.
-    actions: list[Record] = field(default_factory=list)
-    batch_ids: Iterator[int] = field(default_factory=lambda: count(1))
-    # In which order these were committed, for the clocks that they read say nothing of that.
-    moments: Iterator[int] = field(default_factory=lambda: count(1))
-    canceled_at_moment: dict[str, int] = field(default_factory=dict)
-    initiated_at_moment: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def is_halted(self) -> bool:
-        """How the operator's switch was turned last."""
-        return bool(self.turns) and bool(self.turns[-1]["action"] == "halt")
 
 
 class SimulatedDatabase:
@@ -171,28 +127,12 @@ def _need_limit(limit: int) -> None:
         raise StatementFailed("2201W", "LIMIT must not be negative")
 
 
-def _plain(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=None)
-
-
 def _seconds(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
 def _rank(tables: Tables, order_id: str) -> int:
-    return max((_RANK[status] for status in tables.orders.get(order_id, ())), default=-1)
-
-
-def _insert(tables: Tables, row: Record) -> bool:
-    """ON CONFLICT DO NOTHING."""
-    rows = tables.orders.setdefault(row["id"], {})
-    status = str(row["status"])
-    if status in rows:
-        return False
-    optional = ("reason", "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by", "recorded_at")
-    nothing = dict.fromkeys(optional)
-    rows[status] = {**nothing, **row, "status": status}
-    return True
+    return max((RANK[status] for status in tables.orders.get(order_id, ())), default=-1)
 
 
 def _append(tables: Tables, now: datetime, order_id: str, status: str, reason: Any, exchange_order_id: Any) -> bool:
@@ -200,9 +140,9 @@ def _append(tables: Tables, now: datetime, order_id: str, status: str, reason: A
     initiated = tables.orders.get(order_id, {}).get("INITIATED")
     if initiated is None:
         return False
-    fields = {name: initiated[name] for name in _ORDER_COLUMNS}
+    fields = {name: initiated[name] for name in ORDER_COLUMNS}
     reported = {"status": str(status), "reason": reason, "exchange_order_id": exchange_order_id}
-    return _insert(tables, {**fields, **reported, "created_at": _plain(now)})
+    return insert_row(tables, {**fields, **reported, "created_at": plain(now)})
 
 
 def _claim_keys(tables: Tables, keys: Sequence[tuple[str | None, str]]) -> set[str]:
@@ -213,17 +153,6 @@ def _claim_keys(tables: Tables, keys: Sequence[tuple[str | None, str]]) -> set[s
             tables.keys[key] = order_id
             claimed.add(order_id)
     return claimed
-
-
-def _reopen(tables: Tables, now: datetime, order_id: str, *, fence: int = 0) -> None:
-    doubt = tables.doubts.get(order_id)
-    if doubt is None:
-        tables.doubts[order_id] = _Doubt(now, now, fence=fence)
-        return
-    doubt.fence += 1
-    doubt.settled_at = doubt.leased_until = None
-    doubt.next_at = now
-    doubt.tries = 0
 
 
 def _has_open_claim(tables: Tables, order_id: str) -> bool:
@@ -258,7 +187,7 @@ def _insert_initiated(variant: Variant) -> Callable[..., list[Record]]:
                 continue
             row = {
                 "id": ids[index],
-                "created_at": _plain(now),
+                "created_at": plain(now),
                 "type": str(types[index]),
                 "side": str(sides[index]),
                 "instrument": instruments[index],
@@ -270,7 +199,7 @@ def _insert_initiated(variant: Variant) -> Callable[..., list[Record]]:
                 "send_by": now + _seconds(send_seconds),
                 "accept_by": now + _seconds(accept_seconds),
             }
-            if _insert(tables, row):
+            if insert_row(tables, row):
                 recorded.append(ids[index])
                 tables.initiated_at_moment[ids[index]] = next(tables.moments)
         if recorded:
@@ -284,9 +213,9 @@ def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
     _need_distinct(ids)
     for order_id in sorted(ids):
         if order_id in tables.doubts:
-            _reopen(tables, now, order_id)
+            reopen_doubt(tables, now, order_id)
         else:
-            tables.doubts[order_id] = _Doubt(now, now, settled_at=now)
+            tables.doubts[order_id] = Doubt(now, now, settled_at=now)
     return []
 
 
@@ -300,7 +229,7 @@ def _insert_never_sent(tables: Tables, now: datetime, *columns: Any) -> list[Rec
         place_by = place_bys[index] or _default_place_by(now, types[index], retry_seconds)
         fields = {
             "id": order_id,
-            "created_at": _plain(now),
+            "created_at": plain(now),
             "type": str(types[index]),
             "side": str(sides[index]),
             "instrument": instruments[index],
@@ -310,9 +239,9 @@ def _insert_never_sent(tables: Tables, now: datetime, *columns: Any) -> list[Rec
             "place_by": place_by,
             "send_by": now,
         }
-        _insert(tables, {**fields, "status": "INITIATED"})
+        insert_row(tables, {**fields, "status": "INITIATED"})
         if not tables.attempts.get(order_id):
-            _insert(tables, {**fields, "status": "DATABASE_PERSISTENCE_FAILED", "reason": reason})
+            insert_row(tables, {**fields, "status": "DATABASE_PERSISTENCE_FAILED", "reason": reason})
     return []
 
 
@@ -329,7 +258,7 @@ def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     claimed = _claim_keys(tables, first)
     replayed = set()
     was_sent_later = {order_id: bool(tables.attempts.get(order_id)) for order_id in ids}
-    for index in sorted(range(len(ids)), key=lambda index: (str(ids[index]), _RANK[str(statuses[index])])):
+    for index in sorted(range(len(ids)), key=lambda index: (str(ids[index]), RANK[str(statuses[index])])):
         order_id, status = ids[index], str(statuses[index])
         if reasons[index] == not_recorded and was_sent_later[order_id]:
             continue
@@ -338,7 +267,7 @@ def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
         row = {
             "id": order_id,
             "created_at": created_at,
-            "recorded_at": None if created_at == _plain(now) else _plain(now),
+            "recorded_at": None if created_at == plain(now) else plain(now),
             "type": str(types[index]),
             "side": str(sides[index]),
             "instrument": instruments[index],
@@ -350,19 +279,19 @@ def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
             "client_order_id": keys[index] if is_first and order_id in claimed else None,
             "send_by": now if is_first else None,
         }
-        if _insert(tables, row):
+        if insert_row(tables, row):
             replayed.add(order_id)
     for order_id in sorted(replayed):
-        _reopen(tables, now, order_id)
+        reopen_doubt(tables, now, order_id)
     return []
 
 
 def _step_time(now: datetime, step_at: datetime | None, first_row: Record | None, seconds_max: float) -> datetime:
     """The time of a spooled row: its step's, where that can be."""
     if step_at is None or not now - _seconds(seconds_max) < step_at < now:
-        return _plain(now)
-    step = _plain(step_at.astimezone(UTC))
-    return min(_plain(now), step if first_row is None else max(step, first_row["created_at"]))
+        return plain(now)
+    step = plain(step_at.astimezone(UTC))
+    return min(plain(now), step if first_row is None else max(step, first_row["created_at"]))
 
 
 def _key_owners(tables: Tables, _now: datetime, keys: Sequence[str]) -> list[Record]:
@@ -404,7 +333,7 @@ def _insert_initiated_and_completed(variant: Variant) -> Callable[..., list[Reco
 
 
 def _insert_trail_rows(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
-    rows = sorted(zip(*columns, strict=True), key=lambda row: (row[0], _RANK[str(row[1])]))
+    rows = sorted(zip(*columns, strict=True), key=lambda row: (row[0], RANK[str(row[1])]))
     recorded = []
     for order_id, status, reason, exchange_order_id in rows:
         if not _append(tables, now, order_id, status, reason, exchange_order_id):
@@ -412,8 +341,8 @@ def _insert_trail_rows(tables: Tables, now: datetime, *columns: Any) -> list[Rec
         recorded.append({"id": order_id})
         # A reason that is null is neither like nor unlike anything.
         is_open = reason is not None and not reason.startswith("refused:")
-        if _RANK[str(status)] < _UNRESOLVED and is_open and order_id not in tables.doubts:
-            tables.doubts[order_id] = _Doubt(now, now + _seconds(1))
+        if RANK[str(status)] < UNRESOLVED and is_open and order_id not in tables.doubts:
+            tables.doubts[order_id] = Doubt(now, now + _seconds(1))
     return recorded
 
 
@@ -426,7 +355,7 @@ def _trail_rows_there(tables: Tables, _now: datetime, ids: Sequence[str], status
 
 
 def _by_time(rows: dict[str, Record]) -> list[Record]:
-    return sorted(rows.values(), key=lambda row: (_written_at(row), _RANK[row["status"]]))
+    return sorted(rows.values(), key=lambda row: (_written_at(row), RANK[row["status"]]))
 
 
 def _written_at(row: Record) -> datetime:
@@ -453,14 +382,14 @@ def _enqueue_due_batches(tables: Tables, now: datetime, batches_max: int) -> lis
             if "COMPLETED" in rows:
                 continue
             failed = rows.get("DATABASE_PERSISTENCE_FAILED")
-            was_accepted = failed is not None and failed["reason"] == "accepted"
-            was_accepted |= _rank(tables, order_id) > _PLACED
-            if "NOT_PLACED" not in rows or was_accepted:
+            is_accepted = failed is not None and failed["reason"] == "accepted"
+            is_accepted |= _rank(tables, order_id) > PLACED
+            if "NOT_PLACED" not in rows or is_accepted:
                 unsettled.add(order_id)
     for order_id in sorted(unsettled):
         doubt = tables.doubts.get(order_id)
         if doubt is None:
-            tables.doubts[order_id] = _Doubt(now, now)
+            tables.doubts[order_id] = Doubt(now, now)
         elif doubt.settled_at is not None:
             doubt.settled_at = None
             doubt.next_at = now
@@ -517,7 +446,7 @@ def _apply_verdicts(
     shown: Sequence[str],
     *rows: Sequence[Any],
 ) -> list[Record]:
-    held: dict[str, tuple[_Doubt, list[Any]]] = {}
+    held: dict[str, tuple[Doubt, list[Any]]] = {}
     for order_id, fence, *verdict in zip(ids, fences, settled, seconds, shown, strict=True):
         doubt = tables.doubts.get(order_id)
         if doubt is not None and doubt.fence == fence and doubt.settled_at is None:
@@ -543,7 +472,7 @@ def _claim_sends(
     send_seconds: float,
     answer_seconds: float,
 ) -> list[Record]:
-    claims: dict[str, _Attempt] = {}
+    claims: dict[str, Attempt] = {}
     for order_id, fence, send_by_max in sorted(zip(ids, fences, send_by_maxima, strict=True), key=lambda each: each[0]):
         doubt = tables.doubts.get(order_id)
         rows = tables.orders.get(order_id, {})
@@ -554,7 +483,7 @@ def _claim_sends(
         place_by = initiated["place_by"]
         if place_by is None or now >= place_by or (send_by_max is not None and now >= send_by_max):
             continue
-        is_final = _rank(tables, order_id) >= _NOT_PLACED or any(
+        is_final = _rank(tables, order_id) >= NOT_PLACED or any(
             (row["reason"] or "").startswith("refused:") or (row["reason"] or "").endswith(":not_recorded")
             for row in rows.values()
         )
@@ -566,7 +495,7 @@ def _claim_sends(
             raise StatementFailed("23505", "two claims to the same number")
         send_by = min(limits)
         accept_by = send_by + _seconds(answer_seconds)
-        claims[order_id] = _Attempt(fence, claimed_by, now, send_by, accept_by, next(tables.moments))
+        claims[order_id] = Attempt(fence, claimed_by, now, send_by, accept_by, next(tables.moments))
     records = []
     for order_id, claim in claims.items():
         attempts = tables.attempts.setdefault(order_id, {})
@@ -610,7 +539,7 @@ def _make_due(tables: Tables, now: datetime, doubts_max: int) -> list[Record]:
 def _reopen_all(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
     _need_distinct(ids)
     for order_id in sorted(ids):
-        _reopen(tables, now, order_id)
+        reopen_doubt(tables, now, order_id)
     return [{} for _ in ids]
 
 
@@ -620,12 +549,17 @@ def _request_cancel(tables: Tables, now: datetime, order_id: str) -> list[Record
     if order_id not in tables.cancels:
         tables.cancels[order_id] = now
         tables.canceled_at_moment[order_id] = next(tables.moments)
-        _reopen(tables, now, order_id, fence=1)
+        reopen_doubt(tables, now, order_id, fence=1)
     return [{"id": order_id}]
 
 
-def _word(_tables: Tables, _order_id: str) -> tuple[str, bool, str | None] | None:
-    return None
+def _word(tables: Tables, order_id: str) -> tuple[str, bool, str | None] | None:
+    reports = reports_of(tables, order_id)
+    if not reports:
+        return None
+    proves = any(proves_acceptance(row["exec_type"], row["ord_status"]) for row in reports)
+    names = [row["exchange_order_id"] for row in reports if row["exchange_order_id"] is not None]
+    return (reports[-1]["ord_status"], proves, names[-1] if names else None)
 
 
 def _venue_word(tables: Tables, _now: datetime, order_id: str) -> list[Record]:
@@ -647,7 +581,7 @@ def _counts(tables: Tables, now: datetime) -> list[Record]:
 
 def _oldest(tables: Tables, now: datetime, limit: int) -> list[Record]:
     _need_limit(limit)
-    statuses = list(_RANK)
+    statuses = list(RANK)
     doubts = sorted((doubt.since, order_id) for order_id, doubt in tables.doubts.items() if doubt.settled_at is None)[
         :limit
     ]
@@ -708,14 +642,14 @@ def _keep_observations(tables: Tables, now: datetime, ids: Sequence[str], exchan
         tables.sightings[order_id] = exchange_order_id
         kept.append({"order_id": order_id})
         if order_id in tables.doubts or tables.orders.get(order_id, {}).keys() - {"INITIATED"}:
-            _reopen(tables, now, order_id)
+            reopen_doubt(tables, now, order_id)
     return kept
 
 
 def _terms(tables: Tables, order_id: str) -> Record:
     """What an order is, by its first row."""
     rows = tables.orders.get(order_id, {})
-    first: Record = min(rows.values(), key=lambda row: _RANK[row["status"]], default={})
+    first: Record = min(rows.values(), key=lambda row: RANK[row["status"]], default={})
     return {name: first.get(name) for name in ("instrument", "side", "quantity", "client_order_id")}
 
 
@@ -817,21 +751,14 @@ def _close_parked(
     return [{"id": parked_id}]
 
 
-def _was_accepted(tables: Tables, order_id: str) -> bool:
-    rows = tables.orders.get(order_id, {})
-    answers = [tables.answers.get((order_id, number), ("",))[0] for number in tables.attempts.get(order_id, ())]
-    return (
-        order_id in tables.sightings
-        or "accepted" in answers
-        or any(
-            _RANK[status] >= _PLACED or (_RANK[status] < _UNRESOLVED and row["reason"] == "accepted")
-            for status, row in rows.items()
-        )
-    )
-
-
 def _is_over(tables: Tables, order_id: str) -> bool:
-    return _rank(tables, order_id) >= _RANK[OrderStatus.REJECTED]
+    ends = [
+        row for status, row in tables.orders.get(order_id, {}).items() if RANK[status] >= RANK[OrderStatus.REJECTED]
+    ]
+    if any((row["reason"] or "").startswith("operator:") for row in ends):
+        return True
+    word = _word(tables, order_id)
+    return bool(ends) if word is None else word[0] in TERMINAL_ORD_STATUSES
 
 
 def is_unresolved(tables: Tables, order_id: str) -> bool:
@@ -841,7 +768,7 @@ def is_unresolved(tables: Tables, order_id: str) -> bool:
         return False
     if "COMPLETED" in rows and (order_id not in tables.cancels or _is_over(tables, order_id)):
         return False
-    return "NOT_PLACED" not in rows or _was_accepted(tables, order_id)
+    return "NOT_PLACED" not in rows or was_accepted(tables, order_id)
 
 
 def _lock_doubt(tables: Tables, _now: datetime, order_id: str) -> list[Record]:
@@ -864,13 +791,13 @@ def _resolve(
     rows = tables.orders.get(order_id, {})
     names = [str(status) for status in statuses]
     is_counted = doubt.settled_at is None and is_unresolved(tables, order_id)
-    was_accepted = _was_accepted(tables, order_id)
+    is_accepted = was_accepted(tables, order_id)
     is_placed = "COMPLETED" in rows
     is_being_sent = any(
         (order_id, number) not in tables.answers and attempt.send_by >= now
         for number, attempt in tables.attempts.get(order_id, {}).items()
     )
-    is_refused = (was_accepted and "NOT_PLACED" in names) or (is_placed and names == ["COMPLETED"])
+    is_refused = (is_accepted and "NOT_PLACED" in names) or (is_placed and names == ["COMPLETED"])
     is_taken = is_counted and not is_being_sent and not is_refused
     operator, origin, evidence, filled_quantity, filled_price = action
     if is_taken:
@@ -882,20 +809,20 @@ def _resolve(
             origin,
             evidence,
             order_id=order_id,
-            before={"status": list(_RANK)[_rank(tables, order_id)]},
+            before={"status": list(RANK)[_rank(tables, order_id)]},
             after={"statuses": names, **filled},
         )
         reported = [row["exchange_order_id"] for row in rows.values() if row["exchange_order_id"] is not None]
-        fields = {name: rows["UNRESOLVED"][name] for name in _ORDER_COLUMNS}
+        fields = {name: rows["UNRESOLVED"][name] for name in ORDER_COLUMNS}
         for name in names:
             row = {"status": name, "reason": reason, "exchange_order_id": max(reported, default=None)}
-            _insert(tables, {**fields, **row, "created_at": _plain(now)})
+            insert_row(tables, {**fields, **row, "created_at": plain(now)})
         doubt.settled_at = None if names == ["COMPLETED"] else now
         doubt.next_at = now
         doubt.fence += 1
         doubt.leased_until = None
         doubt.last_seen = reason
-    facts = {"is_unresolved": is_counted, "was_accepted": was_accepted, "is_placed": is_placed}
+    facts = {"is_unresolved": is_counted, "was_accepted": is_accepted, "is_placed": is_placed}
     return [{**facts, "is_being_sent": is_being_sent, "is_taken": is_taken}]
 
 
@@ -1016,6 +943,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     switch_statements.LOCK_SWITCH: ("lock_switch", _lock_switch),
     switch_statements.RESUME: ("resume", _resume),
     switch_statements.HALT_UNDER_WAY: ("halt_under_way", _halt_under_way),
+    **EXECUTION_STATEMENTS,
 }
 
 __all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables", "is_unresolved"]
