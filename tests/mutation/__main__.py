@@ -48,6 +48,7 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/venue_answer.py": (("tests/unit/domain/test_venue_answer.py",), None),
     "ordertrail/domain/order_in_doubt.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/settling.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
+    "ordertrail/domain/execution.py": (("tests/unit/domain/test_execution.py",), None),
     "ordertrail/domain/capabilities.py": (("tests/unit/domain/test_settling.py",), None),
     "ordertrail/placement/place_order.py": (("tests/unit/placement",), None),
     "ordertrail/api/place.py": (

@@ -8,11 +8,24 @@ from ordertrail.domain.execution import AVG_PX_DECIMALS
 from ordertrail.storage.execution_reads import NEWEST_EXECUTIONS_MAX
 from ordertrail.storage.postgres import fragments
 
+# Not the parameter itself: a plan for its value needs the fewest partitions and looks cheapest, so that the statement
+# would be planned each time, which takes ten times as long as to run it.
+_ORDER = "(SELECT $1::varchar)"
+
+# An exchange's clock may say what no calendar of ours does.
+_TRANSACT_TIME = "least(greatest(e.transact_time, '0001-01-02Z'), '9999-12-30Z') AS transact_time"
+_OWN_COLUMNS = ", ".join(
+    _TRANSACT_TIME if column == "transact_time" else f"e.{column}"
+    for column in fragments.EXECUTION_COLUMNS
+    if column != "epoch_rank"
+)
+
 # Executions, each with the rank of its epoch, of which there are few.
-_RANKED = """(
-    SELECT e.*, p.rank AS epoch_rank, coalesce(e.seq, -1) AS place
+_RANKED = f"""(
+    SELECT {_OWN_COLUMNS},
+           p.rank AS epoch_rank, coalesce(e.seq, -1) AS place
       FROM executions e JOIN execution_epochs p ON p.session = e.session AND p.epoch = e.epoch
-     WHERE e.order_id = $1::varchar
+     WHERE e.order_id = {_ORDER}
 )"""
 
 # `Execution.position`: no two of an order are equal.
@@ -40,7 +53,7 @@ def _chains(of: str) -> str:
 chain AS (
     SELECT t.order_id, t.session, t.exec_id AS trade_id, t.last_qty AS face_qty,
            t.last_qty * coalesce(t.last_px, 0) AS face_notional,
-           t.exec_id, t.epoch, t.seq, t.exec_type, t.last_qty, t.last_px, t.transact_time
+           t.exec_id, t.epoch, t.seq, t.exec_type, t.last_qty, t.last_px, t.transact_time, t.recorded_at
       FROM (SELECT DISTINCT r.order_id, r.session, r.exec_ref_id FROM executions r
              WHERE {of} AND r.exec_ref_id IS NOT NULL AND r.exec_type <> 'trade') AS r
      CROSS JOIN LATERAL (
@@ -51,7 +64,7 @@ chain AS (
      ) AS t
     UNION ALL
     SELECT c.order_id, c.session, c.trade_id, c.face_qty, c.face_notional,
-           r.exec_id, r.epoch, r.seq, r.exec_type, r.last_qty, r.last_px, r.transact_time
+           r.exec_id, r.epoch, r.seq, r.exec_type, r.last_qty, r.last_px, r.transact_time, r.recorded_at
       FROM chain c
      CROSS JOIN LATERAL (
         SELECT * FROM executions r
@@ -88,8 +101,8 @@ WITH RECURSIVE newest AS MATERIALIZED (
 ), face AS (
     SELECT coalesce(sum(e.last_qty), 0) AS quantity, coalesce(sum(e.last_qty * coalesce(e.last_px, 0)), 0) AS notional
       FROM executions e
-     WHERE e.order_id = $1::varchar AND e.exec_type = 'trade'
-), {_chains("r.order_id = $1::varchar")}, corrected AS (
+     WHERE e.order_id = {_ORDER} AND e.exec_type = 'trade'
+), {_chains(f"r.order_id = {_ORDER}")}, corrected AS (
     SELECT coalesce(sum(last_qty - face_qty), 0) AS quantity, coalesce(sum(notional - face_notional), 0) AS notional,
            coalesce(bool_or(is_busted), false) AS is_busted
       FROM counted
@@ -163,7 +176,7 @@ SELECT page.instrument, page.buy_qty, {_average("page.buy_qty", "page.buy_notion
        page.sell_qty, {_average("page.sell_qty", "page.sell_notional")} AS sell_avg_px,
        as_of.at AS as_of
   FROM (SELECT greatest((SELECT max(p.as_of) FROM position_sums p),
-                        (SELECT max(r.recorded_at) FROM executions r WHERE r.exec_ref_id IS NOT NULL)) AS at) AS as_of
+                        (SELECT max(c.recorded_at) FROM chain c)) AS at) AS as_of
   LEFT JOIN page ON true
  ORDER BY page.instrument COLLATE "C"
 """

@@ -13,6 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ordertrail.domain.execution import (
+    EXEC_TYPES,
+    EXECUTION_PRICE_DECIMALS_MAX,
+    EXECUTION_PRICE_MAX,
+    EXECUTION_QUANTITY_MAX,
+    EXECUTION_SEQ_MAX,
+    EXECUTION_TEXT_LENGTH_MAX,
+    REJECTED,
     STATUS_OF_ORD_STATUS,
     TERMINAL_ORD_STATUSES,
     TRADE,
@@ -24,6 +31,7 @@ from ordertrail.domain.execution import (
     average,
     fold_executions,
     progress_of,
+    proves_acceptance,
 )
 from ordertrail.domain.trail import OrderStatus
 from tests.support.execution_sets import START, execution, random_executions
@@ -348,3 +356,21 @@ def test_sums_that_come_from_elsewhere_lead_to_the_same() -> None:
     assert progress_of(
         quantity=100, cum_qty=20, avg_px=PRICE, busted=False, word=LatestReport("canceled", 20)
     ) == fold_executions(rows, quantity=100)
+
+
+def test_words_are_the_protocol_s() -> None:
+    assert (TRADE, TRADE_CANCEL, TRADE_CORRECT, REJECTED) == ("trade", "trade_cancel", "trade_correct", "rejected")
+    assert {"new", "trade", "canceled", "expired", "rejected", "trade_cancel", "trade_correct"} == EXEC_TYPES
+
+
+@pytest.mark.parametrize(
+    ("exec_type", "ord_status", "proves"),
+    [("new", "new", True), ("trade", "rejected", False), ("rejected", "new", False), ("rejected", "rejected", False)],
+)
+def test_what_says_rejected_proves_no_acceptance(exec_type: str, ord_status: str, proves: bool) -> None:
+    assert proves_acceptance(exec_type, ord_status) is proves
+
+
+def test_bounds_are_what_is_kept_exactly_everywhere() -> None:
+    assert (EXECUTION_SEQ_MAX, EXECUTION_QUANTITY_MAX) == (10**18, 2**50 - 1)
+    assert (EXECUTION_PRICE_MAX, EXECUTION_PRICE_DECIMALS_MAX, EXECUTION_TEXT_LENGTH_MAX) == (10**15, 18, 255)
