@@ -13,9 +13,10 @@
 WITH RECURSIVE newest AS MATERIALIZED (
     SELECT session, exec_id, epoch, epoch_rank, seq, exec_type, ord_status, exchange_order_id, last_qty, last_px, cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time, recorded_at, place
       FROM (
-    SELECT e.*, p.rank AS epoch_rank, coalesce(e.seq, -1) AS place
+    SELECT e.session, e.exec_id, e.epoch, e.seq, e.exec_type, e.ord_status, e.exchange_order_id, e.last_qty, e.last_px, e.cum_qty, e.leaves_qty, e.avg_px, e.exec_ref_id, e.reject_reason, least(greatest(e.transact_time, '0001-01-02Z'), '9999-12-30Z') AS transact_time, e.recorded_at,
+           p.rank AS epoch_rank, coalesce(e.seq, -1) AS place
       FROM executions e JOIN execution_epochs p ON p.session = e.session AND p.epoch = e.epoch
-     WHERE e.order_id = $1::varchar
+     WHERE e.order_id = (SELECT $1::varchar)
 ) AS e
      ORDER BY epoch_rank DESC, place DESC, transact_time DESC, session DESC, exec_id DESC
      LIMIT 100
@@ -27,13 +28,13 @@ WITH RECURSIVE newest AS MATERIALIZED (
 ), face AS (
     SELECT coalesce(sum(e.last_qty), 0) AS quantity, coalesce(sum(e.last_qty * coalesce(e.last_px, 0)), 0) AS notional
       FROM executions e
-     WHERE e.order_id = $1::varchar AND e.exec_type = 'trade'
+     WHERE e.order_id = (SELECT $1::varchar) AND e.exec_type = 'trade'
 ), chain AS (
     SELECT t.order_id, t.session, t.exec_id AS trade_id, t.last_qty AS face_qty,
            t.last_qty * coalesce(t.last_px, 0) AS face_notional,
-           t.exec_id, t.epoch, t.seq, t.exec_type, t.last_qty, t.last_px, t.transact_time
+           t.exec_id, t.epoch, t.seq, t.exec_type, t.last_qty, t.last_px, t.transact_time, t.recorded_at
       FROM (SELECT DISTINCT r.order_id, r.session, r.exec_ref_id FROM executions r
-             WHERE r.order_id = $1::varchar AND r.exec_ref_id IS NOT NULL AND r.exec_type <> 'trade') AS r
+             WHERE r.order_id = (SELECT $1::varchar) AND r.exec_ref_id IS NOT NULL AND r.exec_type <> 'trade') AS r
      CROSS JOIN LATERAL (
         SELECT * FROM executions t
          WHERE t.order_id = r.order_id AND t.session = r.session AND t.exec_id = r.exec_ref_id
@@ -42,7 +43,7 @@ WITH RECURSIVE newest AS MATERIALIZED (
      ) AS t
     UNION ALL
     SELECT c.order_id, c.session, c.trade_id, c.face_qty, c.face_notional,
-           r.exec_id, r.epoch, r.seq, r.exec_type, r.last_qty, r.last_px, r.transact_time
+           r.exec_id, r.epoch, r.seq, r.exec_type, r.last_qty, r.last_px, r.transact_time, r.recorded_at
       FROM chain c
      CROSS JOIN LATERAL (
         SELECT * FROM executions r
@@ -94,9 +95,10 @@ SELECT page.session, page.exec_id, page.epoch, page.epoch_rank, page.seq, page.e
   LEFT JOIN LATERAL (
     SELECT *
       FROM (
-    SELECT e.*, p.rank AS epoch_rank, coalesce(e.seq, -1) AS place
+    SELECT e.session, e.exec_id, e.epoch, e.seq, e.exec_type, e.ord_status, e.exchange_order_id, e.last_qty, e.last_px, e.cum_qty, e.leaves_qty, e.avg_px, e.exec_ref_id, e.reject_reason, least(greatest(e.transact_time, '0001-01-02Z'), '9999-12-30Z') AS transact_time, e.recorded_at,
+           p.rank AS epoch_rank, coalesce(e.seq, -1) AS place
       FROM executions e JOIN execution_epochs p ON p.session = e.session AND p.epoch = e.epoch
-     WHERE e.order_id = $1::varchar
+     WHERE e.order_id = (SELECT $1::varchar)
 ) AS e
      WHERE $3::integer IS NULL
         OR (epoch_rank, place, transact_time, session, exec_id) > ($3::integer, $4::bigint, $5::timestamptz, $6::integer, $7::varchar)
@@ -113,7 +115,7 @@ SELECT page.session, page.exec_id, page.epoch, page.epoch_rank, page.seq, page.e
 WITH RECURSIVE chain AS (
     SELECT t.order_id, t.session, t.exec_id AS trade_id, t.last_qty AS face_qty,
            t.last_qty * coalesce(t.last_px, 0) AS face_notional,
-           t.exec_id, t.epoch, t.seq, t.exec_type, t.last_qty, t.last_px, t.transact_time
+           t.exec_id, t.epoch, t.seq, t.exec_type, t.last_qty, t.last_px, t.transact_time, t.recorded_at
       FROM (SELECT DISTINCT r.order_id, r.session, r.exec_ref_id FROM executions r
              WHERE true AND r.exec_ref_id IS NOT NULL AND r.exec_type <> 'trade') AS r
      CROSS JOIN LATERAL (
@@ -124,7 +126,7 @@ WITH RECURSIVE chain AS (
      ) AS t
     UNION ALL
     SELECT c.order_id, c.session, c.trade_id, c.face_qty, c.face_notional,
-           r.exec_id, r.epoch, r.seq, r.exec_type, r.last_qty, r.last_px, r.transact_time
+           r.exec_id, r.epoch, r.seq, r.exec_type, r.last_qty, r.last_px, r.transact_time, r.recorded_at
       FROM chain c
      CROSS JOIN LATERAL (
         SELECT * FROM executions r
@@ -169,6 +171,6 @@ SELECT page.instrument, page.buy_qty, CASE WHEN page.buy_qty > 0 THEN sign(page.
        page.sell_qty, CASE WHEN page.sell_qty > 0 THEN sign(page.sell_notional) * div(200000000 * abs(page.sell_notional) + page.sell_qty, 2 * page.sell_qty) * 0.00000001 END AS sell_avg_px,
        as_of.at AS as_of
   FROM (SELECT greatest((SELECT max(p.as_of) FROM position_sums p),
-                        (SELECT max(r.recorded_at) FROM executions r WHERE r.exec_ref_id IS NOT NULL)) AS at) AS as_of
+                        (SELECT max(c.recorded_at) FROM chain c)) AS at) AS as_of
   LEFT JOIN page ON true
  ORDER BY page.instrument COLLATE "C";
