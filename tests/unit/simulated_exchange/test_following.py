@@ -8,6 +8,7 @@ import pytest
 from simulated_exchange import following as module
 from simulated_exchange.execution_log import ExecutionLog
 from simulated_exchange.following import Following
+from simulated_exchange.occurrences import EpochChange
 from simulated_exchange.results import Compacted, ExecutionsRaw, OtherEpoch
 from simulated_exchange.service import ExchangeService, open_exchange
 from tests.support.clocks import ManualClock
@@ -135,6 +136,23 @@ async def test_other_epoch_is_answered_with_which_one_it_is() -> None:
 
     assert await service.follow(0, "another") == OtherEpoch(service.exchange.epoch, 1)
     assert await service.executions_raw(0, 10, "another") == OtherEpoch(service.exchange.epoch, 1)
+
+
+async def test_reader_of_a_new_epoch_begins_with_its_head() -> None:
+    service = opened()
+    for name in "abc":
+        await service.place(limit(name))
+    old = await followed(service)
+    await frame(old)
+    await service.occur(EpochChange())
+    old.close()
+
+    following = await followed(service)
+    first = await frame(following)
+    await service.place(limit("d"))
+
+    assert first == {"epoch": service.exchange.epoch, "head": 0}
+    assert [report["seq"] for report in await frame(following)] == [1]
 
 
 async def test_what_is_not_kept_is_not_passed_over() -> None:

@@ -338,6 +338,30 @@ def test_head_goes_back_in_the_same_epoch_and_says_something_else_from_there() -
     assert [(report.seq, report.exec_id) for report in reports(subject)][2:] == [(3, "E3.1")]
 
 
+def test_ids_differ_after_the_head_went_back_whatever_is_promised() -> None:
+    subject, _, _ = traded()
+    subject.set_capabilities(Profile(exec_id_unique="epoch"))
+
+    occurred(subject, EpochChange(head=2))
+
+    subject.place(limit("a", price="1.00"))
+    assert reports(subject)[-1].exec_id == "E3.1"
+
+
+def test_trade_whose_id_starts_anew_is_another_trade() -> None:
+    subject, _, sold = traded()
+    subject.set_capabilities(Profile(exec_id_unique="epoch"))
+    occurred(subject, bust(sold))
+    occurred(subject, EpochChange())
+    subject.place(limit("other", price="1.00"))
+    subject.place(limit("again", "buy", "10.00", 2))
+    assert (reports(subject)[-1].exec_id, reports(subject)[-1].client_order_id) == (sold, "seller")
+
+    occurred(subject, bust(sold))
+
+    assert stands(subject, "seller") == ("new", 0, 10, None)
+
+
 def test_report_of_an_unknown_type_says_how_its_order_stands() -> None:
     subject, _, _ = traded()
 
