@@ -74,6 +74,7 @@ SENDERS: Mapping[str, tuple[str, ...]] = {
     "LOCK_EPOCHS": (FEED, PROCESSOR),
     "BEGIN_EPOCH": (FEED, PROCESSOR),
     "NEWEST_EPOCH": (FEED,),
+    "LIVE_ORDERS": (FEED,),
     "COVERAGE": (FEED,),
     "LEASE_FEED": (FEED,),
     "RELEASE_FEED": (FEED,),

@@ -530,6 +530,22 @@ SELECT lower(range) AS first, upper(range) - 1 AS last
   FROM (SELECT unnest(range_agg(seqs)) AS range FROM execution_coverage WHERE venue = $1 AND epoch = $2) AS r
  ORDER BY 1;
 
+-- LIVE_ORDERS
+-- Sent by the feed.
+-- Of so many placed orders after an id, in the order of ids, which are open by the venue's latest word. It is sent for a
+-- venue whose socket cannot send again what it has sent.
+-- $1 the id after which, '' the first; $2 how many placed orders.
+WITH page AS MATERIALIZED (
+    SELECT c.id FROM orders c WHERE c.id > $1::varchar AND c.status = 'COMPLETED' ORDER BY c.id LIMIT $2
+)
+SELECT page.id, NOT (EXISTS (SELECT FROM orders o WHERE o.id = page.id AND o.status >= 'REJECTED' AND o.reason LIKE 'operator:%' OFFSET 0)
+ OR coalesce((SELECT e.ord_status IN ('canceled', 'expired', 'filled', 'rejected') FROM executions e
+               WHERE e.order_id = page.id
+               ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
+coalesce(e.seq, -1) DESC, e.transact_time DESC
+               LIMIT 1),
+             EXISTS (SELECT FROM orders o WHERE o.id = page.id AND o.status >= 'REJECTED' OFFSET 0))) AS is_live FROM page ORDER BY page.id;
+
 -- LEASE_FEED
 -- Sent by the feed.
 -- A process takes the feed, or keeps it; nothing is returned where another process owns it.

@@ -14,6 +14,7 @@ from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.executions.feed_connection import FeedConnection, FeedParts, QueueLost, Start
 from ordertrail.executions.feed_parking import FeedParking
 from ordertrail.executions.gap_watch import GapWatch
+from ordertrail.executions.live_queries import LiveQueries
 from ordertrail.executions.trouble import is_database_away
 from ordertrail.queues.queue import ExecIdScope, Overtaken, Position, Queue, QueueUnavailable
 from ordertrail.runtime import failpoints
@@ -22,6 +23,7 @@ from ordertrail.runtime.tasks import run_together
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.execution_reads import ExecutionReads
 from ordertrail.storage.execution_rows import FeedRows
 from ordertrail.storage.parked_rows import ParkedRows
 from ordertrail.venues.venue import Compacted, Following, OtherEpoch, Venue
@@ -52,7 +54,8 @@ class Feed:
     """The feed of one process.
 
     `holder` tells it from all others, of this machine and of others, and is another one after a restart. Venue and
-    queue are opened and closed by whoever made them. `run` is a task that ends only when it is cancelled.
+    queue are opened and closed by whoever made them. `reads`: for venues whose socket cannot replay, of which the open
+    orders are queried; without, they are not. `run` is a task that ends only when it is cancelled.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Feed:
         clock: Clock,
         *,
         holder: str,
+        reads: ExecutionReads | None = None,
         limits: FeedLimits | None = None,
     ) -> None:
         self._queue = queue
@@ -72,6 +76,9 @@ class Feed:
         self._clock = clock
         self._holder = holder
         self._limits = limits or FeedLimits()
+        self._live = None
+        if reads is not None:
+            self._live = LiveQueries(venue, rows, reads, clock, timeout_seconds=self._limits.timeout_seconds)
         self._parking = FeedParking(parked, venue=venue.name)
         self._parts = FeedParts(
             venue, queue, rows, self._parking, clock, venue.name, (limits or FeedLimits()).timeout_seconds
@@ -160,8 +167,12 @@ class Feed:
             scope, replays = promised.exec_id_unique, promised.replays_executions
             connection = FeedConnection(self._parts, following, start, scope=scope, replays=replays)
             await self._begin_epoch(following.epoch, scope)
-            watch = GapWatch(self._parts, connection)
-            await run_together(connection.receive(), connection.publish(), watch.run())
+            work = [connection.receive(), connection.publish()]
+            if replays:
+                work.append(GapWatch(self._parts, connection).run())
+            elif self._live is not None:
+                work.append(self._live.run(connection))
+            await run_together(*work)
             return connection.has_received
         except QueueLost:
             _log.error("the queue has lost its tail; going on from what is applied", venue=self._venue.name)

@@ -21,6 +21,7 @@ from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.storage.inbox_queue import InboxQueue
 from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.inbox_watch import InboxWatch
 from ordertrail.storage.postgres.parked import PostgresParked
@@ -57,7 +58,8 @@ class Executions:
     def _feed(self, venue: Venue, clock: Clock) -> Feed:
         # A process that is started anew must not be taken for the one before it, which may have had its number.
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        return Feed(self.queue, self.rows, PostgresParked(self.database), venue, clock, holder=holder)
+        parked, reads = PostgresParked(self.database), PostgresExecutionReads(self.database)
+        return Feed(self.queue, self.rows, parked, venue, clock, holder=holder, reads=reads)
 
     async def open(self) -> None:
         """Make ready; neither an absent database nor an absent queue stops it."""

@@ -99,6 +99,14 @@ class FeedView:
     unowned_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class LivePage:
+    """Orders that are placed and, by the venue's latest word, open. `last`: the next page is after this; None: none."""
+
+    order_ids: tuple[str, ...]
+    last: str | None
+
+
 class FeedRows(Protocol):
     """What a feed needs of a database."""
 
@@ -124,6 +132,10 @@ class FeedRows(Protocol):
 
     async def newest_epoch(self, venue: str) -> str | None:
         """The epoch that was first known last."""
+        ...
+
+    async def live_orders(self, *, after: str, limit: int) -> LivePage:
+        """Those among the `limit` placed orders that follow on an id, which is "" before the first."""
         ...
 
 

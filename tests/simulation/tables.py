@@ -16,6 +16,7 @@ from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.postgres import (
     doubt_statements,
+    execution_statements,
     order_statements,
     parked_statements,
     sweep_statements,
@@ -761,6 +762,11 @@ def _is_over(tables: Tables, order_id: str) -> bool:
     return bool(ends) if word is None else word[0] in TERMINAL_ORD_STATUSES
 
 
+def _live_orders(tables: Tables, _now: datetime, after: str, limit: int) -> list[Record]:
+    placed = sorted(order_id for order_id, rows in tables.orders.items() if order_id > after and "COMPLETED" in rows)
+    return [{"id": order_id, "is_live": not _is_over(tables, order_id)} for order_id in placed[:limit]]
+
+
 def is_unresolved(tables: Tables, order_id: str) -> bool:
     """Whether an order in doubt waits for a person: it is marked so, and its rows do not settle it by themselves."""
     rows = tables.orders.get(order_id, {})
@@ -943,6 +949,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     switch_statements.LOCK_SWITCH: ("lock_switch", _lock_switch),
     switch_statements.RESUME: ("resume", _resume),
     switch_statements.HALT_UNDER_WAY: ("halt_under_way", _halt_under_way),
+    execution_statements.LIVE_ORDERS: ("live_orders", _live_orders),
     **EXECUTION_STATEMENTS,
 }
 

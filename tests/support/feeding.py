@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from ordertrail.domain.capabilities import Capabilities
@@ -20,6 +21,7 @@ from ordertrail.storage.parked_rows import ParkedThing
 from ordertrail.venues.report_frames import read_frame, split_reports
 from ordertrail.venues.venue import Compacted, Heartbeat, OtherEpoch, Reports, UnreadableFrame
 from tests.simulation.loop import Process, SimulationLoop
+from tests.support.clocks import NOON
 from tests.support.executions import VENUE, report
 
 T = TypeVar("T")
@@ -63,8 +65,8 @@ class LoopClock:
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def now(self) -> Any:
-        raise AssertionError("a feed needs no wall clock")
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.monotonic())
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

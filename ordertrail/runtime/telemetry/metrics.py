@@ -168,7 +168,7 @@ FEED_REPORTS = Counter("ordertrail_feed_reports", "Execution reports that the qu
 FEED_GAPS = Counter(
     "ordertrail_feed_gaps",
     "Times that missing reports were fetched: a frame did not follow, none came, or could not be read; "
-    "or what was put in the queue was not applied.",
+    "what was put in the queue was not applied; or a query of the order found them.",
     ["found"],
 )
 FEED_CONNECTIONS = Counter("ordertrail_feed_connections", "Attempts to follow the venue's reports.", ["outcome"])
@@ -180,7 +180,7 @@ FEED_FAILURES = Counter("ordertrail_feed_failures", "Times that the feed had to 
 for _order in ("next", "other"):
     FEED_FRAMES.labels(_order)
     FEED_REPORTS.labels(_order)
-for _found in ("hole", "stall", "unreadable", "coverage"):
+for _found in ("hole", "stall", "unreadable", "coverage", "queried"):
     FEED_GAPS.labels(_found)
 for _outcome in ("opened", "no_answer", "other_epoch", "compacted"):
     FEED_CONNECTIONS.labels(_outcome)

@@ -378,6 +378,16 @@ SELECT lower(range) AS first, upper(range) - 1 AS last
  ORDER BY 1
 """
 
+# Of so many placed orders after an id, in the order of ids, which are open by the venue's latest word. It is sent for a
+# venue whose socket cannot send again what it has sent.
+# $1 the id after which, '' the first; $2 how many placed orders.
+LIVE_ORDERS = f"""
+WITH page AS MATERIALIZED (
+    SELECT c.id FROM orders c WHERE c.id > $1::varchar AND c.status = 'COMPLETED' ORDER BY c.id LIMIT $2
+)
+SELECT page.id, NOT {fragments.is_over("page.id")} AS is_live FROM page ORDER BY page.id
+"""
+
 # A process takes the feed, or keeps it; nothing is returned where another process owns it.
 # $1 the venue, $2 the process, $3 seconds until the lease ends.
 LEASE_FEED = """

@@ -9,7 +9,7 @@ from typing import Any
 from ordertrail.domain.execution import EXECUTION_TEXT_LENGTH_MAX
 from ordertrail.queues.queue import ExecIdScope, Frame, Position
 from ordertrail.storage.errors import StatementFailed
-from ordertrail.storage.execution_rows import REPORT_KIND, Applied, Coverage, FeedLease, FeedView, Retried
+from ordertrail.storage.execution_rows import REPORT_KIND, Applied, Coverage, FeedLease, FeedView, LivePage, Retried
 from ordertrail.storage.postgres import execution_statements as statements
 from ordertrail.storage.postgres.database import Database
 
@@ -170,6 +170,11 @@ class PostgresExecutions:
     async def newest_epoch(self, venue: str) -> str | None:
         records = await self._database.fetch(statements.NEWEST_EPOCH, venue)
         return str(records[0]["epoch"]) if records else None
+
+    async def live_orders(self, *, after: str, limit: int) -> LivePage:
+        records = await self._database.fetch(statements.LIVE_ORDERS, after, limit)
+        live = tuple(record["id"] for record in records if record["is_live"])
+        return LivePage(live, records[-1]["id"] if len(records) == limit else None)
 
     async def _apply(self, venue: str, epoch: str, scope: ExecIdScope, bodies: Sequence[str]) -> list[Any]:
         """What each statement came to; the last one saw everything that it had to be compared with."""

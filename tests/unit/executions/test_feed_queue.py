@@ -44,7 +44,7 @@ def test_each_report_is_in_the_queue_whatever_the_queue_says(answers: list[Any],
     play(main())
 
 
-def test_lost_answer_is_looked_up_in_the_tail_and_nothing_is_put_in_twice() -> None:
+def test_lost_answer_is_found_in_the_tail_and_nothing_is_put_in_twice() -> None:
     async def main() -> None:
         house = House()
         house.queue.answers = [None, "lost", None, "lost"]
