@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from ordertrail.domain.reason import Cause
 from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.executions.feed_parking import FeedParking
 from ordertrail.executions.frame_buffer import PIECE_BYTES_MAX, FrameBuffer, Piece, split_piece
@@ -107,6 +108,9 @@ class FeedConnection:
         """Until the connection ends, and all that came over it is with the queue."""
         while await self._receive_one():
             pass
+        if self._replays and not self.has_received:
+            # Also a frame that the library refuses ends the connection, and would end each one after it.
+            await self._fetch("unreadable", up_to=self._head)
         await self._buffer.drained()
 
     async def publish(self) -> None:
@@ -195,19 +199,25 @@ class FeedConnection:
 
     async def _fetch(self, found: str, *, up_to: int) -> bool:
         """Read from the venue's log what is missing after all that was put in; False: it must be followed anew."""
+        if self._reached >= up_to:
+            return True
         metrics.FEED_GAPS.labels(found).inc()
+        limit = PAGE_REPORTS
         for _ in range(PAGES_MAX):
             if self._reached >= up_to:
                 return True
             page = await self._source.report_page(
-                after=self._reached, limit=PAGE_REPORTS, epoch=self.epoch, timeout_seconds=self._timeout_seconds
+                after=self._reached, limit=limit, epoch=self.epoch, timeout_seconds=self._timeout_seconds
             )
             match page:
+                case NoAnswer(cause=Cause.TOO_LARGE) if limit > 1:
+                    limit = max(1, limit // 10)
                 case NoAnswer() | OtherEpoch() | Compacted():
                     return False
                 case Reports():
                     before = self._reached
                     await self._put_log(page)
+                    self.has_received |= self._reached > before
                     if self._reached == before:
                         return True  # the venue has no more; what it said of itself is not true yet
                 case _:

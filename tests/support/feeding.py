@@ -92,6 +92,7 @@ class FeedVenue:
     is_away: bool = False
     is_silent: bool = False
     pages_fail: int = 0
+    page_reports_max: int = 1_000_000
     promised: Capabilities = field(default_factory=Capabilities)
     follows: list[tuple[int, str | None]] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
@@ -151,6 +152,8 @@ class FeedVenue:
             return NoAnswer("timeout")
         if refusal := self._refusal(after, epoch):
             return refusal
+        if limit > self.page_reports_max:
+            return NoAnswer("too_large")
         page = read_frame(as_body(self.reports(after, limit)))
         assert isinstance(page, Reports)
         return page
@@ -302,6 +305,7 @@ class FeedDatabase:
     leased_until: float = 0.0
     is_away: bool = False
     things: list[ParkedThing] = field(default_factory=list)
+    parkings: int = 0
 
     async def lease_feed(self, venue: str, *, holder: str, lease_seconds: float) -> FeedLease | None:
         await self._begin()
@@ -341,6 +345,7 @@ class FeedDatabase:
         self, venue: str, things: list[ParkedThing], *, new_max: int, open_max: int = 0
     ) -> dict[bytes, bool]:
         await self._begin()
+        self.parkings += 1
         known = {thing.fingerprint for thing in self.things}
         self.things += [thing for thing in things if thing.fingerprint not in known]
         return {thing.fingerprint: thing.fingerprint not in known for thing in things}

@@ -12,7 +12,7 @@ from ordertrail.venues.http.call_failed import CALL_ERRORS, call_failed
 from ordertrail.venues.report_frames import read_frame
 from ordertrail.venues.venue import Heartbeat, Reports, UnreadableFrame
 
-FRAME_BYTES_MAX = 16 * 1024 * 1024
+FRAME_BYTES_MAX = 8 * 1024 * 1024
 # The venue says at least every 2 s that it is alive.
 SILENCE_SECONDS_MAX = 3 * 2.0
 CLOSE_SECONDS = 1.0

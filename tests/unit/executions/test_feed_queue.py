@@ -7,6 +7,7 @@ import pytest
 
 from ordertrail.executions import frame_buffer
 from ordertrail.queues.queue import Overtaken, Position, QueueFull, QueueUnavailable
+from ordertrail.runtime.telemetry import metrics
 from tests.support.feeding import House, play
 
 
@@ -234,6 +235,7 @@ def test_gap_that_the_venue_has_forgotten_is_for_a_person_once() -> None:
         await house.until_published()
         house.queue.waiting.clear()
         house.venue.compact(oldest=6)
+        lost = metrics.FEED_LOST_REPORTS._value.get()
 
         await house.until(lambda: house.others, seconds=20)
         applied(house)
@@ -242,6 +244,7 @@ def test_gap_that_the_venue_has_forgotten_is_for_a_person_once() -> None:
         assert {seq for _, seq in house.database.applied} == {6, 7, 8, 9}
         [thing] = house.database.things
         assert (thing.kind, thing.raw) == ("execution_gap", b'{"epoch":"e1","first":1,"last":5}')
+        assert metrics.FEED_LOST_REPORTS._value.get() == lost + 5
 
     play(main())
 

@@ -143,6 +143,8 @@ def test_garbage_is_kept_for_a_person_with_its_bytes() -> None:
 
         [thing] = house.database.things
         assert (thing.kind, thing.raw, thing.epoch) == ("frame", b"gar\x00bage", "e1")
+        await asyncio.sleep(10)
+        assert house.database.parkings == 1
 
     play(main())
 
@@ -285,6 +287,54 @@ def test_long_frame_is_put_in_pieces() -> None:
 
         assert max(len(frame.body) for frame in house.queue.frames) <= 512 * 1024
         assert house.others == []
+
+    play(main())
+
+
+def test_frame_that_ends_every_connection_is_read_from_the_log() -> None:
+    async def main() -> None:
+        house = House()
+        house.venue.add(9)
+        house.venue.alter = lambda data: [None] if b'"seq": 5,' in data else [data]
+        house.start()
+
+        await house.until_published(seconds=5)
+
+        assert house.venue.pages
+
+    play(main())
+
+
+def test_pages_that_are_too_long_are_read_in_smaller_ones() -> None:
+    async def main() -> None:
+        house = House()
+        house.venue.page_reports_max = 2
+        house.venue.alter = Once(2, lambda data: [])
+        house.venue.add(9)
+        house.start()
+
+        await house.until_published(seconds=0.5)
+
+        assert len(house.venue.follows) == 1
+
+    play(main())
+
+
+def test_number_that_is_far_beyond_the_log_s_end_moves_nothing() -> None:
+    async def main() -> None:
+        house = House()
+        house.queue.holes_allowed = True
+        house.venue.add(9)
+        house.venue.log[4] = json.dumps(report(9_000_000_000)).encode()
+        house.process_frames()
+        house.start()
+
+        await house.until_published()
+        await house.until(lambda: ("e1", 9_000_000_000) in house.database.applied)
+        house.venue.add(3)
+        await house.until(lambda: ("e1", 12) in house.database.applied)
+
+        assert {seq for _, seq in house.database.applied} == {1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 9_000_000_000}
 
     play(main())
 
