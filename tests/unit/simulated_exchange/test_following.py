@@ -8,6 +8,7 @@ import pytest
 from simulated_exchange import following as module
 from simulated_exchange.execution_log import ExecutionLog
 from simulated_exchange.following import Following
+from simulated_exchange.log import LogError
 from simulated_exchange.occurrences import EpochChange
 from simulated_exchange.results import Compacted, ExecutionsRaw, OtherEpoch
 from simulated_exchange.service import ExchangeService, open_exchange
@@ -126,6 +127,26 @@ async def test_report_is_shown_once_it_is_durable(tmp_path: Path, monkeypatch: p
     assert done == set()
     may_be_durable.set()
     assert [report["seq"] for report in await waiting] == [1]
+    following.close()
+    await service.close()
+
+
+async def test_broken_log_ends_every_reader_with_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = opened(tmp_path)
+    following = await followed(service)
+    await frame(following)
+    waiting = asyncio.create_task(anext(following))
+    await asyncio.sleep(0)
+
+    async def broken() -> None:
+        raise LogError("The disk is full.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service._log, "durable", broken)
+        service.exchange.place(limit("a"))
+
+        with pytest.raises(LogError, match="disk is full"):
+            await asyncio.wait_for(waiting, 10)
     following.close()
     await service.close()
 
