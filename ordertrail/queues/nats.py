@@ -132,6 +132,7 @@ class NatsQueue:
         self._is_closed = False
         self._publishing = asyncio.Lock()
         self._end: _End | None = None
+        self._is_end_certain = False
         self._reports_a_frame = 1.0
 
     async def open(self) -> None:
@@ -155,11 +156,11 @@ class NatsQueue:
 
     async def publish(self, frame: Frame, *, after: Position | None) -> None:
         async with self._publishing:
-            if self._end is None:
+            if self._end is None or not self._is_end_certain:
                 self._end = await self._read_end()
             if after is not None and not follows(self._end.tail, after):
-                found, self._end = self._end.tail, None
-                raise Overtaken(f"{after} was believed to be the tail, and it is {found}.")
+                self._is_end_certain = False
+                raise Overtaken(f"{after} was believed to be the tail, and it is {self._end.tail}.")
             connection = await self._connected()
             try:
                 parts = split(frame, bytes_max=connection.client.max_payload - HEADER_BYTES)
@@ -206,8 +207,7 @@ class NatsQueue:
         assert self._end is not None
         headers = {_LAST_SEQUENCE_HEADER: str(self._end.sequence), HEADER: header_of(frame, tail=tail)}
         connection = await self._connected()
-        # Until the server has answered, where the stream ends is not known.
-        self._end = None
+        self._is_end_certain = False  # until the server has answered
         try:
             answer = await self._bounded(
                 connection,
@@ -219,12 +219,14 @@ class NatsQueue:
         except stream_errors.APIError as error:
             raise _why_refused(error) from error
         self._end = _End(answer.seq, tail)
+        self._is_end_certain = True
 
     async def _read_end(self) -> _End:
         info = await self._info()
         sequence = info.state.last_seq
+        self._is_end_certain = True
         if self._end is not None and self._end.sequence == sequence:
-            return self._end
+            return self._end  # also where all of it has been worked off
         if info.state.messages == 0:
             return _End(sequence, None)
         connection = await self._connected()

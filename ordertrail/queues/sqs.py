@@ -39,7 +39,7 @@ HOLD_SECONDS = 30
 KEEP_SECONDS = 14 * 24 * 3600
 # The limit of SQS for body and attributes together; we cut at half of it, for a quote takes two bytes on its way.
 MESSAGE_BYTES_MAX = 1024 * 1024
-BODY_BYTES_MAX = 500 * 1024
+BODY_BYTES_MAX = 512 * 1024
 # Of one call.
 BATCH_MAX = 10
 TAKE_FRAMES_MAX = 100

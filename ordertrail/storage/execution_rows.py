@@ -157,8 +157,8 @@ class InboxRows(Protocol):
         """How many frames there are, counted up to 100,000."""
         ...
 
-    async def inbox_bytes(self) -> int:
-        """How much room the inbox takes on the disk."""
+    async def inbox_bytes(self, *, beyond: int) -> int:
+        """How much room the inbox takes on the disk; from `beyond` on, how much its frames take."""
         ...
 
     async def peek_inbox(self, venue: str, *, frames_max: int) -> list[tuple[int, Frame]]:

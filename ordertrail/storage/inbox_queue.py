@@ -35,7 +35,7 @@ class InboxDelivery:
 
 
 class InboxQueue:
-    """One venue's; it takes no more than about `bytes_max` of the disk."""
+    """One venue's; it keeps frames of about `bytes_max` in all."""
 
     is_chained = True
 
@@ -62,7 +62,7 @@ class InboxQueue:
     async def publish(self, frame: Frame, *, after: Position | None) -> None:
         try:
             if await self._is_too_large():
-                raise QueueFull(f"The inbox has taken {self._bytes_max} bytes of the disk.")
+                raise QueueFull(f"The inbox has frames of {self._bytes_max} bytes.")
             is_taken = await self._put(frame, after)
         except (StatementFailed, StatementOutcomeUnknown) as error:
             raise QueueUnavailable(str(error)) from error
@@ -118,5 +118,5 @@ class InboxQueue:
         now = self._clock.monotonic()
         if now - self._size_read_at >= SIZE_IS_READ_SECONDS:
             self._size_read_at = now
-            self._is_full = await self._rows.inbox_bytes() >= self._bytes_max
+            self._is_full = await self._rows.inbox_bytes(beyond=self._bytes_max) >= self._bytes_max
         return self._is_full

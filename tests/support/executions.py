@@ -152,7 +152,7 @@ class MemoryRows:
     async def inbox_depth(self, venue: str) -> int:
         return len(self.inbox)
 
-    async def inbox_bytes(self) -> int:
+    async def inbox_bytes(self, *, beyond: int) -> int:
         return sum(len(each.body) for each in self.inbox.values())
 
     async def _begin(self) -> None:

@@ -120,8 +120,8 @@ class PostgresExecutions:
     async def inbox_depth(self, venue: str) -> int:
         return int((await self._database.fetch(statements.INBOX_DEPTH, venue, DEPTH_MAX))[0]["count"])
 
-    async def inbox_bytes(self) -> int:
-        return int((await self._database.fetch(statements.INBOX_BYTES))[0]["bytes"])
+    async def inbox_bytes(self, *, beyond: int) -> int:
+        return int((await self._database.fetch(statements.INBOX_BYTES, beyond))[0]["bytes"])
 
     async def peek_inbox(self, venue: str, *, frames_max: int) -> list[tuple[int, Frame]]:
         return [

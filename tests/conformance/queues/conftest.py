@@ -1,12 +1,14 @@
 """What the queues' suite is run against."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ordertrail.queues.queue import Queue
-from tests.conformance.queues.subjects import Open, QueueSubject, memory, moto, nats, strict_sqs
+from ordertrail.up.embedded_postgres import EmbeddedPostgres
+from tests.conformance.queues.subjects import Open, QueueSubject, inbox, memory, moto, nats, strict_sqs
+from tests.support.postgres import temporary_database
 
 QUEUES: dict[str, Open] = {
     "memory": memory,
@@ -19,9 +21,22 @@ QUEUES: dict[str, Open] = {
 BROKERS = {"nats", "moto", "moto-fifo"}
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.brokers] * (name in BROKERS)) for name in QUEUES])
+NAMES = ["postgres", *QUEUES]
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """One for all of these tests: they use two tables, and empty them."""
+    with temporary_database(postgres_server, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.brokers] * (name in BROKERS)) for name in NAMES])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[QueueSubject]:
-    async with QUEUES[request.param](tmp_path) as opened:
+    # Asked for by name, so that the others do not wait for a server.
+    is_inbox = request.param == "postgres"
+    opening = inbox(request.getfixturevalue("shared_database_url")) if is_inbox else QUEUES[request.param](tmp_path)
+    async with opening as opened:
         yield opened
 
 

@@ -1,5 +1,6 @@
 """The queues that the suite is run against, each with a hand on what lies behind it."""
 
+import asyncio
 import atexit
 import contextlib
 import secrets
@@ -15,13 +16,21 @@ from typing import Protocol
 from ordertrail.queues.nats import NatsQueue
 from ordertrail.queues.queue import Queue
 from ordertrail.queues.sqs import SqsQueue
+from ordertrail.runtime.clock import SystemClock
+from ordertrail.storage.inbox_queue import InboxQueue
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.up.embedded_nats import EmbeddedNats
 from ordertrail.up.tcp_ports import free_port
+from tests.support.postgres import allow_connections, execute, refuse_connections
 from tests.support.queues import MemoryQueue, QueueStore
 from tests.support.sqs_server import sqs_server
 
 BYTES_MAX = 64 * 1024 * 1024
 SMALL_BYTES_MAX = 100_000
+# Beyond what an empty table and its index take.
+SMALL_INBOX_BYTES_MAX = 300_000
+EMPTY = "TRUNCATE execution_inbox, feeds"
 # How long a frame may be worked on, in these tests.
 HOLD_SECONDS = 1.0
 START_SECONDS_MAX = 60.0
@@ -37,6 +46,8 @@ class QueueSubject(Protocol):
     # Whether it is bounded by us, and whether it can come back with what it has taken.
     is_bounded: bool
     is_durable: bool
+    # Whether it takes what is no text.
+    takes_bytes: bool
 
     def client(self, *, is_small: bool = False) -> Queue:
         """Another process's view of the queue; `is_small`: it is full after some 100 kB."""
@@ -65,6 +76,7 @@ class Memory:
     holds = True
     is_bounded = True
     is_durable = True
+    takes_bytes = True
 
     def __init__(self) -> None:
         self._store = QueueStore()
@@ -95,6 +107,7 @@ class Nats:
     holds = True
     is_bounded = True
     is_durable = True
+    takes_bytes = True
 
     def __init__(self, server: EmbeddedNats, venue: str) -> None:
         self._server = server
@@ -128,11 +141,44 @@ class Nats:
         self._server.stop_now()
 
 
+class Inbox:
+    """In PostgreSQL."""
+
+    holds = False
+    is_bounded = True
+    is_durable = True
+    takes_bytes = False
+
+    def __init__(self, url: str, database: Database) -> None:
+        self._url = url
+        self._database = database
+
+    def client(self, *, is_small: bool = False) -> Queue:
+        rows = PostgresExecutions(self._database)
+        return InboxQueue(
+            rows, SystemClock(), venue="simulated", bytes_max=SMALL_INBOX_BYTES_MAX if is_small else BYTES_MAX
+        )
+
+    async def let_pass(self) -> None:
+        """Nothing is held."""
+
+    async def restart(self) -> None:
+        await self.stop()
+        await asyncio.to_thread(allow_connections, self._url)
+
+    async def wipe(self) -> None:
+        await asyncio.to_thread(execute, self._url, EMPTY)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(refuse_connections, self._url)
+
+
 class Sqs:
     """Our own strict one, or moto's, which gives one message to several that ask at once."""
 
     is_bounded = False
     is_durable = False
+    takes_bytes = True
 
     def __init__(self, url: str, *, holds: bool, skip: Callable[[float], None], wipe: Action, stop: Action) -> None:
         self._url = url
@@ -158,6 +204,19 @@ class Sqs:
 
 
 Open = Callable[[Path], contextlib.AbstractAsyncContextManager[QueueSubject]]
+
+
+@contextlib.asynccontextmanager
+async def inbox(url: str) -> AsyncIterator[QueueSubject]:
+    """In a database that other tests have used."""
+    await asyncio.to_thread(allow_connections, url)
+    await asyncio.to_thread(execute, url, EMPTY)
+    database = Database(url, timeout_seconds=5, connections_max=4)
+    await database.open()
+    try:
+        yield Inbox(url, database)
+    finally:
+        await database.close()
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -34,9 +35,10 @@ async def publish(queue: Queue, *frames: Frame) -> None:
 
 async def published_until_full(queue: Queue) -> int:
     """The seq that was not taken any more."""
+    filler = Random(1).randbytes(10_000).hex()  # rows are compressed
     for seq in range(1, FRAMES_MAX):
         try:
-            await publish(queue, frame(seq, seq, filler="x" * 5_000))
+            await publish(queue, frame(seq, seq, filler=filler))
         except QueueFull:
             return seq
     raise AssertionError("it never is full")
@@ -96,7 +98,9 @@ async def test_a_frame_is_delivered_as_it_was_published(queue: Queue) -> None:
     ],
     ids=["invalid UTF-8", "empty", "unreadable", "NUL", "beyond ASCII"],
 )
-async def test_a_body_is_delivered_byte_for_byte(queue: Queue, body: bytes) -> None:
+async def test_a_body_is_delivered_byte_for_byte(subject: QueueSubject, queue: Queue, body: bytes) -> None:
+    if not subject.takes_bytes and (b"\xff" in body or b"\x00" in body):
+        pytest.skip("it keeps texts, and a feed parks what is none")
     published = replace(frame(1, 1), body=body)
 
     await queue.publish(published, after=BEGINNING)
@@ -176,7 +180,7 @@ async def test_what_is_acknowledged_never_comes_again(subject: QueueSubject, cli
 
     await subject.let_pass()
 
-    assert await client().take(reports_max=10, wait_seconds=1.5) is None
+    assert await client().take(reports_max=10, wait_seconds=1.1) is None
     assert await queue.depth() in {0, None}
 
 
