@@ -415,7 +415,10 @@ def _read_feed(tables: Tables, now: datetime, venue: str) -> list[Record]:
     if feed is None:
         return []
     shown = {name: feed[name] for name in ("venue", "holder", "epoch", "seq", "changed_at")}
-    return [{**shown, "is_owned": feed["leased_until"] is not None and feed["leased_until"] > now}]
+    ended_at = feed["leased_until"] or feed["changed_at"]
+    unowned_seconds = max((now - ended_at).total_seconds(), 0.0)
+    is_owned = feed["leased_until"] is not None and feed["leased_until"] > now
+    return [{**shown, "is_owned": is_owned, "unowned_seconds": unowned_seconds}]
 
 
 def _put(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
@@ -440,7 +443,7 @@ def _inbox_depth(tables: Tables, _now: datetime, venue: str, limit: int) -> list
     return [{"count": min(limit, sum(frame["venue"] == venue for frame in tables.reports.inbox.values()))}]
 
 
-def _inbox_bytes(tables: Tables, _now: datetime) -> list[Record]:
+def _inbox_bytes(tables: Tables, _now: datetime, _beyond: int) -> list[Record]:
     return [{"bytes": sum(len(frame["body"]) for frame in tables.reports.inbox.values())}]
 
 

@@ -7,18 +7,19 @@ import pytest
 
 from ordertrail.queues.queue import Queue
 from ordertrail.up.embedded_postgres import EmbeddedPostgres
-from tests.conformance.queues.subjects import Open, QueueSubject, inbox, memory, moto, nats, strict_sqs
+from tests.conformance.queues.subjects import Open, QueueSubject, inbox, memory, moto, nats, simulated_inbox, strict_sqs
 from tests.support.postgres import temporary_database
 
 QUEUES: dict[str, Open] = {
     "memory": memory,
+    "simulated": simulated_inbox,
     "nats": nats,
     "sqs": strict_sqs("reports"),
     "sqs-fifo": strict_sqs("reports.fifo"),
     "moto": moto("reports"),
     "moto-fifo": moto("reports.fifo"),
 }
-BROKERS = {"nats", "moto", "moto-fifo"}
+BROKERS = {"nats", "sqs", "sqs-fifo", "moto", "moto-fifo"}
 
 
 NAMES = ["postgres", *QUEUES]

@@ -10,18 +10,24 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
+
+import pytest
+from typing_extensions import override
 
 from ordertrail.queues.nats import NatsQueue
 from ordertrail.queues.queue import Queue
 from ordertrail.queues.sqs import SqsQueue
 from ordertrail.runtime.clock import SystemClock
+from ordertrail.storage.execution_rows import InboxRows
 from ordertrail.storage.inbox_queue import InboxQueue
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.up.embedded_nats import EmbeddedNats
 from ordertrail.up.tcp_ports import free_port
+from tests.simulation.database import SimulatedDatabase
 from tests.support.postgres import allow_connections, execute, refuse_connections
 from tests.support.queues import MemoryQueue, QueueStore
 from tests.support.sqs_server import sqs_server
@@ -48,13 +54,15 @@ class QueueSubject(Protocol):
     is_durable: bool
     # Whether it takes what is no text.
     takes_bytes: bool
+    # How long a taker waits for what was held, where the clock is the queue's own.
+    lapse_seconds: float
 
     def client(self, *, is_small: bool = False) -> Queue:
         """Another process's view of the queue; `is_small`: it is full after some 100 kB."""
         ...
 
-    async def let_pass(self) -> None:
-        """What is held may be offered again."""
+    async def let_pass(self, seconds: float = HOLD_SECONDS + 0.1) -> None:
+        """What is held so long is offered again, where the clock is the suite's."""
         ...
 
     async def restart(self) -> None:
@@ -77,6 +85,7 @@ class Memory:
     is_bounded = True
     is_durable = True
     takes_bytes = True
+    lapse_seconds = 0.0
 
     def __init__(self) -> None:
         self._store = QueueStore()
@@ -86,8 +95,9 @@ class Memory:
             self._store.frames_max = 10
         return MemoryQueue(self._store)
 
-    async def let_pass(self) -> None:
-        self._store.expire()
+    async def let_pass(self, seconds: float = HOLD_SECONDS + 0.1) -> None:
+        if seconds > HOLD_SECONDS:
+            self._store.expire()
 
     async def restart(self) -> None:
         self._store.expire()
@@ -108,6 +118,7 @@ class Nats:
     is_bounded = True
     is_durable = True
     takes_bytes = True
+    lapse_seconds = HOLD_SECONDS
 
     def __init__(self, server: EmbeddedNats, venue: str) -> None:
         self._server = server
@@ -122,7 +133,7 @@ class Nats:
             ack_wait_seconds=HOLD_SECONDS,
         )
 
-    async def let_pass(self) -> None:
+    async def let_pass(self, seconds: float = HOLD_SECONDS + 0.1) -> None:
         """The server's own clock; whoever takes waits for it."""
 
     async def restart(self) -> None:
@@ -148,18 +159,18 @@ class Inbox:
     is_bounded = True
     is_durable = True
     takes_bytes = False
+    lapse_seconds = 0.0
 
-    def __init__(self, url: str, database: Database) -> None:
+    def __init__(self, url: str, rows: InboxRows) -> None:
         self._url = url
-        self._database = database
+        self._rows = rows
 
     def client(self, *, is_small: bool = False) -> Queue:
-        rows = PostgresExecutions(self._database)
         return InboxQueue(
-            rows, SystemClock(), venue="simulated", bytes_max=SMALL_INBOX_BYTES_MAX if is_small else BYTES_MAX
+            self._rows, SystemClock(), venue="simulated", bytes_max=SMALL_INBOX_BYTES_MAX if is_small else BYTES_MAX
         )
 
-    async def let_pass(self) -> None:
+    async def let_pass(self, seconds: float = HOLD_SECONDS + 0.1) -> None:
         """Nothing is held."""
 
     async def restart(self) -> None:
@@ -173,6 +184,26 @@ class Inbox:
         await asyncio.to_thread(refuse_connections, self._url)
 
 
+class SimulatedInbox(Inbox):
+    """In the database of the simulation."""
+
+    def __init__(self) -> None:
+        self._database = SimulatedDatabase(lambda: datetime.now(UTC))
+        super().__init__("", self._database.executions(self._database.direct()))
+
+    @override
+    async def restart(self) -> None:
+        """Its tables outlive everything."""
+
+    @override
+    async def wipe(self) -> None:
+        self._database.tables.reports = type(self._database.tables.reports)()
+
+    @override
+    async def stop(self) -> None:
+        pytest.skip("it is cut off in the simulation itself")
+
+
 class Sqs:
     """Our own strict one, or moto's, which gives one message to several that ask at once."""
 
@@ -183,6 +214,7 @@ class Sqs:
     def __init__(self, url: str, *, holds: bool, skip: Callable[[float], None], wipe: Action, stop: Action) -> None:
         self._url = url
         self.holds = holds
+        self.lapse_seconds = 0.0 if holds else HOLD_SECONDS
         self._skip = skip
         self._wipe = wipe
         self._stop = stop
@@ -190,8 +222,8 @@ class Sqs:
     def client(self, *, is_small: bool = False) -> Queue:
         return SqsQueue(self._url, venue="simulated", timeout_seconds=5, hold_seconds=int(HOLD_SECONDS))
 
-    async def let_pass(self) -> None:
-        self._skip(HOLD_SECONDS + 0.1)
+    async def let_pass(self, seconds: float = HOLD_SECONDS + 0.1) -> None:
+        self._skip(seconds)
 
     async def restart(self) -> None:
         raise NotImplementedError
@@ -207,6 +239,11 @@ Open = Callable[[Path], contextlib.AbstractAsyncContextManager[QueueSubject]]
 
 
 @contextlib.asynccontextmanager
+async def simulated_inbox(_folder: Path) -> AsyncIterator[QueueSubject]:
+    yield SimulatedInbox()
+
+
+@contextlib.asynccontextmanager
 async def inbox(url: str) -> AsyncIterator[QueueSubject]:
     """In a database that other tests have used."""
     await asyncio.to_thread(allow_connections, url)
@@ -214,7 +251,7 @@ async def inbox(url: str) -> AsyncIterator[QueueSubject]:
     database = Database(url, timeout_seconds=5, connections_max=4)
     await database.open()
     try:
-        yield Inbox(url, database)
+        yield Inbox(url, PostgresExecutions(database))
     finally:
         await database.close()
 

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from ordertrail.queues.queue import Delivery, Frame, Overtaken, Position, Queue, QueueFull, QueueUnavailable
-from tests.conformance.queues.subjects import QueueSubject
+from tests.conformance.queues.subjects import HOLD_SECONDS, QueueSubject
 from tests.support.queues import frame
 
 Client = Callable[..., Queue]
@@ -180,7 +180,7 @@ async def test_what_is_acknowledged_never_comes_again(subject: QueueSubject, cli
 
     await subject.let_pass()
 
-    assert await client().take(reports_max=10, wait_seconds=1.1) is None
+    assert await client().take(reports_max=10, wait_seconds=subject.lapse_seconds) is None
     assert await queue.depth() in {0, None}
 
 
@@ -257,11 +257,12 @@ async def test_what_is_extended_is_offered_to_no_other(subject: QueueSubject, cl
     await publish(one, frame(1, 2))
     delivery = await take(one)
 
-    for _ in range(4):
-        assert await other.take(reports_max=10, wait_seconds=0.4) is None
+    for _ in range(3):
+        await subject.let_pass(HOLD_SECONDS / 2)
+        assert await other.take(reports_max=10, wait_seconds=subject.lapse_seconds / 2) is None
         await delivery.extend()
 
-    assert await other.take(reports_max=10, wait_seconds=0.4) is None
+    assert await other.take(reports_max=10, wait_seconds=0) is None
     await delivery.acknowledge()
 
 
