@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from simulated_exchange.entries import EpochLine, Line
+from simulated_exchange.entries import EpochChangedLine, EpochLine, Line
 
 TERMINAL = frozenset({"filled", "canceled", "expired", "rejected"})
 TRAIL_OF = {"partially_filled": "PARTIALLY_FILLED", "filled": "FILLED", "canceled": "CANCELED", "expired": "EXPIRED"}
@@ -137,12 +137,11 @@ class ExecutionEvidence:
 
 
 def reports_of(lines: Iterable[Line]) -> Iterator[Logged]:
-    """Every report of the log, in its order: by epoch, then by `seq`."""
+    """Every report of the log, in its order: by epoch, then by `seq`; but not those of a flood, which it only counts."""
     epoch = ""
     for line in lines:
-        if isinstance(line, EpochLine):
+        if isinstance(line, EpochLine | EpochChangedLine):
             epoch = line.epoch
-            continue
         for report in getattr(line, "reports", ()):
             yield logged(msgspec.structs.asdict(report), epoch)
 

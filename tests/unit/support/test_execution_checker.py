@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from simulated_exchange.entries import AcceptedLine, EpochLine, LoggedOrder
+from simulated_exchange.entries import (
+    AcceptedLine,
+    EpochChangedLine,
+    EpochLine,
+    LoadedLine,
+    LoggedOrder,
+    NoiseLine,
+)
+from simulated_exchange.occurrences import EpochChange
 from simulated_exchange.wire import ReportView
 from tests.support.execution_checker import (
     ExecutionEvidence,
@@ -234,3 +242,22 @@ def test_the_logs_reports_have_their_epoch_and_are_rows_as_they_stand() -> None:
     [logged] = reports_of([EpochLine(1, "e"), AcceptedLine("2026-01-01T00:00:00.000000Z", "x-1", order, (view,))])
 
     assert logged == report(1, "a", "new", "new", exchange_order_id="x-1", leaves_qty=10)
+
+
+def test_reports_after_a_change_of_the_epoch_are_of_the_new_one() -> None:
+    at = "2026-01-01T00:00:00.000000Z"
+    view = ReportView(1, "E1", "new", "new", "a", "x-1", 0, None, 0, 10, None, at)
+    order = LoggedOrder("a", "limit", "buy", AAPL, "10.00", 10, None)
+    change = EpochChange(replay=True)
+
+    logged = reports_of(
+        [
+            EpochLine(1, "e"),
+            AcceptedLine(at, "x-1", order, (view,)),
+            EpochChangedLine(at, "f", ".1", change, (view,)),
+            LoadedLine(at, 5, 6),
+            NoiseLine(at, (view,)),
+        ]
+    )
+
+    assert [each.epoch for each in logged] == ["e", "f", "f"]
