@@ -137,7 +137,7 @@ class ExecutionEvidence:
 
 
 def reports_of(lines: Iterable[Line]) -> Iterator[Logged]:
-    """Every report of the log, in its order: by epoch, then by `seq`; but not those of a flood, which it only counts."""
+    """Every report of the log, by epoch, then by `seq`; but not those of a flood, which the log only counts."""
     epoch = ""
     for line in lines:
         if isinstance(line, EpochLine | EpochChangedLine):
