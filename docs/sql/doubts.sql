@@ -12,7 +12,8 @@
 -- Sent by the reconciler.
 -- The reconciler makes orders in doubt of those orders of due batches that are not settled, and deletes the batches.
 -- Whatever its rows' deadlines: a batch is reviewed once after it is due, whenever it became visible. What the exchange
--- reported of an order settles it only with COMPLETED.
+-- reported of an order settles it only with COMPLETED; and a report that it was rejected, which came before COMPLETED,
+-- has no row yet.
 -- $1 batches at most.
 WITH due AS (
     SELECT due_at, id, order_ids FROM order_batches
@@ -20,16 +21,25 @@ WITH due AS (
      ORDER BY due_at, id
      LIMIT $1
        FOR UPDATE SKIP LOCKED
+), ids AS MATERIALIZED (
+    SELECT o.id COLLATE "C" AS id FROM due CROSS JOIN unnest(due.order_ids) AS o(id)
+), reported_rejected AS MATERIALIZED (
+    SELECT order_id FROM executions
+     WHERE ord_status = 'rejected'
+       AND order_id = ANY(ARRAY(SELECT id FROM ids))
+       AND order_id BETWEEN (SELECT min(id) FROM ids) AND (SELECT max(id) FROM ids)
 ), unsettled AS (
     SELECT o.id
-      FROM due CROSS JOIN unnest(due.order_ids) AS o(id)
-     WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'COMPLETED' OFFSET 0)
-       AND (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'NOT_PLACED' OFFSET 0)
-            OR EXISTS (SELECT FROM orders r
-                        WHERE r.id = o.id
-                          AND (r.status > 'COMPLETED'
-                               OR (r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'))
-                       OFFSET 0))
+      FROM ids o
+     WHERE (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'COMPLETED' OFFSET 0)
+            AND (NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'NOT_PLACED' OFFSET 0)
+                 OR EXISTS (SELECT FROM orders r
+                             WHERE r.id = o.id
+                               AND (r.status > 'COMPLETED'
+                                    OR (r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted'))
+                            OFFSET 0)))
+        OR ((o.id IN (SELECT order_id FROM reported_rejected)) IS TRUE
+            AND NOT EXISTS (SELECT FROM orders r WHERE r.id = o.id AND r.status = 'REJECTED' OFFSET 0))
 ), noted AS (
     INSERT INTO doubts (order_id) SELECT id FROM unsettled ORDER BY id
     ON CONFLICT (order_id) DO UPDATE

@@ -59,7 +59,8 @@ WITH frames AS MATERIALIZED (
            coalesce(bool_or(status = 'COMPLETED'), false) AS is_completed,
            max(exchange_order_id) FILTER (WHERE (exec_type <> 'rejected' AND ord_status <> 'rejected')) AS exchange_order_id,
            coalesce(bool_or(NOT (exec_type <> 'rejected' AND ord_status <> 'rejected')), false) AS is_refused,
-           bool_or(ord_status IN ('filled', 'canceled', 'expired')) AS is_ended
+           bool_or(ord_status IN ('filled', 'canceled', 'expired')) AS is_ended,
+           bool_or(exec_type IN ('trade_cancel', 'trade_correct')) AS is_revised
       FROM (SELECT id, type, side, instrument, limit_price, quantity, status,
                    NULL::varchar AS exchange_order_id, NULL::varchar AS exec_type, NULL::varchar AS ord_status
               FROM orders
@@ -92,6 +93,9 @@ WITH frames AS MATERIALIZED (
             WHERE is_ended AND NOT statuses && '{FILLED,CANCELED,EXPIRED}'
                OR is_refused AND 'REJECTED' <> ALL(statuses)
                   AND (id IN (SELECT order_id FROM refused_before)) IS NOT TRUE))
+     UNION
+    SELECT order_id FROM cancel_requests
+     WHERE order_id = ANY(ARRAY(SELECT id FROM known WHERE is_revised))
      ORDER BY order_id
     ON CONFLICT (order_id) DO UPDATE
        SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
@@ -306,7 +310,8 @@ WITH taken AS (
            coalesce(bool_or(status = 'COMPLETED'), false) AS is_completed,
            max(exchange_order_id) FILTER (WHERE (exec_type <> 'rejected' AND ord_status <> 'rejected')) AS exchange_order_id,
            coalesce(bool_or(NOT (exec_type <> 'rejected' AND ord_status <> 'rejected')), false) AS is_refused,
-           bool_or(ord_status IN ('filled', 'canceled', 'expired')) AS is_ended
+           bool_or(ord_status IN ('filled', 'canceled', 'expired')) AS is_ended,
+           bool_or(exec_type IN ('trade_cancel', 'trade_correct')) AS is_revised
       FROM (SELECT id, type, side, instrument, limit_price, quantity, status,
                    NULL::varchar AS exchange_order_id, NULL::varchar AS exec_type, NULL::varchar AS ord_status
               FROM orders
@@ -339,6 +344,9 @@ WITH taken AS (
             WHERE is_ended AND NOT statuses && '{FILLED,CANCELED,EXPIRED}'
                OR is_refused AND 'REJECTED' <> ALL(statuses)
                   AND (id IN (SELECT order_id FROM refused_before)) IS NOT TRUE))
+     UNION
+    SELECT order_id FROM cancel_requests
+     WHERE order_id = ANY(ARRAY(SELECT id FROM known WHERE is_revised))
      ORDER BY order_id
     ON CONFLICT (order_id) DO UPDATE
        SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0

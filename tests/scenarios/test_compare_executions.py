@@ -1,6 +1,5 @@
 """Our executions beside the exchange's: what is missing, differs or is unknown to it, and what that comes to."""
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from ordertrail.domain.order import Order, Side
 from ordertrail.executions import compare
 from ordertrail.executions.compare import CannotCompare, ExecutionComparer
 from ordertrail.executions.comparison_schedule import ComparisonSchedule
-from ordertrail.queues.queue import Frame
 from ordertrail.storage.comparison_rows import Comparison
 from ordertrail.storage.postgres import comparisons
-from ordertrail.venues.venue import Reports
+from tests.support.brought import bring, epoch_of, reports_of
 from tests.support.clocks import ManualClock
 from tests.support.reconciling import Installation, installation, limit_order
 
@@ -40,24 +38,6 @@ def comparer_of(house: Installation) -> ExecutionComparer:
     return ExecutionComparer(rows, service.executions, service.gateway, Hurried(), venue="simulated")
 
 
-async def reports_of(house: Installation) -> tuple[str, list[dict[str, Any]]]:
-    """The exchange's epoch, and all that it has reported."""
-    epoch = house.exchange.executions(0, 1).epoch
-    page = await house.service.gateway.report_page(after=0, limit=10_000, epoch=epoch)
-    assert isinstance(page, Reports)
-    return epoch, json.loads(page.body)
-
-
-async def bring(house: Installation, *reports: dict[str, Any]) -> None:
-    """What a feed and a processor do with these."""
-    epoch, _ = await reports_of(house)
-    seqs = [report["seq"] for report in reports]
-    body = json.dumps(reports).encode()
-    await house.service.executions.apply_reports(
-        [Frame("simulated", epoch, "order", len(reports), min(seqs), max(seqs), body)]
-    )
-
-
 async def two_trades(house: Installation) -> tuple[Order, Order]:
     """Two orders that have met."""
     buy, sell = limit_order(), limit_order(side=Side.SELL)
@@ -75,7 +55,7 @@ async def test_what_was_brought_whole_is_equal(house: Installation, monkeypatch:
     monkeypatch.setattr(comparisons, "WALK_ROWS", 2)
     for _ in range(3):
         await two_trades(house)
-    _, reports = await reports_of(house)
+    reports = await reports_of(house)
     await bring(house, *reports)
 
     comparison = await comparer_of(house).run_once()
@@ -88,7 +68,7 @@ async def test_what_was_brought_whole_is_equal(house: Installation, monkeypatch:
 
 async def test_what_was_not_brought_is_missing(house: Installation) -> None:
     await two_trades(house)
-    _, reports = await reports_of(house)
+    reports = await reports_of(house)
     await bring(house, reports[0], reports[2])
 
     comparison = await comparer_of(house).run_once()
@@ -101,7 +81,7 @@ async def test_what_was_not_brought_is_missing(house: Installation) -> None:
 
 async def test_what_was_applied_and_is_no_row_is_counted_by_itself(house: Installation) -> None:
     await two_trades(house)
-    epoch, reports = await reports_of(house)
+    epoch, reports = epoch_of(house), await reports_of(house)
     await bring(house, *reports[:3])
     await house.connection.execute(
         "INSERT INTO execution_coverage (venue, epoch, seqs) VALUES ('simulated', $1, '{[4,5)}')", epoch
@@ -118,7 +98,7 @@ async def test_what_was_applied_and_is_no_row_is_counted_by_itself(house: Instal
 )
 async def test_execution_that_says_something_else_is_different(house: Installation, change: dict[str, Any]) -> None:
     await two_trades(house)
-    _, reports = await reports_of(house)
+    reports = await reports_of(house)
     trade = next(each for each in reports if each["exec_type"] == "trade")
     await bring(house, trade | change)
     await bring(house, *reports)
@@ -133,7 +113,7 @@ async def test_execution_that_the_exchange_does_not_have_is_unknown(house: Insta
     buy, _ = await two_trades(house)
     idle = limit_order(instrument="IDLE00000000")
     await house.service.rows.insert_initiated([idle])
-    _, reports = await reports_of(house)
+    reports = await reports_of(house)
     await bring(house, *reports, reports[3] | {"client_order_id": buy.id, "exec_id": "forged"})
     of_another = await comparer_of(house).run_once()
     await bring(house, reports[3] | {"client_order_id": idle.id})
@@ -148,7 +128,7 @@ async def test_execution_that_the_exchange_does_not_have_is_unknown(house: Insta
 async def test_reports_of_orders_that_are_not_known_here_are_parked_and_not_missing(house: Installation) -> None:
     house.arrives(limit_order(instrument="IDLE00000000"))
     await two_trades(house)
-    _, reports = await reports_of(house)
+    reports = await reports_of(house)
     await bring(house, *reports)
 
     comparison = await comparer_of(house).run_once()
@@ -159,7 +139,7 @@ async def test_reports_of_orders_that_are_not_known_here_are_parked_and_not_miss
 
 async def test_what_is_applied_meanwhile_is_not_missing(house: Installation) -> None:
     await two_trades(house)
-    _, reports = await reports_of(house)
+    reports = await reports_of(house)
     await bring(house, *reports[:2])
     service = house.service
 
@@ -185,7 +165,7 @@ async def test_nothing_that_no_feed_has_brought_is_compared(house: Installation)
 
 async def test_one_replica_compares_once_a_day(house: Installation) -> None:
     await two_trades(house)
-    _, reports = await reports_of(house)
+    reports = await reports_of(house)
     service = house.service
     rows = comparisons.PostgresComparisons(service.database)
     replicas = [

@@ -195,6 +195,8 @@ def _wake(tables: Tables, now: datetime, known: dict[str, _Known], sighted: set[
             order.is_refused and "REJECTED" not in order.statuses and order_id not in was_refused
         )
         is_woken = order_id in sighted and (doubt is not None or bool(order.statuses - {"INITIATED"}))
+        is_revised = any(each.exec_type in {TRADE_CANCEL, TRADE_CORRECT} for each in order.reports)
+        is_woken |= is_revised and order_id in tables.cancels
         if is_woken or (doubt is not None and doubt.settled_at is None and is_news):
             reopen_doubt(tables, now, order_id)
 

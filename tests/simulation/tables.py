@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from ordertrail.domain.deadlines import RETRIED_TYPES
-from ordertrail.domain.execution import TERMINAL_ORD_STATUSES, proves_acceptance
+from ordertrail.domain.execution import REJECTED, TERMINAL_ORD_STATUSES, proves_acceptance
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
@@ -380,6 +380,9 @@ def _enqueue_due_batches(tables: Tables, now: datetime, batches_max: int) -> lis
     for _, number in due:
         for order_id in tables.batches.pop(number)[1]:
             rows = tables.orders.get(order_id, {})
+            reports = tables.reports.executions.get(order_id, {}).values()
+            if "REJECTED" not in rows and any(row["ord_status"] == REJECTED for row in reports):
+                unsettled.add(order_id)
             if "COMPLETED" in rows:
                 continue
             failed = rows.get("DATABASE_PERSISTENCE_FAILED")

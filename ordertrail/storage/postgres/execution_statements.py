@@ -92,6 +92,7 @@ def _applied(frames: str, *, venue: str, epoch: str, session: str, then: str, re
       must be applied once more, to be compared with it.
     - `rejected` and a proof of acceptance: neither sees the other. Then no row says COMPLETED, so the proof leaves a
       sighting and a doubt (or a batch that is not reviewed yet), and the reconciler appends REJECTED.
+    An order that is to be canceled and was over may be open again once a trade is taken back: it is in doubt then.
     """
     fingerprint = _FINGERPRINT.format(venue=venue, epoch=epoch)
     return f"""
@@ -113,7 +114,8 @@ WITH {frames}, input AS MATERIALIZED (
            coalesce(bool_or(status = 'COMPLETED'), false) AS is_completed,
            max(exchange_order_id) FILTER (WHERE {_PROVES}) AS exchange_order_id,
            coalesce(bool_or(NOT {_PROVES}), false) AS is_refused,
-           bool_or(ord_status IN ('filled', 'canceled', 'expired')) AS is_ended
+           bool_or(ord_status IN ('filled', 'canceled', 'expired')) AS is_ended,
+           bool_or(exec_type IN ('{TRADE_CANCEL}', '{TRADE_CORRECT}')) AS is_revised
       FROM (SELECT id, type, side, instrument, limit_price, quantity, status,
                    NULL::varchar AS exchange_order_id, NULL::varchar AS exec_type, NULL::varchar AS ord_status
               FROM orders
@@ -146,6 +148,9 @@ WITH {frames}, input AS MATERIALIZED (
             WHERE is_ended AND NOT statuses && '{{FILLED,CANCELED,EXPIRED}}'
                OR is_refused AND 'REJECTED' <> ALL(statuses)
                   AND (id IN (SELECT order_id FROM refused_before)) IS NOT TRUE))
+     UNION
+    SELECT order_id FROM cancel_requests
+     WHERE order_id = ANY(ARRAY(SELECT id FROM known WHERE is_revised))
      ORDER BY order_id
     ON CONFLICT (order_id) DO UPDATE
        SET {fragments.REOPENED}
