@@ -46,7 +46,7 @@ LIST_SHAPES = (
     ListShape("The order of a key, $2.", _WITH_KEY, _ANY),
     ListShape(
         "The order of a key, $2, if its present status is the wanted one; `outcome` may come to it.",
-        replace(_WITH_KEY, status=_COMPLETED),
+        replace(_WITH_KEY, statuses=(_COMPLETED,)),
         {**_ANY, "outcome": Outcome.PLACED},
     ),
     ListShape(
@@ -54,24 +54,24 @@ LIST_SHAPES = (
     ),
     ListShape(
         "By a status that most orders have had: trails are read until there are enough, or so many rows were read.",
-        OrderFilter(status=_COMPLETED),
+        OrderFilter(statuses=(_COMPLETED,)),
         _ANY,
     ),
     ListShape(
         "By such a status, and by outcome.",
-        OrderFilter(status=_COMPLETED, outcome=Outcome.PLACED),
+        OrderFilter(statuses=(_COMPLETED,), outcome=Outcome.PLACED),
         _ANY,
     ),
-    ListShape("By another end than FILLED, off the index orders_ended.", OrderFilter(status=_EXPIRED), _ANY),
+    ListShape("By another end than FILLED, off the index orders_ended.", OrderFilter(statuses=(_EXPIRED,)), _ANY),
     ListShape(
         "By such an end, and by outcome, off the same index.",
-        OrderFilter(status=_EXPIRED, outcome=Outcome.PLACED),
+        OrderFilter(statuses=(_EXPIRED,), outcome=Outcome.PLACED),
         _ANY,
     ),
-    ListShape("By the status of a failure, off the index orders_failed.", OrderFilter(status=_FAILURE), _ANY),
+    ListShape("By the status of a failure, off the index orders_failed.", OrderFilter(statuses=(_FAILURE,)), _ANY),
     ListShape(
         "By such a status, and by outcome, off the same index.",
-        OrderFilter(status=_FAILURE, outcome=Outcome.NOT_PLACED),
+        OrderFilter(statuses=(_FAILURE,), outcome=Outcome.NOT_PLACED),
         _ANY,
     ),
     ListShape(

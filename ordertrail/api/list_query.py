@@ -5,7 +5,7 @@ the client has.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -73,7 +73,9 @@ class _Invalid(ValueError):
 
 def parse_list_query(pairs: Pairs) -> ListQuery:
     """Read the query's parameters. Raises InvalidQuery."""
-    values, problems = _once_each(pairs, PARAMETERS)
+    pairs = list(pairs)
+    statuses = [value for name, value in pairs if name == "status"]
+    values, problems = _once_each((pair for pair in pairs if pair[0] != "status"), PARAMETERS)
 
     def read(name: str, read_value: Callable[[str], T]) -> T | None:
         value = values.get(name)
@@ -83,9 +85,17 @@ def parse_list_query(pairs: Pairs) -> ListQuery:
             problems.append(FieldProblem(_pointer(name), str(invalid)))
             return None
 
+    def read_statuses() -> Iterator[OrderStatus]:
+        """Each once, in the order of the enum, so that one question has one cursor."""
+        try:
+            asked = {_choice(value, OrderStatus) for value in statuses}
+            yield from (status for status in OrderStatus if status in asked)
+        except _Invalid as invalid:
+            problems.append(FieldProblem(_pointer("status"), str(invalid)))
+
     limit = read("limit", _limit)
     wanted = OrderFilter(
-        status=read("status", lambda value: _choice(value, OrderStatus)),
+        statuses=tuple(read_statuses()),
         outcome=read("outcome", lambda value: _choice(value, Outcome)),
         instrument=read("instrument", _instrument),
         side=read("side", lambda value: _choice(value, Side)),

@@ -230,8 +230,9 @@ _CURSOR = _parameter("cursor", "The `next_cursor` of the page before.", type="st
 LIST_ORDERS: dict[str, Any] = {
     "summary": "List orders, newest first",
     "description": "Filters combine: an order must fit all of them. Orders that come while you page stand before "
-    "your first page, so no page shifts. Only the key and the page's position are indexed, and so is what went wrong; "
-    "a list that has to read too many orders for those it shows is given up as `too-slow`: narrow its time.",
+    "your first page, so no page shifts. Only the key, the page's position and orders that failed or ended otherwise "
+    "than filled are indexed. By another status a page that has to read too many orders ends early, perhaps empty, and "
+    "`next_cursor` goes on; other lists are then given up as `too-slow`: narrow their time.",
     "tags": ["orders"],
     "operation_id": "list_orders",
     "response_model": None,
@@ -244,7 +245,13 @@ LIST_ORDERS: dict[str, Any] = {
         "parameters": [
             _LIMIT,
             _parameter("cursor", "The `next_cursor` of the page before; the filters must be the same.", type="string"),
-            _parameter("status", "The present status.", type="string", enum=STATUSES),
+            _parameter(
+                "status",
+                "The present status; repeated: any of them.",
+                type="array",
+                items={"type": "string", "enum": STATUSES},
+                minItems=1,
+            ),
             _parameter("outcome", "The present outcome.", type="string", enum=OUTCOMES),
             _parameter("instrument", "The instrument.", type="string", pattern="^[A-Z0-9]{12}$"),
             _parameter("side", "The side.", type="string", enum=["buy", "sell"]),

@@ -147,7 +147,7 @@ def show(order_id: str, /, *, url: str | None = None, timeout_seconds: float = 6
 @app.command(name="list")
 def list_orders(
     *,
-    status: str | None = None,
+    status: list[str] | None = None,
     outcome: Literal["placed", "not_placed", "pending", "unknown"] | None = None,
     instrument: str | None = None,
     side: Literal["buy", "sell"] | None = None,
@@ -164,6 +164,8 @@ def list_orders(
 
     Parameters
     ----------
+    status
+        The present one; repeated: any of them.
     created_after
         RFC 3339, e.g. 2026-11-22T09:30:00Z.
     limit
@@ -188,7 +190,7 @@ def list_orders(
         "limit": limit,
         "cursor": cursor,
     }
-    query = urlencode({name: value for name, value in filters.items() if value is not None})
+    query = urlencode({name: value for name, value in filters.items() if value is not None}, doseq=True)
     answer = get(url, f"/orders?{query}", timeout_seconds=timeout_seconds)
     if answer is None:
         return USAGE_OR_CONNECTION

@@ -19,12 +19,14 @@ class TooSlow(OrdertrailError):
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """Which orders: all that is not None must hold. `status` and `outcome` are the folds, not what some row says.
+    """Which orders: all that is given must hold. Statuses and outcome are the folds, not what some row says.
+
+    `statuses`: any of them; none: whatever it is.
 
     `created_after` and `created_before` (both aware) are on INITIATED, and neither includes its own moment.
     """
 
-    status: OrderStatus | None = None
+    statuses: tuple[OrderStatus, ...] = ()
     outcome: Outcome | None = None
     instrument: str | None = None
     side: Side | None = None

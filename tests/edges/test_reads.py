@@ -207,9 +207,21 @@ async def test_the_folds_in_sql_are_those_in_python_for_any_set_of_rows(
                 if (status is None or order.status is status) and (outcome is None or order.outcome is outcome)
             ]
 
-            found = await all_ids(reads, OrderFilter(status=status, outcome=outcome))
+            found = await all_ids(reads, OrderFilter(statuses=() if status is None else (status,), outcome=outcome))
 
             assert found == newest_first(expected), (status, outcome)
+
+
+async def test_any_of_several_statuses_will_do(database: Database, reads: OrderReads) -> None:
+    chance = random.Random(4)
+    orders = [random_order(chance, number) for number in range(400)]
+    await insert(database, orders)
+
+    for count in (2, 2, 2, 3, 3, 5):
+        statuses = tuple(chance.sample(list(OrderStatus), k=count))
+        found = await all_ids(reads, OrderFilter(statuses=statuses))
+
+        assert found == newest_first([order.id for order in orders if order.status in statuses]), statuses
 
 
 @pytest.mark.parametrize("status", OrderStatus)
@@ -222,7 +234,7 @@ async def test_a_page_that_had_to_read_too_much_ends_early_and_the_next_goes_on(
     for module in (read_statements, reads_module):
         monkeypatch.setattr(module, "WALKED_ROWS_MAX", 7)
 
-    found = await all_ids(reads, OrderFilter(status=status), limit=3)
+    found = await all_ids(reads, OrderFilter(statuses=(status,)), limit=3)
 
     assert found == newest_first([order.id for order in orders if order.status is status])
 
@@ -235,8 +247,8 @@ async def test_a_page_may_be_empty_and_go_on(
     for module in (read_statements, reads_module):
         monkeypatch.setattr(module, "WALKED_ROWS_MAX", 4)
 
-    first = await reads.many(OrderFilter(status=OrderStatus.COMPLETED), limit=9, before_id=None)
-    last = await reads.many(OrderFilter(status=OrderStatus.COMPLETED), limit=9, before_id="2")
+    first = await reads.many(OrderFilter(statuses=(OrderStatus.COMPLETED,)), limit=9, before_id=None)
+    last = await reads.many(OrderFilter(statuses=(OrderStatus.COMPLETED,)), limit=9, before_id="2")
 
     assert first == OrderPage((), "3")
     assert ([stored.order.id for stored in last.orders], last.next_before_id) == (["1"], None)
@@ -284,8 +296,8 @@ async def test_a_late_row_moves_the_order_to_another_filter(database: Database, 
     await insert(database, [Row("a", (late,))])
 
     assert await all_ids(reads, OrderFilter(outcome=Outcome.NOT_PLACED)) == []
-    assert await all_ids(reads, OrderFilter(status=OrderStatus.NOT_PLACED)) == []
-    assert await all_ids(reads, OrderFilter(status=OrderStatus.COMPLETED, outcome=Outcome.PLACED)) == ["a"]
+    assert await all_ids(reads, OrderFilter(statuses=(OrderStatus.NOT_PLACED,))) == []
+    assert await all_ids(reads, OrderFilter(statuses=(OrderStatus.COMPLETED,), outcome=Outcome.PLACED)) == ["a"]
 
 
 async def test_filters_combine(database: Database, reads: OrderReads) -> None:
@@ -318,10 +330,10 @@ async def test_filters_combine(database: Database, reads: OrderReads) -> None:
 
     assert expected
     assert await all_ids(reads, wanted, limit=3) == newest_first([order.id for order in expected])
-    keyed = replace(wanted, client_order_id=expected[0].client_order_id, status=expected[0].status)
+    keyed = replace(wanted, client_order_id=expected[0].client_order_id, statuses=(expected[0].status,))
     assert await all_ids(reads, keyed) == [expected[0].id]
     assert await all_ids(reads, replace(keyed, outcome=Outcome.PLACED)) == []
-    assert await all_ids(reads, replace(keyed, status=OrderStatus.FILLED)) == []
+    assert await all_ids(reads, replace(keyed, statuses=(OrderStatus.FILLED,))) == []
 
 
 async def test_neither_bound_of_time_includes_its_own_moment(database: Database, reads: OrderReads) -> None:
@@ -361,21 +373,21 @@ async def test_lists_are_read_off_indexes_in_a_large_table(database: Database) -
     indexed = [
         OrderFilter(),
         OrderFilter(client_order_id="key5000"),
-        OrderFilter(client_order_id="key5000", status=OrderStatus.COMPLETED, outcome=Outcome.UNKNOWN),
-        OrderFilter(status=OrderStatus.COMPLETED),
+        OrderFilter(client_order_id="key5000", statuses=(OrderStatus.COMPLETED,), outcome=Outcome.UNKNOWN),
+        OrderFilter(statuses=(OrderStatus.COMPLETED,)),
         OrderFilter(outcome=Outcome.PLACED),
     ]
     troubles = [
-        OrderFilter(status=OrderStatus.EXCHANGE_CREATION_FAILED),
-        OrderFilter(status=OrderStatus.UNRESOLVED),
+        OrderFilter(statuses=(OrderStatus.EXCHANGE_CREATION_FAILED,)),
+        OrderFilter(statuses=(OrderStatus.UNRESOLVED,)),
         OrderFilter(outcome=Outcome.NOT_PLACED),
         OrderFilter(outcome=Outcome.PENDING),
-        OrderFilter(status=OrderStatus.EXCHANGE_CREATION_FAILED, outcome=Outcome.NOT_PLACED, side=Side.BUY),
+        OrderFilter(statuses=(OrderStatus.EXCHANGE_CREATION_FAILED,), outcome=Outcome.NOT_PLACED, side=Side.BUY),
     ]
 
     ended = [
-        OrderFilter(status=OrderStatus.EXPIRED),
-        OrderFilter(status=OrderStatus.CANCELED, instrument="AAPL12345678"),
+        OrderFilter(statuses=(OrderStatus.EXPIRED,)),
+        OrderFilter(statuses=(OrderStatus.CANCELED,), instrument="AAPL12345678"),
     ]
 
     async with database.connection() as connection:

@@ -62,7 +62,12 @@ def key_is(key: str) -> str:
 
 
 def list_orders(
-    *, status: OrderStatus | None, outcome: Outcome | None, has_key: bool, before: str | None, conditions: Sequence[str]
+    *,
+    statuses: Sequence[OrderStatus],
+    outcome: Outcome | None,
+    has_key: bool,
+    before: str | None,
+    conditions: Sequence[str],
 ) -> str:
     """The statement for one combination of filters; $1 is the page's size.
 
@@ -72,12 +77,12 @@ def list_orders(
     wanted = list(conditions)
     if outcome is not None:
         wanted.append(f"fold.outcome = '{outcome.value}'")
-    if status is not None and has_key:
-        wanted.append(f"fold.status = '{status.value}'")
-    fold = _FOLD if outcome is not None or (status is not None and has_key) else ""
+    if statuses and has_key:
+        wanted.append(f"fold.status IN {fragments.words(statuses)}")
+    fold = _FOLD if outcome is not None or (statuses and has_key) else ""
 
-    if status is not None and not has_key:
-        source = _walked(status, before) if is_walked(status) else _with_status(status, before)
+    if statuses and not has_key:
+        source = _walked(statuses, before) if is_walked(statuses) else _with_status(statuses, before)
         return _page(source + fold, wanted, by="s.id")
     if outcome in (Outcome.NOT_PLACED, Outcome.PENDING) and not has_key:
         return _page(_with_failure(before) + fold, wanted, by="s.id")
@@ -113,12 +118,13 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
 """
 
 
-def is_walked(status: OrderStatus) -> bool:
+def is_walked(statuses: Sequence[OrderStatus]) -> bool:
     """Whether no index tells the orders that stand there now: most orders have been there once, or are there."""
-    return status not in {*_FAILED, *_ENDED}
+    is_indexed = set(statuses) <= set(_FAILED) or (len(statuses) == 1 and statuses[0] in _ENDED)
+    return bool(statuses) and not is_indexed
 
 
-def _walked(status: OrderStatus, before: str | None) -> str:
+def _walked(statuses: Sequence[OrderStatus], before: str | None) -> str:
     """The first row of each order in the falling order of the key is its present status; so far and no further.
 
     Where nearly every order has gone on, all of them are read for those few that have not, and that takes several
@@ -133,17 +139,17 @@ def _walked(status: OrderStatus, before: str | None) -> str:
                              ORDER BY l.id DESC, l.status DESC
                              LIMIT {WALKED_ROWS_MAX}) AS r
                      ORDER BY r.id DESC, r.status DESC) AS w
-             WHERE w.status = '{status.value}') AS s
+             WHERE w.status IN {fragments.words(statuses)}) AS s
      {fragments.initiated_row_of("s.id")}"""
 
 
-def _with_status(status: OrderStatus, before: str | None) -> str:
+def _with_status(statuses: Sequence[OrderStatus], before: str | None) -> str:
     """The row of a status is unique in its trail; it is the present status where no row outranks it."""
-    conditions = [f"s.status = '{status.value}'"]
+    conditions = [f"s.status IN {fragments.words(statuses)}"]
     if before is not None:
         conditions.append(f"s.id < {before}")
-    conditions.append(_IS_FAILED if status in _FAILED else _IS_ENDED)
-    conditions.append(f"NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > '{status.value}')")
+    conditions.append(_IS_FAILED if statuses[0] in _FAILED else _IS_ENDED)
+    conditions.append("NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > s.status)")
     return f"""\
 (SELECT id FROM orders s
              WHERE {_all(*conditions, indent=13)}) AS s

@@ -37,7 +37,7 @@ class PostgresReads:
     async def many(self, wanted: OrderFilter, *, limit: int, before_id: str | None) -> OrderPage:
         # One more than the page holds: whether it comes says whether there is another page.
         statement, arguments = list_statement(wanted, limit=limit + 1, before_id=before_id)
-        is_bounded = wanted.status is not None and wanted.client_order_id is None and is_walked(wanted.status)
+        is_bounded = wanted.client_order_id is None and is_walked(wanted.statuses)
 
         async def fetch_list(connection: Any) -> OrderPage | None:
             page = None
@@ -90,7 +90,7 @@ def list_statement(wanted: OrderFilter, *, limit: int, before_id: str | None) ->
     if wanted.created_before is not None:
         conditions.append(f"o.created_at < {bind(_column_time(wanted.created_before))}")
     statement = list_orders(
-        status=wanted.status,
+        statuses=wanted.statuses,
         outcome=wanted.outcome,
         has_key=key is not None,
         before=before,

@@ -35,8 +35,16 @@ def test_every_filter_is_read() -> None:
         ]
     )
 
-    wanted = OrderFilter(OrderStatus.FILLED, Outcome.PLACED, "AAPL12345678", Side.SELL, "a/key~1", BOUNDARY, BOUNDARY)
+    wanted = OrderFilter(
+        (OrderStatus.FILLED,), Outcome.PLACED, "AAPL12345678", Side.SELL, "a/key~1", BOUNDARY, BOUNDARY
+    )
     assert query == ListQuery(wanted, 500, None)
+
+
+def test_a_status_may_be_repeated_and_the_order_says_nothing() -> None:
+    query = parse_list_query([("status", "FILLED"), ("status", "COMPLETED"), ("status", "FILLED")])
+
+    assert query.wanted.statuses == (OrderStatus.COMPLETED, OrderStatus.FILLED)
 
 
 def test_times_finer_than_the_column_are_rounded_so_that_no_comparison_changes() -> None:
