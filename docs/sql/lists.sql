@@ -105,7 +105,7 @@ WITH page AS MATERIALIZED (
 --     AND o.created_at > $6
 --     AND o.created_at < $7
 --     AND fold.outcome = 'placed'
-       AND fold.status = 'COMPLETED'
+       AND fold.status IN ('COMPLETED')
 --     AND o.id < $3
      ORDER BY o.id DESC
      LIMIT $1
@@ -187,7 +187,7 @@ WITH page AS MATERIALIZED (
                              ORDER BY l.id DESC, l.status DESC
                              LIMIT 500000) AS r
                      ORDER BY r.id DESC, r.status DESC) AS w
-             WHERE w.status = 'COMPLETED') AS s
+             WHERE w.status IN ('COMPLETED')) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      WHERE o.status = 'INITIATED'
 --     AND o.instrument = $3
@@ -222,7 +222,7 @@ WITH page AS MATERIALIZED (
                              ORDER BY l.id DESC, l.status DESC
                              LIMIT 500000) AS r
                      ORDER BY r.id DESC, r.status DESC) AS w
-             WHERE w.status = 'COMPLETED') AS s
+             WHERE w.status IN ('COMPLETED')) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
@@ -274,10 +274,10 @@ WITH page AS MATERIALIZED (
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
            EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
       FROM (SELECT id FROM orders s
-             WHERE s.status = 'EXPIRED'
+             WHERE s.status IN ('EXPIRED')
 --             AND s.id < $2
                AND s.status IN ('REJECTED', 'EXPIRED', 'CANCELED')
-               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXPIRED')) AS s
+               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > s.status)) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      WHERE o.status = 'INITIATED'
 --     AND o.instrument = $3
@@ -305,10 +305,10 @@ WITH page AS MATERIALIZED (
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
            EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
       FROM (SELECT id FROM orders s
-             WHERE s.status = 'EXPIRED'
+             WHERE s.status IN ('EXPIRED')
 --             AND s.id < $2
                AND s.status IN ('REJECTED', 'EXPIRED', 'CANCELED')
-               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXPIRED')) AS s
+               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > s.status)) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
@@ -360,10 +360,10 @@ WITH page AS MATERIALIZED (
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
            EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
       FROM (SELECT id FROM orders s
-             WHERE s.status = 'EXCHANGE_CREATION_FAILED'
+             WHERE s.status IN ('EXCHANGE_CREATION_FAILED')
 --             AND s.id < $2
                AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')
-               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXCHANGE_CREATION_FAILED')) AS s
+               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > s.status)) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      WHERE o.status = 'INITIATED'
 --     AND o.instrument = $3
@@ -391,10 +391,10 @@ WITH page AS MATERIALIZED (
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
            EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
       FROM (SELECT id FROM orders s
-             WHERE s.status = 'EXCHANGE_CREATION_FAILED'
+             WHERE s.status IN ('EXCHANGE_CREATION_FAILED')
 --             AND s.id < $2
                AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')
-               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > 'EXCHANGE_CREATION_FAILED')) AS s
+               AND NOT EXISTS (SELECT FROM orders h WHERE h.id = s.id AND h.status > s.status)) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
