@@ -14,6 +14,7 @@ import pytest
 
 from ordertrail import __version__
 from tests.support.http_calls import call, place
+from tests.support.orders import SEED_ORDER
 from tests.support.postgres import execute
 from tests.support.programs import WAIT_SECONDS, Program, api_program, exchange_program, program, reconcile_program
 from tests.support.tcp_proxy import tcp_proxy
@@ -165,9 +166,13 @@ def bare_uvicorn(folder: Path, database_url: str) -> Iterator[Program]:
         process.stderr.close()
 
 
-def test_bare_uvicorn_keeps_the_simulated_exchange_and_warns(database_url: str, tmp_path: Path) -> None:
+def test_bare_uvicorn_keeps_the_simulated_exchange_warns_and_takes_in_what_it_reports(
+    database_url: str, tmp_path: Path
+) -> None:
     with bare_uvicorn(tmp_path, database_url) as api:
-        status, _ = place(api)
+        status, order = place(api)
+        call("POST", f"{api.url}/orders", SEED_ORDER | {"side": "sell"})
+        until(lambda: call("GET", f"{api.url}/orders/{order['id']}")[1]["status"] == "FILLED")
 
     (line,) = [line for line in api.log if "version" in line]
     assert f"uvicorn: exchange {SIMULATED}; " in line and str(tmp_path) in line
