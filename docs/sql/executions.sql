@@ -13,7 +13,9 @@
 -- A processor applies reports that another queue has delivered; or some alone, whose neighbours break the statement.
 -- $1 bodies of frames, of which $2 is the venue, $3 the epoch; $4 the session.
 WITH frames AS MATERIALIZED (
-    SELECT number, body::json AS body FROM unnest($1::text[]) WITH ORDINALITY AS t(body, number)
+    SELECT number, body::json AS body
+      FROM (SELECT $1::text[] AS bodies OFFSET 0) AS given
+     CROSS JOIN LATERAL unnest(bodies) WITH ORDINALITY AS t(body, number)
 ), input AS MATERIALIZED (
     SELECT f.number, t.*,
            CASE WHEN (last_qty | cum_qty | leaves_qty) BETWEEN 0 AND 1125899906842623

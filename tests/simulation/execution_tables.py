@@ -64,6 +64,8 @@ def elements_of(body: str) -> list[Record]:
         )
     except ValueError as error:
         _fail("22P02", str(error))
+    except RecursionError as error:
+        _fail("54001", str(error))
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         _fail("22023", "no array of objects")
     return found

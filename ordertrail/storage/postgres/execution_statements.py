@@ -289,7 +289,9 @@ SELECT (SELECT count(*) FROM frames) AS frames,
 # $1 bodies of frames, of which $2 is the venue, $3 the epoch; $4 the session.
 APPLY_REPORTS = _applied(
     """frames AS MATERIALIZED (
-    SELECT number, body::json AS body FROM unnest($1::text[]) WITH ORDINALITY AS t(body, number)
+    SELECT number, body::json AS body
+      FROM (SELECT $1::text[] AS bodies OFFSET 0) AS given
+     CROSS JOIN LATERAL unnest(bodies) WITH ORDINALITY AS t(body, number)
 )""",
     venue="$2::varchar",
     epoch="$3::varchar",

@@ -39,7 +39,8 @@ class PostgresExecutions:
 
     async def apply_inbox(self, venue: str, *, reports_max: int) -> Applied | None:
         [record] = await about_the_data(self._database.fetch(statements.APPLY_INBOX, venue, reports_max))
-        return applied_of([record]) if record["frames"] else None
+        # What went back into the inbox is applied by whoever takes it there.
+        return applied_of([record], returned=record["unseen"]) if record["frames"] else None
 
     async def park_report(
         self, frame: Frame, raw: bytes, *, reason: str, field: str | None = None, seq: int | None = None
@@ -245,14 +246,14 @@ def order_id_in(raw: bytes) -> str | None:
     return None
 
 
-def applied_of(records: Sequence[Mapping[str, Any]]) -> Applied:
-    """What statements that applied the same reports have come to."""
+def applied_of(records: Sequence[Mapping[str, Any]], *, returned: int = 0) -> Applied:
+    """What statements that applied the same reports have come to, but for those that were put back."""
 
     def all_of(name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(order_id for record in records for order_id in record[name]))
 
     return Applied(
-        reports=records[0]["reports"],
+        reports=records[0]["reports"] - returned,
         inserted=sum(record["inserted"] for record in records),
         parked=sum(record["parked"] for record in records),
         late=all_of("late"),
