@@ -176,6 +176,32 @@ def test_log_that_was_compacted_past_our_position_is_a_row_and_the_rest_goes_on(
     play(main())
 
 
+def test_loss_is_counted_once_however_often_the_venue_is_followed() -> None:
+    async def main() -> None:
+        house = House()
+        house.queue.holes_allowed = True
+        house.venue.add(9)
+        house.start()
+        await house.until_published()
+        house.venue.add(5)
+        house.venue.compact(oldest=15)
+        house.venue.restart(head=14)
+        lost = metrics.FEED_LOST_REPORTS._value.get()
+        for _ in range(3):
+            await house.until(lambda: house.venue.follows[-1] == (14, "e1"))
+            house.venue.follows.clear()
+            house.venue.follows.append((0, None))
+            house.venue.restart(head=14)
+        house.venue.add(1)
+
+        await house.until_published()
+
+        assert metrics.FEED_LOST_REPORTS._value.get() == lost + 5
+        assert len(house.database.things) == 1
+
+    play(main())
+
+
 def test_what_a_venue_had_forgotten_before_it_was_ever_followed_is_nothing_of_ours() -> None:
     async def main() -> None:
         house = House()

@@ -99,6 +99,18 @@ def test_what_is_missing_is_fetched_at_once_and_over_the_same_connection(how: st
     play(main())
 
 
+def test_garbage_after_which_nothing_comes_is_mended_at_once() -> None:
+    async def main() -> None:
+        house = House()
+        house.venue.alter = Once(4, ALTERED["a frame is garbage"])
+        house.venue.add(12)
+        house.start()
+
+        await house.until_published(seconds=0.3)
+
+    play(main())
+
+
 def test_what_comes_again_goes_through_and_moves_nothing() -> None:
     async def main() -> None:
         house = House()
