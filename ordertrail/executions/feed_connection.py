@@ -292,6 +292,7 @@ class FeedConnection:
             assert piece.last is not None
             self._tail = self._after = Position(self.epoch, piece.last)
             metrics.FEED_TAIL.set(piece.last)
+            self._measure_lag()
 
     async def _was_taken(self, frame: Frame, after: Position | None, pause: float) -> bool:
         """Whether a queue that did not answer has the frame, by its tail. Overtaken, QueueLost."""

@@ -12,6 +12,10 @@ from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.executions.feed import Feed
 from ordertrail.queues.queue import Position
 from ordertrail.runtime.clock import SystemClock
+from ordertrail.storage.inbox_queue import InboxQueue
+from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.executions import PostgresExecutions
+from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.venues.http.client import HttpVenue
 from ordertrail.venues.simulated.translation import new_order
 from ordertrail.venues.venue import Heartbeat, Reports
@@ -107,6 +111,54 @@ async def test_new_epoch_is_followed_and_the_old_one_stays(tmp_path: Path) -> No
 
         assert before.items() <= it.database.applied.items()
         assert len(it.database.epochs) == 2
+
+
+async def test_inbox_takes_what_the_feed_gives_through_faults_epochs_and_a_compacted_log(
+    tmp_path: Path, database_url: str
+) -> None:
+    database = Database(database_url, timeout_seconds=WAIT_SECONDS, connections_max=4)
+    await database.open()
+    rows, clock = PostgresExecutions(database), SystemClock()
+    async with over_http(tmp_path, Profile()) as subject:
+        assert isinstance(subject.other_side, Simulated)
+        venue = subject.venue
+        it = Fed(subject.other_side._service, FeedQueue(), FeedDatabase())
+        queue = InboxQueue(rows, clock, venue=venue.name, bytes_max=2**30)
+
+        async def applied_to() -> int:
+            while await rows.apply_inbox(venue.name, reports_max=1000) is not None:
+                pass
+            return (await rows.coverage(venue.name, it.exchange.exchange.epoch)).contiguous
+
+        async def feed_until_applied(*, first: int = 1) -> None:
+            feed = Feed(queue, rows, PostgresParked(database), venue, clock, holder=f"feed-{first}")
+            task = asyncio.create_task(feed.run())
+            async with asyncio.timeout(WAIT_SECONDS):
+                while True:
+                    head = it.exchange.exchange.executions_log.head
+                    await applied_to()
+                    coverage = await rows.coverage(venue.name, it.exchange.exchange.epoch)
+                    if coverage.gaps(up_to=head) == (() if first == 1 else ((1, first - 1),)):
+                        break
+                    await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.wait([task])
+
+        it.set_faults(gap=0.2, duplicate=0.2, shuffle=0.2, cut=0.1, garbage=0.2)
+        await it.trade(0, 20)
+        await feed_until_applied()
+        it.set_faults()
+        await it.trade(20, 2)
+        await feed_until_applied()
+        await it.exchange.occur(EpochChange(forget=True))
+        await it.trade(0, 5)
+        subject.other_side.compact(oldest=9)
+        await feed_until_applied(first=9)
+        view = await rows.feed(venue.name)
+    await database.close()
+
+    assert view is not None and not view.is_owned
+    assert view.position == Position(it.exchange.exchange.epoch, it.exchange.exchange.executions_log.head)
 
 
 async def test_what_is_not_received_is_not_read_from_the_socket(tmp_path: Path) -> None:

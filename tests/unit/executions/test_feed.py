@@ -3,6 +3,7 @@
 import asyncio
 
 from ordertrail.queues.queue import Position
+from ordertrail.runtime.telemetry import metrics
 from tests.support.feeding import House, play
 
 
@@ -75,6 +76,25 @@ def test_without_a_tail_it_goes_on_from_what_is_applied() -> None:
         await house.until(lambda: house.queue.position == Position("e1", 10))
 
         assert house.venue.follows[-1] == (6, "e1")
+
+    play(main())
+
+
+def test_lag_is_what_the_venue_has_and_the_queue_has_not() -> None:
+    async def main() -> None:
+        house = House()
+        house.venue.frame_reports = 1
+        house.queue.seconds = 0.5
+        house.venue.add(10)
+        house.start()
+        await house.until(lambda: house.queue.position)
+        await asyncio.sleep(0.1)
+        assert metrics.FEED_LAG._gauge is not None
+        first = metrics.FEED_LAG._gauge._value.get()
+        await house.until_published()
+        await asyncio.sleep(0.1)
+
+        assert (first, metrics.FEED_LAG._gauge._value.get()) == (9, 0)
 
     play(main())
 
