@@ -137,7 +137,7 @@ class ExecutionEvidence:
 
 
 def reports_of(lines: Iterable[Line]) -> Iterator[Logged]:
-    """Every report of the log, by epoch, then by `seq`; but not those of a flood, which the log only counts."""
+    """Every report of the log, by epoch, then by `seq`, where numbered anew once more; but none of a flood's."""
     epoch = ""
     for line in lines:
         if isinstance(line, EpochLine | EpochChangedLine):
@@ -188,7 +188,7 @@ def check_executions(reports: Sequence[Logged], evidence: ExecutionEvidence) -> 
 class _Book:
     """What the exchange's log comes to for one order."""
 
-    trades: dict[tuple[str, str], tuple[int, Decimal]] = field(default_factory=dict)
+    trades: dict[tuple[int, str], tuple[int, Decimal]] = field(default_factory=dict)
     word: Logged | None = None
     accepted_word: Logged | None = None
 
@@ -216,45 +216,50 @@ class _Case:
         self.rows_of: defaultdict[str, list[ExecutionRow]] = defaultdict(list)
         for execution in evidence.rows:
             self.rows_of[execution.order_id].append(execution)
-        self.books = {order_id: _book(of_order) for order_id, of_order in self.of_order.items()}
+        sessions = evidence.sessions
+        self.known_ids = {(report.order_id, report.exec_id) for report in reports if report.epoch in sessions}
+        self.last_epochs = {(report.order_id, report.exec_id): report.epoch for report in reports}
+        self.books = {order_id: _book(of_order, sessions) for order_id, of_order in self.of_order.items()}
 
     def rows_that_differ(self) -> Iterator[str]:
-        """Every report of a known order is a row, once, with the same values; and no other row is there."""
-        wanted = {}
+        """Every report of a known order is a row, once, with the same values; and no other row is there.
+
+        One that was reported in several epochs under the same id is the row of any of them.
+        """
+        wanted: defaultdict[tuple[str, int, str], list[ExecutionRow]] = defaultdict(list)
         for report in self.reports:
+            session = self.evidence.sessions.get(report.epoch)
             if report.order_id not in self.known:
                 continue
-            session = self.evidence.sessions.get(report.epoch)
-            if session is None:
+            if session is not None:
+                wanted[(report.order_id, session, report.exec_id)].append(report.row(session))
+            elif (report.order_id, report.exec_id) not in self.known_ids:
+                # Of an epoch that was over before anybody had seen it; what it said must have been said again.
                 yield f"{report.order_id}: epoch {report.epoch} of {report.exec_id} is not known"
-                continue
-            wanted[(report.epoch, report.seq)] = report.row(session)
         keys = Counter((row.order_id, row.session, row.exec_id) for row in self.evidence.rows)
         for (order_id, _, exec_id), count in keys.items():
             if count > 1:
                 yield f"{order_id}: execution {exec_id} stands there {count} times"
         seen = Counter((row.epoch, row.seq) for row in self.evidence.rows)
         for row in self.evidence.rows:
-            if row.seq is None:
-                continue
             place = (row.epoch, row.seq)
-            expected = wanted.get(place)
+            expected = wanted.get((row.order_id, row.session, row.exec_id))
             if expected is None:
                 yield f"{row.order_id}: execution {row.exec_id} at {row.seq}, which the exchange has not reported"
-            elif row != expected:
-                yield f"{row.order_id}: execution {row.exec_id} differs: {_difference(row, expected)}"
+            elif row not in expected:
+                yield f"{row.order_id}: execution {row.exec_id} differs: {_difference(row, expected[0])}"
             if seen[place] > 1:
                 yield f"{row.order_id}: report {row.epoch}:{row.seq} is {seen[place]} rows"
-        for place, expected in wanted.items():
-            if not seen[place] and place not in self.parked:
-                yield f"{expected.order_id}: execution {expected.exec_id} at {expected.seq} is lost"
+        for key, [first, *_] in wanted.items():
+            if key not in keys and (first.epoch, first.seq) not in self.parked:
+                yield f"{first.order_id}: execution {first.exec_id} at {first.seq} is lost"
 
     def parked_that_should_be_rows(self) -> Iterator[str]:
         """What is parked is none of a known order's, or cannot be a row; and what was for nobody is an orphan."""
-        rows = {(row.epoch, row.seq) for row in self.evidence.rows}
+        rows = {(row.order_id, row.session, row.exec_id) for row in self.evidence.rows}
         for report in self.reports:
-            place = (report.epoch, report.seq)
-            parked = self.parked.get(place)
+            place = (report.order_id, self.evidence.sessions.get(report.epoch), report.exec_id)
+            parked = self.parked.get((report.epoch, report.seq))
             if report.order_id in self.known:
                 if parked is not None and parked.reason == "unknown_order" and place not in rows:
                     yield f"{report.order_id}: execution {report.exec_id} is parked for want of its order"
@@ -262,13 +267,19 @@ class _Case:
                     yield f"{report.order_id}: execution {report.exec_id} is a row, and is parked still"
                 elif parked is not None and parked.reason != "unknown_order" and place not in rows:
                     yield f"{report.order_id}: execution {report.exec_id} is parked ({parked.reason}), and is readable"
-            elif parked is None:
+            elif parked is None and report.epoch in self.evidence.sessions and not self._is_said_again(report):
                 yield f"{report.order_id}: report {report.epoch}:{report.seq} is neither a row nor parked"
             elif self.evidence.orphans is not None and report.order_id not in self.evidence.orphans:
                 yield f"{report.order_id}: report {report.epoch}:{report.seq} is parked, and nobody is told"
 
+    def _is_said_again(self, report: Logged) -> bool:
+        return self.last_epochs[report.order_id, report.exec_id] != report.epoch
+
     def coverage_that_lies(self) -> Iterator[str]:
-        """Each report of the log counts as applied, and nothing that the exchange has not reported does."""
+        """Each report of the log counts as applied, and nothing that the exchange has not reported does.
+
+        Of an epoch that is over, what is missing may have been reported again in the next one: the rows tell.
+        """
         heads: Counter[str] = Counter()
         for report in self.reports:
             heads[report.epoch] = max(heads[report.epoch], report.seq)
@@ -280,7 +291,7 @@ class _Case:
                 next_wanted = max(next_wanted, last + 1)
             if next_wanted <= head:
                 missing.append((next_wanted, head))
-            if missing:
+            if missing and epoch == self.reports[-1].epoch:
                 yield f"epoch {epoch}: {missing} of 1 to {head} were never applied"
             if next_wanted > head + 1:
                 yield f"epoch {epoch}: counts as applied up to {next_wanted - 1}, and the exchange has reported {head}"
@@ -377,19 +388,21 @@ class _Case:
         return positions
 
 
-def _book(reports: Iterable[Logged]) -> _Book:
+def _book(reports: Iterable[Logged], sessions: Mapping[str, int]) -> _Book:
     """The log is in order and whole, so that one pass is enough: what refers to a trade takes its place."""
     book = _Book()
-    root_of: dict[str, tuple[str, str]] = {}
+    any_session = next(iter(sessions.values()), 0)
+    root_of: dict[tuple[int, str | None], tuple[int, str]] = {}
     for report in reports:
+        session = sessions.get(report.epoch, any_session)
         book.word = report
         if report.ord_status != "rejected":
             book.accepted_word = report
         if report.exec_type == "trade":
-            root_of[report.exec_id] = root = (report.epoch, report.exec_id)
+            root_of[(session, report.exec_id)] = root = (session, report.exec_id)
             book.trades[root] = (report.last_qty, report.last_px or Decimal(0))
-        elif report.exec_type in {"trade_cancel", "trade_correct"} and report.exec_ref_id in root_of:
-            root_of[report.exec_id] = root = root_of[report.exec_ref_id]
+        elif report.exec_type in {"trade_cancel", "trade_correct"} and (session, report.exec_ref_id) in root_of:
+            root_of[(session, report.exec_id)] = root = root_of[(session, report.exec_ref_id)]
             is_bust = report.exec_type == "trade_cancel"
             book.trades[root] = (0, Decimal(0)) if is_bust else (report.last_qty, report.last_px or Decimal(0))
     return book

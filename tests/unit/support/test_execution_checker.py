@@ -138,7 +138,7 @@ def test_what_is_true_passes_and_is_counted() -> None:
         ({"rows": changed(1, avg_px=None)}, "E2 differs: avg_px"),
         ({"rows": changed(5, exec_ref_id="E2")}, "E6 differs: exec_ref_id E2 is E4 there"),
         ({"rows": changed(7, reject_reason=None)}, "E8 differs: reject_reason"),
-        ({"rows": changed(1, order_id="b")}, "b: execution E2 differs: order_id"),
+        ({"rows": changed(1, order_id="b")}, "b: execution E2 at 2, which the exchange has not reported"),
         ({"rows": changed(1, transact_time=START.replace(year=2027))}, "E2 differs: transact_time"),
         ({"rows": changed(1, session=2)}, "E2 of epoch e has session 2"),
         ({"sessions": {}}, "epoch e of E1 is not known"),
@@ -225,6 +225,31 @@ def test_a_correction_of_a_bust_counts_as_what_it_says() -> None:
     )
 
     assert violations(evidence, (*REPORTS, correction)) == []
+
+
+def anew(*, epoch: str) -> tuple[Logged, ...]:
+    """The same reports as an exchange numbers them anew."""
+    return tuple(each._replace(epoch=epoch) for each in REPORTS)
+
+
+def test_what_was_numbered_anew_under_its_old_ids_is_one_row() -> None:
+    evidence = replace(
+        TRUE,
+        rows=(*ROWS[:5], *(row._replace(epoch="f") for row in ROWS[5:])),
+        parked=(*TRUE.parked, ParkedReport("f", 9, "d", "unknown_order", is_open=True)),
+        sessions={"e": 1, "f": 1},
+        covered={"e": [(1, 10)], "f": [(1, 10)]},
+    )
+
+    assert violations(evidence, (*REPORTS, *anew(epoch="f"))) == []
+
+
+def test_what_has_new_ids_in_a_new_epoch_is_rows_of_its_own() -> None:
+    evidence = replace(TRUE, sessions={"e": 1, "f": 2}, covered={"e": [(1, 10)], "f": [(1, 10)]})
+
+    noticed = violations(evidence, (*REPORTS, *anew(epoch="f")))
+
+    assert "a: execution E1 at 1 is lost" in noticed
 
 
 def test_an_exchange_whose_words_are_not_its_trades_is_noticed() -> None:
