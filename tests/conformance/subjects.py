@@ -22,6 +22,7 @@ from simulated_exchange.occurrences import EpochChange
 from simulated_exchange.server import ExchangeServer
 from simulated_exchange.service import ExchangeService, open_exchange
 from tests.simulation.network import ExchangeWire, Passage
+from tests.simulation.sockets import SimulatedSocket, SocketFrame
 
 # Both are more than the suite's own timeout for answers that do not come.
 LATE_SECONDS = 0.6
@@ -137,6 +138,15 @@ class _Straight:
 
     def database(self, operation: str) -> Passage:
         raise NotImplementedError
+
+    def frame(self, frame: SocketFrame) -> float:
+        return 0.0
+
+    def broker(self, call: str) -> Passage:
+        raise NotImplementedError
+
+    def opened(self, socket: SimulatedSocket) -> SimulatedSocket:
+        return socket
 
     def exchange(self, call: str) -> Passage:
         return Passage()

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol
 
@@ -10,15 +10,31 @@ from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.placement.halting import Halting
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from simulated_exchange.capabilities import PROFILES, Profile
-from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults
+from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults, SocketFaults
+from tests.simulation.execution_evidence import is_all_applied
+from tests.simulation.execution_members import FeedMember, ProcessorMember
 from tests.simulation.network import Fates, Passage, with_fault
-from tests.simulation.site import FAILPOINTS, SETTINGS, Member, SimulatedClock, Site
+from tests.simulation.occurrences import compact, draw_amendment, draw_epoch, occur
+from tests.simulation.site import EXECUTION_FAILPOINTS, FAILPOINTS, SETTINGS, Resident, SimulatedClock, Site
+from tests.simulation.sockets import SocketFrame
 
 RATES = (0.01, 0.03, 0.1, 0.25)
 EXCHANGE_FAULTS = ("refuse", "throttle", "closed", "lost", "late", "error_after", "error_before", "garbage", "reset")
 DATABASE_FAULTS = ("refused", "lost_request", "lost_answer", "error", "slow", "hangs")
 NETWORK_FAULTS = ("refused", "lost_request", "lost_answer", "silent_request", "silent_answer", "slow", "held")
 EVENTS = ("kill", "stop", "database away", "exchange away", "exchange killed", "halt", "spool lost")
+# The way of execution reports: the queue that there is, the exchange's faults on its socket, the broker's, and events.
+QUEUES = ("inbox", "chained", "unchained")
+QUEUE_SHARES = (3, 2, 1)
+EXECUTIONS_SHARE = 1 / 3
+# There are few frames in a run.
+SOCKET_RATES = (0.05, 0.1, 0.25)
+SOCKET_FAULTS = ("gap", "duplicate", "shuffle", "stall", "cut", "garbage", "unknown_type", "stranger")
+BROKER_FAULTS = ("refused", "lost_request", "lost_answer", "slow")
+EXECUTION_EVENTS = (
+    "feed or processor killed", "feed or processor stopped", "amended", "broker wiped", "broker away", "epoch",
+    "compacted",
+)  # fmt: skip
 OPERATOR = Operator("chaos", Origin.CLI)
 
 # Beside those by name: promises of other kinds, so that each capability is seen with and without the others.
@@ -55,6 +71,10 @@ class Plan:
     is_watcher_dead: bool = False
     exchange_skew_us: int = 0
     unreadable: float = 0.0
+    queue: str | None = None
+    exec_ids: str = "order"
+    socket: dict[str, float] = field(default_factory=dict)
+    broker: dict[str, float] = field(default_factory=dict)
 
     @property
     def faults(self) -> Faults:
@@ -66,11 +86,38 @@ class Plan:
             place=weights,
             ask=QueryFaults(no_answer=self.no_answer, hide_seconds=hide_seconds),
             late_seconds=self.late_seconds,
+            socket=SocketFaults(**self.socket),
         )
 
 
 def draw_plan(random: Random) -> Plan:
-    """A quarter of the runs is calm; the others have some kinds of faults each, at rates of their own."""
+    """A quarter of the runs is calm; the others have some kinds of faults each, at rates of their own.
+
+    A third of both has a feed and processors, too.
+    """
+    plan = _draw_placing(random)
+    return _with_executions(plan, random) if random.random() < EXECUTIONS_SHARE else plan
+
+
+def _with_executions(plan: Plan, random: Random) -> Plan:
+    [queue] = random.choices(QUEUES, QUEUE_SHARES)
+    plan = replace(plan, queue=queue, exec_ids=random.choice(("order", "order", "order", "epoch")))
+    if plan.is_calm:
+        return plan
+    events = [event for event in EXECUTION_EVENTS if random.random() < 0.3]
+    return replace(
+        plan,
+        # No element of a page is unreadable for good: what a processor cannot read is a test of its own.
+        unreadable=0.0,
+        socket={kind: random.choice(SOCKET_RATES) for kind in SOCKET_FAULTS if random.random() < 0.4},
+        broker={kind: random.choice(RATES) for kind in BROKER_FAULTS if random.random() < 0.3},
+        failpoints=plan.failpoints
+        | {name: random.choice(RATES) / 2 for name in EXECUTION_FAILPOINTS if random.random() < 0.1},
+        events=(*plan.events, *events),
+    )
+
+
+def _draw_placing(random: Random) -> Plan:
     name = random.choice(list(ALL_PROFILES))
     profile = ALL_PROFILES[name]
     if random.random() < 0.25:
@@ -99,11 +146,16 @@ def draw_plan(random: Random) -> Plan:
     )
 
 
+PLACING_SLOTS = ("api-1", "api-2", "reconciler")
+EXECUTION_SLOTS = ("feed-1", "feed-2", "processor-1", "processor-2")
+
+
 class FaultyWorld(Fates, Protocol):
     """Fates that can be made to end, and that rule over the database and the failpoints too."""
 
     is_healed: bool
     is_database_away: bool
+    is_broker_away: bool
 
     def at_failpoint(self, name: str) -> bool:
         """Whether the process is killed here."""
@@ -120,6 +172,7 @@ class Dice:
         self._holds_long = may_hold_long(ALL_PROFILES[plan.profile])
         self.is_healed = False
         self.is_database_away = False
+        self.is_broker_away = False
 
     def database(self, operation: str) -> Passage:
         random = self._random
@@ -166,6 +219,30 @@ class Dice:
             case _:
                 return with_fault(Passage(out, back), fault)
 
+    def frame(self, frame: SocketFrame) -> float | str:
+        random = self._random
+        fault = None if self.is_healed else self._draw(self._plan.network)
+        if not self._site.exchange.is_up:
+            fault = "silent_answer"
+        if fault is None:
+            return random.random() * 0.02
+        self._site.counts[f"socket: {fault}"] += 1
+        if fault in {"slow", "held"}:
+            return random.random() * 3
+        return "silent" if fault.startswith("silent") else "cut"
+
+    def broker(self, call: str) -> Passage:
+        random = self._random
+        if self.is_broker_away:
+            self._site.counts["broker: away"] += 1
+            return Passage(refused=True, back_seconds=0.002)
+        out, back = random.random() * 0.005, random.random() * 0.005
+        fault = None if self.is_healed else self._draw(self._plan.broker)
+        if fault is None:
+            return Passage(out, back)
+        self._site.counts[f"broker: {fault}"] += 1
+        return Passage(random.random() * 3, back) if fault == "slow" else with_fault(Passage(out, back), fault)
+
     def at_failpoint(self, name: str) -> bool:
         rate = self._plan.failpoints.get(name)
         return rate is not None and not self.is_healed and self._random.random() < rate
@@ -193,12 +270,11 @@ def may_hold_long(profile: Profile) -> bool:
 class Chaos:
     """Starts the processes, does to them what the plan has in store, and heals everything in the end."""
 
-    SLOTS = ("api-1", "api-2", "reconciler")
-
     def __init__(self, site: Site, plan: Plan, *, fates: "FaultyWorld | None" = None) -> None:
         self.site = site
         self.plan = plan
         self.dice = fates or Dice(site, plan)
+        self.slots = PLACING_SLOTS if plan.queue is None else (*PLACING_SLOTS, *EXECUTION_SLOTS)
         site.at_failpoint = self.dice.at_failpoint
         site.is_watcher_dead = plan.is_watcher_dead
         self._switch = site.switch_of(self.dice)
@@ -211,7 +287,7 @@ class Chaos:
         self._healed_at = 0.0
 
     def start_all(self) -> None:
-        for slot in self.SLOTS:
+        for slot in self.slots:
             self._start(slot)
 
     def begin(self) -> None:
@@ -223,7 +299,7 @@ class Chaos:
         for task in self._tasks:
             task.cancel()
         self.dice.is_healed = True
-        self.dice.is_database_away = False
+        self.dice.is_database_away = self.dice.is_broker_away = False
         site = self.site
         self._healed_at = site.loop.time()
         site.note("heal", "")
@@ -238,11 +314,15 @@ class Chaos:
 
     def _start(self, slot: str) -> None:
         wrong_by = self.site.random.choice((-3600.0, -5.0, 5.0, 3600.0)) if self.plan.is_skewed else 0.0
-        self.site.start(slot, self.dice, serves=slot != "reconciler", wrong_by=wrong_by)
+        if slot in EXECUTION_SLOTS:
+            member = FeedMember if slot.startswith("feed") else ProcessorMember
+            self.site.add(member(self.site, slot, self.dice, wrong_by=wrong_by))
+        else:
+            self.site.start(slot, self.dice, serves=slot != "reconciler", wrong_by=wrong_by)
 
     def _start_missing(self) -> None:
         running = {member.slot for member in self.site.members}
-        for slot in self.SLOTS:
+        for slot in self.slots:
             if slot not in running:
                 self._start(slot)
 
@@ -283,9 +363,53 @@ class Chaos:
                 site.exchange.start()
             case "halt":
                 await self._halt(random.random() * 10)
-            case _:
+            case "spool lost":
                 for file in sorted(site.folder.glob("*/spool/*")):
                     file.unlink()
+            case _:
+                await self._do_to_executions(event)
+
+    async def _do_to_executions(self, event: str) -> None:
+        site, random = self.site, self.site.random
+        members = [member for member in site.members if member.slot in EXECUTION_SLOTS]
+        match event:
+            case "feed or processor killed" if members:
+                site.kill(random.choice(members))
+            case "feed or processor stopped" if members:
+                await self._stop(random.choice(members))
+            case "broker away":
+                self.dice.is_broker_away = True
+                await asyncio.sleep(random.random() * 10)
+                self.dice.is_broker_away = False
+            case "broker wiped" if site.broker is not None:
+                site.broker.wipe()
+            case "compacted":
+                compact(site, up_to=self._kept_by_queue())
+            case "amended" | "epoch" if site.exchange.process.is_alive:
+                self._occur(event)
+            case _:
+                pass
+
+    def _occur(self, event: str) -> None:
+        site = self.site
+        if event == "amended":
+            occurrence = draw_amendment(site)
+        else:
+            occurrence = draw_epoch(site, is_all_applied=is_all_applied(site))
+        if occurrence is not None:
+            occur(site, occurrence)
+
+    def _kept_by_queue(self) -> int:
+        """Up to where the queue has taken the exchange's reports, for good; 0 where it cannot be relied on."""
+        site = self.site
+        epoch = site.exchange.exchange.executions_log.epoch
+        if site.broker is None:
+            feed = site.database.tables.reports.feeds.get("simulated")
+            tail = (None, 0) if feed is None else (feed["epoch"], feed["seq"])
+        else:
+            position = None if "broker wiped" in self.plan.events else site.broker.tail()
+            tail = (None, 0) if position is None else (position.epoch, position.seq)
+        return tail[1] if tail[0] == epoch else 0
 
     async def _halt(self, seconds: float) -> None:
         """An operator halts, waits until nothing leaves, and resumes after a while, whatever it takes."""
@@ -310,7 +434,7 @@ class Chaos:
     async def _resume(self) -> None:
         await self._halting.resume(OPERATOR, None, before=await self._switch.read())
 
-    async def _stop(self, member: Member) -> None:
+    async def _stop(self, member: Resident) -> None:
         """SIGSTOP, and SIGCONT after longer than any deadline or after a moment."""
         self.site.loop.stop_process(member.process)
         await asyncio.sleep(self.site.random.choice((0.5, 3.0, 15.0, 60.0)) * self.site.random.random())

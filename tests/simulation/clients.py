@@ -81,7 +81,7 @@ class Clients:
 
     def some_member(self) -> Member | None:
         """Any API process that lives."""
-        members = [member for member in self._site.members if member.serves]
+        members = self._site.serving
         return self._site.random.choice(members) if members else None
 
     async def post_to(

@@ -24,6 +24,7 @@ from simulated_exchange.orders import NewOrder, Order, Refusal, Report
 from simulated_exchange.service import ExchangeService
 from simulated_exchange.wire import text_us, time_text
 from tests.simulation.loop import Process, SimulationLoop
+from tests.simulation.sockets import SimulatedSocket
 
 
 class MemoryLog:
@@ -83,6 +84,7 @@ class ExchangeHost:
         self.process = Process("exchange")
         self.venue = self._venue()
         self.is_out_of_reach = False
+        self._sockets: list[SimulatedSocket] = []
 
     @property
     def is_up(self) -> bool:
@@ -96,6 +98,15 @@ class ExchangeHost:
     def kill(self) -> None:
         """What was under way, also what was to be accepted late, is gone with it."""
         self._loop.kill(self.process)
+        for socket in self._sockets:
+            socket.cut()
+        self._sockets.clear()
+
+    def opened(self, socket: SimulatedSocket) -> SimulatedSocket:
+        """A connection over which execution reports go."""
+        self._sockets = [each for each in self._sockets if each.is_open]
+        self._sockets.append(socket)
+        return socket
 
     def start(self) -> None:
         """Harmless if it runs."""

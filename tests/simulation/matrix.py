@@ -13,14 +13,19 @@ from random import Random
 from typing import Any
 
 from ordertrail.runtime.telemetry import metrics
-from simulated_exchange.faults import Faults, PlaceWeights
-from tests.simulation.chaos import ALL_PROFILES, EXCHANGE_FAULTS, Chaos, Plan, may_hold_long
+from ordertrail.venues.venue import Reports
+from simulated_exchange.faults import Faults, PlaceWeights, SocketFaults
+from simulated_exchange.occurrences import Amendment
+from tests.simulation.chaos import ALL_PROFILES, EXCHANGE_FAULTS, SOCKET_FAULTS, Chaos, Plan, may_hold_long
 from tests.simulation.clients import Clients
 from tests.simulation.evidence import evidence_of, unfounded_claims
+from tests.simulation.execution_evidence import check_way, reports
 from tests.simulation.loop import NothingLeft
 from tests.simulation.network import Passage, with_fault
+from tests.simulation.occurrences import occur
 from tests.simulation.run import invariants_broken, settle, silence
-from tests.simulation.site import SETTINGS, Site
+from tests.simulation.site import EXECUTION_FAILPOINTS, SETTINGS, Site
+from tests.simulation.sockets import SocketFrame
 from tests.support.checker import check, check_settled
 
 STORY_SECONDS = 30.0
@@ -34,6 +39,20 @@ EXCHANGE_KINDS = (
     "killed before", "killed after", "stopped",
 )  # fmt: skip
 FAILPOINT_KINDS = ("killed here", "stopped")
+SOCKET_KINDS = ("cut", "silent", "slow", "exchange killed", *SOCKET_FAULTS)
+BROKER_KINDS = (
+    "refused", "lost_request", "lost_answer", "away", "wiped", "killed before", "killed after", "stopped",
+)  # fmt: skip
+# In stories that are about execution reports, only these are crossings, and each is one so many times: the rest is told
+# in the other stories, or comes again and again with nothing to do.
+WAY = frozenset(
+    {
+        "put_at_tail", "put_in_inbox", "apply_inbox", "apply_reports", "begin_epoch", "newest_epoch", "tail", "publish",
+        "acknowledge", "frame", "follow", "report_page", *EXECUTION_FAILPOINTS,
+    }
+)  # fmt: skip
+IDLE = frozenset({"before_apply_reports", "apply_inbox", "after_apply_reports"})
+PASSES_MAX = 4
 
 
 @dataclass(frozen=True)
@@ -50,6 +69,10 @@ class Crossing:
             return DATABASE_KINDS
         if self.where == "failpoint":
             return FAILPOINT_KINDS
+        if self.where == "socket":
+            return SOCKET_KINDS
+        if self.where == "broker":
+            return BROKER_KINDS
         return EXCHANGE_KINDS + (EXCHANGE_FAULTS if self.what == "place" else ())
 
 
@@ -62,8 +85,11 @@ class Script:
         self._holds_long = holds_long
         self.crossings: list[Crossing] = []
         self.hits: Counter[str] = Counter()
+        self._passes: Counter[str] = Counter()
+        self._has_work = False
         self.is_healed = False
         self.is_database_away = False
+        self.is_broker_away = False
 
     def database(self, operation: str) -> Passage:
         kind = self._cross("database", operation)
@@ -107,6 +133,44 @@ class Script:
             case _:
                 return with_fault(passage, kind)
 
+    def frame(self, frame: SocketFrame) -> float | str:
+        kind = self._cross("socket", "frame") if isinstance(frame, Reports) else None
+        if not self._site.exchange.is_up:
+            return "silent"
+        match kind:
+            case "cut" | "silent":
+                return kind
+            case "slow":
+                return 5.0
+            case "exchange killed":
+                self._site.loop.call_soon(self._exchange_leaves, kind, context=self._site.world)
+            case str():
+                self._next_frame(kind)
+            case None:
+                pass
+        return 0.01
+
+    def broker(self, call: str) -> Passage:
+        kind = self._cross("broker", call)
+        if self.is_broker_away:
+            return Passage(refused=True, back_seconds=0.01)
+        passage = Passage(0.004, 0.004)
+        match kind:
+            case None:
+                return passage
+            case "away":
+                self._for_a_while("is_broker_away")
+                return with_fault(passage, "lost_answer")
+            case "wiped":
+                assert self._site.broker is not None
+                self._site.loop.call_later(0.01, self._site.broker.wipe, context=self._site.world)
+                return passage
+            case "killed before" | "killed after" | "stopped":
+                self._process_fault(kind, 0.002, 0.006)
+                return passage
+            case _:
+                return with_fault(passage, kind)
+
     def at_failpoint(self, name: str) -> bool:
         kind = self._cross("failpoint", name)
         if kind == "stopped":
@@ -114,7 +178,7 @@ class Script:
         return kind == "killed here"
 
     def _cross(self, where: str, what: str) -> str | None:
-        if self.is_healed:
+        if self.is_healed or not self._counts(what):
             return None
         number = len(self.crossings)
         self.crossings.append(Crossing(number, where, what))
@@ -123,6 +187,18 @@ class Script:
             self.hits[f"{where}: {kind}"] += 1
             self._site.note("fault", f"{number} {where} {what} {kind}")
         return kind
+
+    def _counts(self, what: str) -> bool:
+        """Whether a passage is a crossing, in a story about execution reports."""
+        site = self._site
+        if site.queue is None:
+            return True
+        if what == "before_apply_reports":
+            self._has_work = site.queue != "inbox" or bool(site.database.tables.reports.inbox)
+        if what not in WAY or (what in IDLE and not self._has_work):
+            return False
+        self._passes[what] += 1
+        return self._passes[what] <= PASSES_MAX
 
     def _process_fault(self, kind: str, before: float, after: float) -> None:
         """The process that crosses dies or stands still: before its request has effect, or after, untold."""
@@ -158,6 +234,12 @@ class Script:
         faulty = Faults(place=weights, late_seconds=4.0)
         loop.call_later(0.009, exchange.set_faults, faulty, context=self._site.world)
         loop.call_later(0.011, exchange.set_faults, before, context=self._site.world)
+
+    def _next_frame(self, kind: str) -> None:
+        """The next frame of reports meets this fault of the exchange's, and no other does."""
+        exchange, loop = self._site.exchange.exchange, self._site.loop
+        exchange.set_faults(Faults(socket=SocketFaults(**{kind: 1.0})))
+        loop.call_later(3.0, exchange.set_faults, Faults(), context=self._site.world)
 
 
 Story = Callable[[Site, Clients], Awaitable[None]]
@@ -217,9 +299,27 @@ async def market_and_twins(site: Site, clients: Clients) -> None:
     )
 
 
+async def traded(site: Site, clients: Clients) -> None:
+    """An order that is traded with in parts, busted, and canceled; one whose request learns nothing of its fill."""
+    exchange = site.exchange
+    sell = LIMIT | {"side": "sell", "quantity": 1}
+    answer = await _repeat(clients, LIMIT, "buy")
+    await _repeat(clients, sell, "sell")
+    trade = next((each for each in reports(site) if each.exec_type == "trade"), None)
+    if trade is not None and exchange.process.is_alive:
+        occur(site, Amendment(exec_id=trade.exec_id, exec_type="trade_cancel"))
+    exchange.exchange.set_faults(Faults(place=PlaceWeights(lost=1.0)))
+    site.loop.call_later(1.0, exchange.exchange.set_faults, Faults(), context=site.world)
+    await _repeat(clients, sell | {"limit_price": 99}, "lost", times=1)
+    if answer.order_id is not None:
+        await clients.cancel(answer.order_id)
+
+
 STORIES: dict[str, Story] = {
     story.__name__: story for story in (happy, closed_at_first, in_doubt, canceled, market_and_twins)
 }
+# These have a feed and processors.
+EXECUTION_STORIES: dict[str, Story] = {story.__name__: story for story in (traded,)}
 
 
 @dataclass(frozen=True)
@@ -229,6 +329,7 @@ class Case:
     story: str
     profile: str
     faults: tuple[tuple[int, str], ...]
+    queue: str | None = None
 
 
 @dataclass
@@ -247,12 +348,12 @@ def play(case: Case, *, keep_trace: bool = False) -> Played:
     silence()
     profile = ALL_PROFILES[case.profile]
     random = Random(7)
-    site = Site(random, profile=profile, faults=Faults())
+    site = Site(random, profile=profile, faults=Faults(), queue=case.queue)
     if keep_trace:
         site.trace = []
     clients = Clients(site)
     script = Script(site, dict(case.faults), holds_long=may_hold_long(profile))
-    chaos = Chaos(site, Plan(case.profile), fates=script)
+    chaos = Chaos(site, Plan(case.profile, queue=case.queue), fates=script)
     before = invariants_broken()
     violations: list[str] = []
 
@@ -260,7 +361,7 @@ def play(case: Case, *, keep_trace: bool = False) -> Played:
         chaos.start_all()
         chaos.begin()
         await asyncio.sleep(0.5)
-        await STORIES[case.story](site, clients)
+        await {**STORIES, **EXECUTION_STORIES}[case.story](site, clients)
         await asyncio.sleep(max(0.0, STORY_SECONDS - site.loop.time()))
         await chaos.heal()
         await settle(site)
@@ -273,18 +374,20 @@ def play(case: Case, *, keep_trace: bool = False) -> Played:
         evidence = evidence_of(site)
         report, settled = check(evidence, clients.answers), check_settled(evidence, clients.answers)
         violations += dict.fromkeys([*report.violations, *settled.violations, *unfounded_claims(site)])
+        if site.queue is not None:
+            violations += check_way(site)[0]
         if invariants_broken() != before:
             violations.append("the service counted a broken invariant of its own")
     return Played(violations, script.crossings, script.hits, site.trace or [], report.counts["placed"])
 
 
-def singles(story: str, profile: str) -> Iterator[Case]:
+def singles(story: str, profile: str, *, queue: str | None = None) -> Iterator[Case]:
     """Every single fault at every crossing of a story."""
-    calm = play(Case(story, profile, ()))
+    calm = play(Case(story, profile, (), queue))
     assert not calm.violations, calm.violations
     for crossing in calm.crossings[:CROSSINGS_MAX]:
         for kind in crossing.kinds():
-            yield Case(story, profile, ((crossing.number, kind),))
+            yield Case(story, profile, ((crossing.number, kind),), queue)
 
 
 def pairs(story: str, profile: str, *, share: int, of: int) -> Iterator[Case]:

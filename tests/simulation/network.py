@@ -19,15 +19,13 @@ from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.venues.venue import (
     Compacted,
     ExecutionPage,
-    Following,
-    Heartbeat,
     OpenOrders,
     OtherEpoch,
     Reports,
     UnreadableElement,
-    UnreadableFrame,
     Venue,
 )
+from tests.simulation.sockets import SimulatedSocket, SocketFrame
 
 T = TypeVar("T")
 
@@ -76,6 +74,14 @@ class Fates(Protocol):
 
     def exchange(self, call: str) -> Passage:
         """The fate of a call of the exchange."""
+        ...
+
+    def frame(self, frame: SocketFrame) -> float | str:
+        """The fate of a frame on the exchange's socket, as `SocketFates` has it."""
+        ...
+
+    def broker(self, call: str) -> Passage:
+        """The fate of a call of the broker."""
         ...
 
 
@@ -153,6 +159,10 @@ class FarEnd(Protocol):
     @property
     def context(self) -> contextvars.Context: ...
 
+    def opened(self, socket: SimulatedSocket) -> SimulatedSocket:
+        """A connection over which frames come; its end here must be known when this process dies."""
+        ...
+
 
 class ExchangeWire:
     """A process's way to the exchange, as a `Venue`."""
@@ -228,15 +238,16 @@ class ExchangeWire:
 
     async def follow(
         self, *, after: int, epoch: str | None, timeout_seconds: float
-    ) -> "WireFollowing | OtherEpoch | Compacted | NoAnswer":
-        async def follow(timeout_seconds: float) -> Following | OtherEpoch | Compacted | NoAnswer:
+    ) -> SimulatedSocket | OtherEpoch | Compacted | NoAnswer:
+        async def follow(timeout_seconds: float) -> SimulatedSocket | OtherEpoch | Compacted | NoAnswer:
             venue = self._far_end.venue
-            return await venue.follow(after=after, epoch=epoch, timeout_seconds=timeout_seconds)
+            answer = await venue.follow(after=after, epoch=epoch, timeout_seconds=timeout_seconds)
+            if isinstance(answer, OtherEpoch | Compacted | NoAnswer):
+                return answer
+            return self._far_end.opened(SimulatedSocket(answer, self._fates, far_context=self._far_end.context))
 
         answer = await self._call("follow", follow, timeout_seconds)
-        if isinstance(answer, str):
-            return NoAnswer(answer)
-        return answer if isinstance(answer, OtherEpoch | Compacted | NoAnswer) else WireFollowing(self, answer)
+        return NoAnswer(answer) if isinstance(answer, str) else answer
 
     async def report_page(
         self, *, after: int, limit: int, epoch: str, timeout_seconds: float
@@ -323,36 +334,5 @@ class ExchangeWire:
             return "timeout"
 
 
-Received = Reports | Heartbeat | UnreadableFrame | NoAnswer
-
-
-class WireFollowing:
-    """A connection over the wire; of a frame that the wire loses, the connection is lost, too."""
-
-    def __init__(self, wire: ExchangeWire, far_end: Following) -> None:
-        self.epoch = far_end.epoch
-        self.head = far_end.head
-        self._wire = wire
-        self._far_end = far_end
-        self._receiving: asyncio.Task[Received | str] | None = None
-
-    async def receive(self) -> Received:
-        async def receive(timeout_seconds: float) -> Received:
-            return await self._far_end.receive()
-
-        # What is under way comes also where nobody waits for it any more.
-        if self._receiving is None:
-            self._receiving = asyncio.ensure_future(self._wire._call("receive", receive, SILENCE_SECONDS))
-        answer = await asyncio.shield(self._receiving)
-        self._receiving = None
-        return NoAnswer(answer) if isinstance(answer, str) else answer
-
-    async def close(self) -> None:
-        if self._receiving is not None:
-            self._receiving.cancel()
-        await self._far_end.close()
-
-
 REFUSED = "connection_refused"
-SILENCE_SECONDS = 6.0
 FOR_EVER = 1e6

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import structlog
 
 from ordertrail.reconciliation.sweep import LEASE_SECONDS
@@ -17,6 +18,7 @@ from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
 from tests.simulation.clients import Clients
 from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unfounded_claims
+from tests.simulation.execution_evidence import check_way, is_all_applied, is_all_tried
 from tests.simulation.followers import Followers, check_advice
 from tests.simulation.loop import NothingLeft
 from tests.simulation.site import SETTINGS, Site
@@ -65,10 +67,11 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
     random = Random(seed)
     site = Site(
         random,
-        profile=ALL_PROFILES[plan.profile],
+        profile=msgspec.structs.replace(ALL_PROFILES[plan.profile], exec_id_unique=plan.exec_ids),
         faults=plan.faults,
         exchange_skew_us=plan.exchange_skew_us,
         unreadable=plan.unreadable,
+        queue=plan.queue,
     )
     if keep_trace:
         site.trace = []
@@ -112,14 +115,18 @@ async def settle(site: Site) -> None:
     # Somebody may have died in the turn that would have found it.
     sweeps_lease = LEASE_SECONDS + 3 * SETTINGS.sweep_interval_seconds
     swept = site.held_until + sweeps_lease if site.held_until else 0.0
-    while site.loop.time() < deadline and (site.loop.time() < swept or not is_settled(site)):  # noqa: ASYNC110 - nothing tells
+    while site.loop.time() < deadline and (site.loop.time() < swept or not _is_over(site)):  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(CHECK_SECONDS)
+
+
+def _is_over(site: Site) -> bool:
+    return is_settled(site) and (site.queue is None or (is_all_applied(site) and is_all_tried(site)))
 
 
 async def _tail(site: Site, clients: Clients) -> None:
     """Once all is healed, every process places orders again."""
     order = {"type": "limit", "side": "buy", "instrument": "TAIL00000000", "limit_price": 1, "quantity": 1}
-    for member in [member for member in site.members if member.serves]:
+    for member in site.serving:
         for _ in range(TAIL_REPEATS_MAX):
             answer = await clients.post_to(member, order)
             if answer.status == 201:
@@ -137,6 +144,11 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
     violations = list(
         dict.fromkeys([*report.violations, *settled.violations, *unfounded_claims(site), *sent_while_halted(site)])
     )
+    if site.queue is not None:
+        wrong, counts = check_way(site)
+        violations += wrong
+        site.counts.update(counts)
+        site.counts[f"queue: {site.queue}"] += 1
     if site.counts["event: spool lost"]:
         # Records of failures may go with it, and nothing else may: such an order is at no exchange.
         known = site.database.tables.orders.keys() | site.exchange.exchange._newest_by_id.keys()

@@ -21,6 +21,8 @@ from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
+from typing_extensions import override
+
 from ordertrail.api.cancel_order import cancel_endpoint
 from ordertrail.api.place import PlaceOrder
 from ordertrail.api.problems import ProblemError
@@ -29,6 +31,7 @@ from ordertrail.domain.settling import VerificationLimits
 from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
+from ordertrail.reconciliation.fed_reports import FedReports
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
 from ordertrail.reconciliation.sweep import Sweep
@@ -42,6 +45,7 @@ from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
@@ -49,6 +53,7 @@ from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.denial import BudgetName
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.faults import Faults
+from tests.simulation.broker import Broker
 from tests.simulation.exchange import ExchangeHost
 from tests.simulation.loop import CURRENT, Killed, Process, SimulationLoop
 from tests.simulation.network import DatabaseWire, ExchangeWire, Fates
@@ -107,20 +112,30 @@ class Site:
     """The world that a run takes place in. `note` writes its trace."""
 
     def __init__(
-        self, random: Random, *, profile: Profile, faults: Faults, exchange_skew_us: int = 0, unreadable: float = 0.0
+        self,
+        random: Random,
+        *,
+        profile: Profile,
+        faults: Faults,
+        exchange_skew_us: int = 0,
+        unreadable: float = 0.0,
+        queue: str | None = None,
     ) -> None:
+        """`queue`: how execution reports reach the rows: `inbox`, a broker that is `chained` or not, or None."""
         self.random = random
         self._unreadable = unreadable
         self.loop = SimulationLoop(lambda: random.random() * 0.004)
         self.folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
         self.counts: Counter[str] = Counter()
-        self.members: list[Member] = []
+        self.members: list[Resident] = []
         self.is_watcher_dead = False
         self.at_failpoint: Callable[[str], bool] = lambda name: False
         self.trace: list[str] | None = None
         # The first bytes of orders, and when each left; halts that were waited for, and when their wait was over.
         self.sent: list[tuple[str, datetime]] = []
         self.halted: list[tuple[datetime, datetime]] = []
+        # Orders of which a processor wrote COMPLETED.
+        self.placed_by_processor: list[str] = []
         # Until when a request may still be on its way to the exchange.
         self.held_until = 0.0
         self.world = contextvars.Context()
@@ -128,6 +143,10 @@ class Site:
         self._ids = 0
         self._generation = 0
         self.database = SimulatedDatabase()
+        self.queue = queue
+        self.broker: Broker | None = None
+        if queue in {"chained", "unchained"}:
+            self.broker = Broker(random, self.loop.time, is_chained=queue == "chained")
         self.exchange = ExchangeHost(
             self.loop,
             SimulatedClock(self.loop, wrong_by=0, counts_from=0),
@@ -179,21 +198,34 @@ class Site:
 
     def start(self, slot: str, fates: Fates, *, serves: bool = True, wrong_by: float = 0.0) -> "Member":
         """Start a process in a slot; processes of one slot follow each other and share a data folder."""
-        self._generation += 1
-        member = Member(self, slot, self._generation, fates, serves=serves, wrong_by=wrong_by)
+        member = Member(self, slot, fates, serves=serves, wrong_by=wrong_by)
+        self.add(member)
+        return member
+
+    def add(self, member: "Resident") -> None:
+        """Start what has been made."""
         self.members.append(member)
         member.start()
         self.note("start", member.process.name)
-        return member
 
-    def kill(self, member: "Member") -> None:
+    def new_generation(self) -> int:
+        """The number of one more process."""
+        self._generation += 1
+        return self._generation
+
+    def kill(self, member: "Resident") -> None:
         """SIGKILL."""
         if member.process.is_alive:
             self.note("kill", member.process.name)
             self.members.remove(member)
             member.die()
 
-    def current_member(self) -> "Member | None":
+    @property
+    def serving(self) -> "list[Member]":
+        """Those of whom clients may ask something."""
+        return [member for member in self.members if isinstance(member, Member) and member.serves]
+
+    def current_member(self) -> "Resident | None":
         """The one whose code runs now; None: it is dead, or it is the world."""
         process = CURRENT.get()
         return next((member for member in self.members if member.process is process), None)
@@ -213,7 +245,7 @@ class Site:
         files = _Files(self)
         outside = vars(spool)["os"], vars(spool)["uuid"]
         vars(spool).update(os=files, uuid=SimpleNamespace(uuid4=files.unique))
-        for name in FAILPOINTS:
+        for name in (*FAILPOINTS, *EXECUTION_FAILPOINTS):
             failpoints.arm(name, lambda name=name: self.reach(name))  # type: ignore[misc]
         asyncio.set_event_loop(self.loop)
         # What is collected runs its `finally`s: not in the middle of a run, nor of the next one.
@@ -238,31 +270,69 @@ class Site:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Member:
-    """One process of ours: an API that reconciles too, or a reconciler alone."""
+class Resident:
+    """One process of ours. `slot`: processes of one slot follow each other."""
 
-    def __init__(self, site: Site, slot: str, generation: int, fates: Fates, *, serves: bool, wrong_by: float) -> None:
+    serves = False
+
+    def __init__(self, site: Site, slot: str, fates: Fates, *, wrong_by: float) -> None:
         self.site = site
         self.slot = slot
-        self.serves = serves
-        self.process = Process(f"{slot}.{generation}")
-        self.number = generation
+        self.number = site.new_generation()
+        self.process = Process(f"{slot}.{self.number}")
         self.files: set[int] = set()
-        self.is_open = False
-        self.is_watcher_dead = site.is_watcher_dead
         # In their order, which a set's is not from run to run.
         self.replies: dict[asyncio.Future[_Answer | None], None] = {}
-        settings = SETTINGS
-        clock = SimulatedClock(site.loop, wrong_by=wrong_by, counts_from=1000.0 * generation)
-        wire = DatabaseWire(
-            fates,
-            site.now,
-            site.world,
-            timeout_seconds=settings.database_timeout_seconds,
-            note=site.note,
+        self.clock = SimulatedClock(site.loop, wrong_by=wrong_by, counts_from=1000.0 * self.number)
+        self.background = BackgroundTasks()
+        self.connection = DatabaseWire(
+            fates, site.now, site.world, timeout_seconds=SETTINGS.database_timeout_seconds, note=site.note
         )
+        self.session: Any = site.database.session(self.connection)
+        self.venue = ExchangeWire(
+            site.exchange,
+            fates,
+            self.clock,
+            lambda order_id: site.sent.append((order_id, site.now())),
+            site.is_unreadable,
+        )
+
+    def start(self) -> None:
+        self.task = self.site.loop.create_task(self.run(), context=self.process.context)
+        self.task.add_done_callback(self._ended)
+
+    async def run(self) -> None:
+        """What it does, for as long as it lives."""
+        raise NotImplementedError
+
+    def die(self) -> None:
+        self.site.loop.kill(self.process)
+        self.close_files()
+        for reply in self.replies:
+            if not reply.done():
+                reply.set_result(None)
+
+    def close_files(self) -> None:
+        """What the kernel does for the dead: their locks are free."""
+        for file in self.files:
+            os.close(file)
+        self.files.clear()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.site.loop.exceptions.append({"message": f"{self.process.name} has ended", "exception": error})
+
+
+class Member(Resident):
+    """An API that reconciles too, or a reconciler alone."""
+
+    def __init__(self, site: Site, slot: str, fates: Fates, *, serves: bool, wrong_by: float) -> None:
+        super().__init__(site, slot, fates, wrong_by=wrong_by)
+        self.serves = serves
+        self.is_open = False
+        self.is_watcher_dead = site.is_watcher_dead
+        settings, clock, session = SETTINGS, self.clock, self.session
         deadlines = deadlines_of(settings)
-        session: Any = site.database.session(wire)
         self.rows = PostgresRows(session, deadlines)
         self.doubts = PostgresDoubts(session)
         self.switch = PostgresSwitch(session)
@@ -274,19 +344,7 @@ class Member:
             Limits(settings.commit_rows_max, settings.commit_queue_max, settings.database_timeout_seconds),
         )
         self.gate = service_gate(clock, settings=settings, chance=site.random.random, metrics=_Unreported())
-        self.clock = clock
-        gateway = gateway_to(
-            ExchangeWire(
-                site.exchange,
-                fates,
-                clock,
-                lambda order_id: site.sent.append((order_id, site.now())),
-                site.is_unreadable,
-            ),
-            clock,
-            gate=self.gate,
-            timeout_seconds=settings.exchange_timeout_seconds,
-        )
+        gateway = gateway_to(self.venue, clock, gate=self.gate, timeout_seconds=settings.exchange_timeout_seconds)
         admission = Admission(self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max)
         self.endpoint = PlaceOrder(
             Placing(self.journal, gateway, clock, deadlines),
@@ -297,6 +355,7 @@ class Member:
             place_by_of=deadlines.place_by,
             new_id=site.new_id,
         )
+        feeds = None if site.queue is None else PostgresExecutions(session)
         reconciler = Reconciler(
             self.doubts,
             self.journal,
@@ -306,6 +365,7 @@ class Member:
             name=self.process.name,
             send_seconds=settings.send_window_seconds,
             chance=Random(site.random.random()),
+            feeds=feeds,
         )
         sweep = Sweep(
             self.doubts,
@@ -313,26 +373,19 @@ class Member:
             gateway,
             venue="simulated",
             rest_seconds=settings.sweep_interval_seconds,
+            fed=None if feeds is None else FedReports(feeds, clock, venue="simulated"),
         )
-        self.background = BackgroundTasks()
         self.schedule = Schedule(reconciler, sweep, self.doubts, interval_seconds=settings.reconcile_interval_seconds)
         self._cancel_order = cancel_endpoint(Canceling(self.rows, self.doubts, self.schedule.wake_up))
 
-    def start(self) -> None:
-        self.task = self.site.loop.create_task(self._run(), context=self.process.context)
-        self.task.add_done_callback(self._ended)
-
-    async def _run(self) -> None:
+    @override
+    async def run(self) -> None:
         await self.spool.open()
         self.is_open = self.serves
         self.background.start("reconciliation", self.schedule.run())
         while True:
             await self._watch()
             await self.clock.sleep(WATCH_SECONDS)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.site.loop.exceptions.append({"message": f"{self.process.name} has ended", "exception": error})
 
     async def _watch(self) -> None:
         """As the service's own watch: the switch, the spool's state, its replay."""
@@ -348,19 +401,6 @@ class Member:
                 await self.journal.replay()
         except (StatementFailed, StatementOutcomeUnknown):
             pass
-
-    def die(self) -> None:
-        self.site.loop.kill(self.process)
-        self.close_files()
-        for reply in self.replies:
-            if not reply.done():
-                reply.set_result(None)
-
-    def close_files(self) -> None:
-        """What the kernel does for the dead: their locks are free."""
-        for file in self.files:
-            os.close(file)
-        self.files.clear()
 
     async def post(self, body: bytes, key: str | None, *, wait_seconds_max: float) -> _Answer | None:
         """`POST /orders` from somewhere else; None: no answer came."""

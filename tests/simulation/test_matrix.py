@@ -14,7 +14,7 @@ import pytest
 
 import ordertrail
 from tests.simulation.chaos import ALL_PROFILES
-from tests.simulation.matrix import STORIES, Case, pairs, play, singles
+from tests.simulation.matrix import EXECUTION_STORIES, STORIES, Case, pairs, play, singles
 from tests.simulation.site import EXECUTION_FAILPOINTS, FAILPOINTS
 from tests.support.counts import Count
 
@@ -23,6 +23,9 @@ CHOSEN = os.environ.get("ORDERTRAIL_MATRIX_PROFILES", "durable")
 PROFILES = tuple(ALL_PROFILES) if CHOSEN == "all" else tuple(CHOSEN.split(","))
 SHARES = 4000
 PAIRS_SHARE = os.environ.get("ORDERTRAIL_PAIRS_SHARE", f"{datetime.now(UTC).toordinal() % SHARES}/{SHARES}")
+
+# Those of the way of execution reports; CI tells all of them.
+EXECUTIONS_SHARE = os.environ.get("ORDERTRAIL_TEST_EXECUTIONS_SHARE", f"{datetime.now(UTC).toordinal() % 5}/5")
 
 
 @pytest.mark.timeout(1800)
@@ -40,6 +43,26 @@ def test_any_single_fault(story: str, profile: str, counted: Count) -> None:
     counted(counts)
     assert not violations
     assert hits.total() == counts["single faults"], "each fault must happen, once"
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("queue", ["inbox", "chained"])
+@pytest.mark.parametrize("story", EXECUTION_STORIES)
+def test_any_single_fault_on_the_way_of_execution_reports(story: str, queue: str, counted: Count) -> None:
+    share, of = map(int, EXECUTIONS_SHARE.split("/"))
+    violations, counts, hits = {}, Counter[str](), Counter[str]()
+    for number, case in enumerate(singles(story, "durable", queue=queue)):
+        if number % of != share:
+            continue
+        played = play(case)
+        hits.update(played.hits)
+        counts["single faults on the way"] += 1
+        if played.violations:
+            violations[case] = played.violations
+
+    counted(counts)
+    assert not violations
+    assert hits.total() == counts["single faults on the way"], "each fault must happen, once"
 
 
 @pytest.mark.timeout(1800)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.chaos import DATABASE_FAULTS, EVENTS, NETWORK_FAULTS
+from tests.simulation.chaos import BROKER_FAULTS, DATABASE_FAULTS, EVENTS, EXECUTION_EVENTS, NETWORK_FAULTS, QUEUES
 from tests.simulation.run import run_kept, run_seed
 from tests.support.checker import PLACED_SHARE_MIN
 from tests.support.counts import Count
@@ -22,11 +22,17 @@ SEEDS_TWICE = int(os.environ.get("ORDERTRAIL_SEEDS_TWICE", "40"))
 KEPT = sorted((Path(__file__).parent / "kept").glob("*.json"))
 ROOT = Path(__file__).parents[2]
 # Fewer runs than these prove nothing of the rarest faults.
-SEEDS_FOR_ALL_FAULTS = 80
+SEEDS_FOR_ALL_FAULTS = 100
 FAULTS = (
     *(f"database: {kind}" for kind in (*DATABASE_FAULTS, "away")),
     *(f"network: {kind}" for kind in NETWORK_FAULTS),
     *(f"event: {kind}" for kind in EVENTS),
+    *(f"broker: {kind}" for kind in (*BROKER_FAULTS, "away")),
+    *(f"event: {kind}" for kind in EXECUTION_EVENTS),
+    *(f"queue: {name}" for name in QUEUES),
+    *(f"reports {kind}" for kind in ("trade", "trade_cancel", "trade_correct", "expired", "rejected", "restated")),
+    "parked unknown_order",
+    "completed by execution",
     "exchange: away",
     "killed at a failpoint",
     "calm runs",
@@ -48,7 +54,7 @@ def test_nothing_is_lost_or_doubled_and_everything_settles(chunk: int, counted: 
         counts.update(result.counts)
         if result.violations:
             failed[f"python -m tests.simulation --seed {seed}"] = result.violations
-    counted({"seeds": counts["runs"], "orders": counts["orders"], "placed": counts["placed"]})
+    counted({name: counts[name] for name in ("runs", "orders", "placed", "executions")})
 
     assert not failed
     assert counts["placed"] >= PLACED_SHARE_MIN * counts["orders"]

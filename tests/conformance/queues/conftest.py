@@ -7,12 +7,25 @@ import pytest
 
 from ordertrail.queues.queue import Queue
 from ordertrail.up.embedded_postgres import EmbeddedPostgres
-from tests.conformance.queues.subjects import Open, QueueSubject, inbox, memory, moto, nats, simulated_inbox, strict_sqs
+from tests.conformance.queues.subjects import (
+    Open,
+    QueueSubject,
+    inbox,
+    memory,
+    moto,
+    nats,
+    simulated_broker,
+    simulated_broker_without_chain,
+    simulated_inbox,
+    strict_sqs,
+)
 from tests.support.postgres import temporary_database
 
 QUEUES: dict[str, Open] = {
     "memory": memory,
     "simulated": simulated_inbox,
+    "simulated-broker": simulated_broker,
+    "simulated-broker-without-chain": simulated_broker_without_chain,
     "nats": nats,
     "sqs": strict_sqs("reports"),
     "sqs-fifo": strict_sqs("reports.fifo"),

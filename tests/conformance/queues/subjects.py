@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextlib
+import contextvars
 import secrets
 import shutil
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Protocol
 
 import pytest
@@ -27,7 +29,9 @@ from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.up.embedded_nats import EmbeddedNats
 from ordertrail.up.tcp_ports import free_port
+from tests.simulation.broker import ACK_WAIT_SECONDS, Broker, BrokerQueue
 from tests.simulation.database import SimulatedDatabase
+from tests.simulation.network import Passage
 from tests.support.postgres import allow_connections, execute, refuse_connections
 from tests.support.queues import MemoryQueue, QueueStore
 from tests.support.sqs_server import sqs_server
@@ -109,6 +113,44 @@ class Memory:
 
     async def stop(self) -> None:
         self._store.is_reachable = False
+
+
+class SimulatedBroker:
+    """The broker of the simulation, in a time of the suite's."""
+
+    holds = True
+    is_bounded = True
+    is_durable = True
+    takes_bytes = True
+    lapse_seconds = 0.0
+
+    def __init__(self, *, is_chained: bool) -> None:
+        self._passed = 0.0
+        self._is_reachable = True
+        self._broker = Broker(Random(1), self._now, is_chained=is_chained, frames_max=1_000_000)
+
+    def _now(self) -> float:
+        return self._passed
+
+    def client(self, *, is_small: bool = False) -> Queue:
+        if is_small:
+            self._broker.frames_max = 10
+        return BrokerQueue(self._broker, self._fate, contextvars.copy_context())
+
+    def _fate(self, _call: str) -> Passage:
+        return Passage(refused=not self._is_reachable)
+
+    async def let_pass(self, seconds: float = HOLD_SECONDS + 0.1) -> None:
+        self._passed += seconds * ACK_WAIT_SECONDS / HOLD_SECONDS
+
+    async def restart(self) -> None:
+        self._broker.give_back(list(self._broker.frames))
+
+    async def wipe(self) -> None:
+        self._broker.wipe()
+
+    async def stop(self) -> None:
+        self._is_reachable = False
 
 
 class Nats:
@@ -259,6 +301,16 @@ async def inbox(url: str) -> AsyncIterator[QueueSubject]:
 @contextlib.asynccontextmanager
 async def memory(_folder: Path) -> AsyncIterator[QueueSubject]:
     yield Memory()
+
+
+@contextlib.asynccontextmanager
+async def simulated_broker(_folder: Path) -> AsyncIterator[QueueSubject]:
+    yield SimulatedBroker(is_chained=True)
+
+
+@contextlib.asynccontextmanager
+async def simulated_broker_without_chain(_folder: Path) -> AsyncIterator[QueueSubject]:
+    yield SimulatedBroker(is_chained=False)
 
 
 @contextlib.asynccontextmanager

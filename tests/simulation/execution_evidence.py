@@ -1,0 +1,134 @@
+"""What the checker of executions is given of a run, and whether anything is still on its way."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from ordertrail.domain.execution import Execution, fold_executions
+from simulated_exchange.entries import EpochLine
+from tests.simulation.execution_tables import joined
+from tests.simulation.site import Site
+from tests.simulation.table_rows import Record, Tables
+from tests.support.execution_checker import (
+    ExecutionEvidence,
+    ExecutionRow,
+    Logged,
+    ParkedReport,
+    Told,
+    TrailRow,
+    check_executions,
+    reports_of,
+)
+
+KIND = "execution_report"
+VENUE = "simulated"
+FIRST_EPOCH = EpochLine(1, "e")
+
+
+def check_way(site: Site) -> tuple[list[str], Counter[str]]:
+    """What is violated on the way of execution reports, once nothing fails any more."""
+    violations, counts = check_executions(reports(site), _evidence(site))
+    return violations + list(_sums_that_differ(site.database.tables)), counts
+
+
+def _sums_that_differ(tables: Tables) -> Iterator[str]:
+    """What positions are reckoned from is the face value of all trades that are rows, and of nothing else."""
+    kept: defaultdict[tuple[str, str], tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
+    rows: defaultdict[tuple[str, str], tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
+    for sums in tables.reports.position_sums:
+        for key, (quantity, notional) in sums.items():
+            kept[key] = (kept[key][0] + quantity, kept[key][1] + notional)
+    for order_id, executions in tables.reports.executions.items():
+        first = tables.orders[order_id]["INITIATED"]
+        key = (first["instrument"], first["side"])
+        for row in executions.values():
+            if row["exec_type"] == "trade":
+                rows[key] = (rows[key][0] + row["last_qty"], rows[key][1] + row["last_qty"] * row["last_px"])
+    for key in sorted(kept.keys() | rows.keys()):
+        if kept[key] != rows[key]:
+            yield f"position {key}: {kept[key]} is kept, and the trades come to {rows[key]}"
+
+
+def reports(site: Site) -> list[Logged]:
+    """Every report that the exchange has made."""
+    return list(reports_of([FIRST_EPOCH, *site.exchange.log.lines]))
+
+
+def is_all_applied(site: Site) -> bool:
+    """Whether each report of the exchange's present epoch is a row, or parked."""
+    log = site.exchange.exchange.executions_log
+    tables = site.database.tables
+    covered = joined(each for _, epoch, ranges in tables.reports.coverage if epoch == log.epoch for each in ranges)
+    return not _waiting(site) and (not log.head or covered == [(1, log.head)])
+
+
+def is_all_tried(site: Site) -> bool:
+    """Whether what was parked for want of its order has been tried for the last time."""
+    return not site.database.tables.reports.retries
+
+
+def _waiting(site: Site) -> int:
+    return len(site.database.tables.reports.inbox) + (0 if site.broker is None else site.broker.depth())
+
+
+def _evidence(site: Site) -> ExecutionEvidence:
+    tables = site.database.tables
+    covered: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for _, epoch, ranges in tables.reports.coverage:
+        covered[epoch] += ranges
+    rows = [row for rows in tables.reports.executions.values() for row in rows.values()]
+    return ExecutionEvidence(
+        [
+            TrailRow(row["id"], row["status"], row["reason"], row["instrument"], row["side"], row["quantity"])
+            for trail in tables.orders.values()
+            for row in trail.values()
+        ],
+        [_row(row) for row in rows],
+        [
+            ParkedReport(row["epoch"], row["seq"], row["order_id"], row["reason"], row["closed_at"] is None)
+            for row in tables.parked.values()
+            if row["kind"] == KIND
+        ],
+        {epoch: session for (_, epoch), session in tables.reports.epochs.items()},
+        covered,
+        told=_told(tables),
+        reviewed=frozenset(tables.doubts),
+        orphans=frozenset(orphan["client_order_id"] for orphan in tables.orphans.values()),
+        placed_by_processor=site.placed_by_processor,
+        waiting_frames=_waiting(site),
+    )
+
+
+def _row(row: Record) -> ExecutionRow:
+    return ExecutionRow(
+        row["order_id"], row["session"], row["exec_id"], row["epoch"], row["seq"], row["exec_type"], row["ord_status"],
+        row["exchange_order_id"], row["last_qty"], row["last_px"], row["cum_qty"], row["leaves_qty"], row["avg_px"],
+        row["exec_ref_id"], row["reject_reason"], _moment(row["transact_time"]),
+    )  # fmt: skip
+
+
+def _moment(value: Any) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _told(tables: Tables) -> Mapping[str, Told]:
+    """What `GET /orders/{id}` says, by the service's own fold."""
+    ranks = {epoch: rank for rank, (_, epoch) in enumerate(tables.reports.epochs)}
+    return dict(_told_of(tables, ranks))
+
+
+def _told_of(tables: Tables, ranks: Mapping[str, int]) -> Iterator[tuple[str, Told]]:
+    for order_id, trail in tables.orders.items():
+        rows = [
+            Execution(epoch_rank=ranks[row.epoch], **row._asdict())
+            for row in map(_row, tables.reports.executions.get(order_id, {}).values())
+        ]
+        progress = fold_executions(rows, quantity=trail["INITIATED"]["quantity"])
+        yield (
+            order_id,
+            Told(
+                progress.cum_qty, progress.leaves_qty, progress.avg_px, progress.is_live, progress.executions_complete
+            ),
+        )
