@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 WAIT_SECONDS = 30
@@ -98,6 +99,21 @@ def reconcile_program(
     """`ordertrail reconcile`, likewise; it listens nowhere."""
     environment = _environment(database_url, data_dir, exchange_url, settings)
     with program("ordertrail", "reconcile", environment=environment, says="reconcile started") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def execution_program(
+    role: Literal["feed", "process"],
+    database_url: str,
+    data_dir: Path,
+    *,
+    exchange_url: str | None = None,
+    **settings: object,
+) -> Iterator[Program]:
+    """`ordertrail feed` or `ordertrail process`, likewise."""
+    environment = _environment(database_url, data_dir, exchange_url, settings)
+    with program("ordertrail", role, environment=environment, says=f"{role} started") as running:
         yield running
 
 

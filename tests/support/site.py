@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import psutil
@@ -21,7 +21,7 @@ from simulated_exchange.log import LOG_NAME
 from tests.support.checker import ClientAnswer, Evidence, Report, check_settled, read_evidence_async, unreplayed
 from tests.support.clients import Door, until
 from tests.support.postgres import run, temporary_postgres
-from tests.support.programs import Program, api_program, exchange_program, reconcile_program
+from tests.support.programs import Program, api_program, exchange_program, execution_program, reconcile_program
 
 DEADLINE_SECONDS = 120
 SETTLE_POLL_SECONDS = 0.1
@@ -128,6 +128,20 @@ class Site:
 
     async def start_reconciler(self, **settings: object) -> Actor:
         return await asyncio.to_thread(self._start_reconciler, settings)
+
+    async def start_feed(self, **settings: object) -> Actor:
+        return await asyncio.to_thread(self._start_execution_program, "feed", settings)
+
+    async def start_processor(self, **settings: object) -> Actor:
+        return await asyncio.to_thread(self._start_execution_program, "process", settings)
+
+    def _start_execution_program(self, role: Literal["feed", "process"], settings: Mapping[str, object]) -> Actor:
+        with contextlib.ExitStack() as stack:
+            settings = {**self.settings, **settings}
+            program = stack.enter_context(
+                execution_program(role, self.database_url, self.folder, exchange_url=self.exchange_url, **settings)
+            )
+            return self._actor(program, None, stack)
 
     def _start_api(self, arguments: tuple[str, ...], settings: Mapping[str, object]) -> Actor:
         with contextlib.ExitStack() as stack:
