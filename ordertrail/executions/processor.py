@@ -74,11 +74,14 @@ class Processor:
 
     async def _work(self) -> None:
         idle_seconds, back_off_seconds = self._limits.idle_seconds_min, BACK_OFF_SECONDS_MIN
+        reports_max = self._limits.reports_max
         while not self._stop.is_set():
             try:
-                count = await self._source.work_once(reports_max=self._limits.reports_max)
+                count = await self._source.work_once(reports_max=reports_max)
             except Exception as error:  # noqa: BLE001 - said and counted, and tried again: nothing is given up
                 self._trouble.report(error)
+                # What took too long may be possible in smaller parts.
+                reports_max = max(1, reports_max // 2)
                 await self._rest(back_off_seconds, may_be_woken=False)
                 back_off_seconds = min(2 * back_off_seconds, BACK_OFF_SECONDS_MAX)
                 continue
@@ -86,8 +89,9 @@ class Processor:
             back_off_seconds = BACK_OFF_SECONDS_MIN
             if count is not None:
                 idle_seconds = self._limits.idle_seconds_min
-                if count >= self._limits.reports_max // 2:
+                if count >= reports_max // 2:
                     self.wake_up()
+                reports_max = min(reports_max + reports_max // 8 + 1, self._limits.reports_max)
                 continue
             await self._rest(idle_seconds, may_be_woken=True)
             idle_seconds = min(2 * idle_seconds, self._source.idle_seconds_max)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ordertrail.queues.queue import Frame, Position
-from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.execution_rows import Applied, Retried
 
 EPOCH = "e1"
@@ -73,6 +73,8 @@ class MemoryRows:
     statements: int = 0
     started: asyncio.Event = field(default_factory=asyncio.Event)
     held: asyncio.Event | None = None
+    # More reports than this take longer than a statement may.
+    too_many: int | None = None
     epochs_together: list[set[str]] = field(default_factory=list)
 
     async def apply_reports(self, frames: Sequence[Frame]) -> Applied:
@@ -87,6 +89,8 @@ class MemoryRows:
             if not isinstance(elements, list):
                 raise StatementFailed("22023", "not an array")
             reports += elements
+        if self.too_many is not None and len(reports) > self.too_many:
+            raise StatementOutcomeUnknown("57014 canceling statement due to statement timeout", may_have_happened=False)
         if any(self.is_bad(each) for each in reports):
             raise StatementFailed(self.code, "a value that no column takes")
         before = len(self.rows)

@@ -308,3 +308,12 @@ async def test_an_idle_processor_is_woken() -> None:
     await asyncio.wait([running])
 
     assert len(house.rows.rows) == 1
+
+
+async def test_what_takes_too_long_is_tried_in_smaller_parts(house: House) -> None:
+    house.rows.too_many = 300
+    house.put(*frames(40, of=25))
+
+    await run_until(house, lambda: house.is_empty)
+
+    assert len(house.rows.rows) == 1000
