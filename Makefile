@@ -25,8 +25,8 @@ endif
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-up: runtime ## Run everything here: PostgreSQL, the simulated exchange, the API on port 8000 (or PORT=...)
-	@$(python) -m ordertrail up
+up: runtime ## Run everything here: PostgreSQL, the simulated exchange, the API on port 8000 (or PORT=...; QUEUE=nats: NATS, too)
+	@$(python) -m ordertrail up $(if $(QUEUE),--queue $(QUEUE))
 
 test: development ## Run the tests
 	@$(python) -m pytest -n 3 --dist=worksteal -m "not machine and not kills and not brokers" $(ARGS)

@@ -175,11 +175,12 @@ async def _of_the_queue(settings: Settings) -> AsyncIterator[Finding]:
     queue = make_queue(settings.queue_url, venue=want_venue_name(settings), bytes_max=settings.queue_bytes_max)
     await queue.open()
     try:
-        depth = await queue.depth()
+        waiting = await queue.frames_waiting()
     except QueueUnavailable as error:
         yield Finding("queue", ok=False, detail=f"{title}: {error}")
     else:
-        yield Finding("queue", ok=True, detail=f"{title}: {'frames wait' if depth is None else f'{depth} frames wait'}")
+        what = "in reach, declared at the first use" if waiting is None else f"{waiting} frames wait"
+        yield Finding("queue", ok=True, detail=f"{title}: {what}")
     finally:
         await queue.close()
 

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -52,15 +52,34 @@ app.command("ordertrail.cli.halt:resume", name="resume", help="Place orders agai
 
 
 @app.command
-def up(*, postgres_port: int = 0, exchange_port: int = 0, host: str | None = None, port: int | None = None) -> int:
-    """Run everything here: PostgreSQL, the simulated exchange and the API; Ctrl-C stops all of it in order."""
+def up(
+    *,
+    postgres_port: int = 0,
+    exchange_port: int = 0,
+    host: str | None = None,
+    port: int | None = None,
+    queue: Literal["postgres", "nats"] | None = None,
+) -> int:
+    """Run everything here: PostgreSQL, the simulated exchange and the API; Ctrl-C stops all of it in order.
+
+    Parameters
+    ----------
+    queue
+        Where execution reports wait; nats: in a NATS server of its own. Unset: where ORDERTRAIL_QUEUE_URL says.
+    """
     from ordertrail.up.up import up as run
 
     streams.protect()
     settings = load_settings()
     if port is not None:
         settings = settings.model_copy(update={"port": port})
-    return run(settings, postgres_port=postgres_port, exchange_port=exchange_port, host=host or settings.host)
+    return run(
+        settings,
+        postgres_port=postgres_port,
+        exchange_port=exchange_port,
+        host=host or settings.host,
+        queue=queue,
+    )
 
 
 @app.command

@@ -22,6 +22,7 @@ def load_settings_of_person() -> Settings:
             "api_url": running.api_url,
             "database_url": SecretStr(running.database_url),
             "exchange_url": running.exchange_url,
+            "queue_url": running.queue_url,
         }
     )
 

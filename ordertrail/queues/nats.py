@@ -188,6 +188,17 @@ class NatsQueue:
         info = await self._info()
         return info.state.messages
 
+    async def frames_waiting(self) -> int | None:
+        """As `depth`, but nothing is declared; None: it is in reach, and nothing has been declared there yet."""
+        connection = await self._connected()
+        try:
+            info = await self._bounded(connection, connection.stream.stream_info(self.name))
+        except stream_errors.NotFoundError:
+            return None
+        except (stream_errors.APIError, stream_errors.NoStreamResponseError) as error:
+            raise QueueUnavailable(_words(error)) from error
+        return info.state.messages
+
     async def acknowledge(self, reply: str) -> None:
         """Say that a frame is worked off, and wait until the server has heard it."""
         connection = await self._connected()

@@ -123,3 +123,11 @@ class Queue(Protocol):
     async def depth(self) -> int | None:
         """How many frames wait or are being worked on; None where the queue cannot say. QueueUnavailable."""
         ...
+
+
+class Broker(Queue, Protocol):
+    """A queue that is a server of its own."""
+
+    async def frames_waiting(self) -> int | None:
+        """As `depth`, but nothing is declared; None: it is in reach, and nothing has been declared there yet."""
+        ...

@@ -2,7 +2,7 @@
 
 from urllib.parse import SplitResult, urlsplit
 
-from ordertrail.queues.queue import Queue
+from ordertrail.queues.queue import Broker
 from ordertrail.runtime.errors import CannotStart
 
 NATS = ("nats", "tls")
@@ -14,7 +14,7 @@ _WANTED = (
 )
 
 
-def make_queue(url: str, *, venue: str, bytes_max: int, timeout_seconds: float = 5.0) -> Queue:
+def make_queue(url: str, *, venue: str, bytes_max: int, timeout_seconds: float = 5.0) -> Broker:
     """A venue's queue at a URL, not opened yet; CannotStart with a sentence."""
     parts = _parts(url)
     try:

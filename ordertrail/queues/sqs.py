@@ -169,6 +169,18 @@ class SqsQueue:
         answer = await self._call("get_queue_attributes", AttributeNames=names)
         return sum(int(answer.get("Attributes", {}).get(name, 0)) for name in names)
 
+    async def frames_waiting(self) -> int | None:
+        """As `depth`, but nothing is declared; None: it is in reach, and nothing has been declared there yet."""
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._make_client()
+        try:
+            async with self._bounded():
+                await self._client.get_queue_url(QueueName=self._address.name, **self._owner)
+        except _NoQueueError:
+            return None
+        return await self.depth()
+
     async def forget(self, receipts: Sequence[str]) -> None:
         """Delete what was delivered under these receipts; what SQS refuses for its age is delivered again."""
         for entries in _batches(receipts):
@@ -280,10 +292,14 @@ class SqsQueue:
                 )
             )
 
+    @property
+    def _owner(self) -> dict[str, str]:
+        account = self._address.account
+        return {} if account is None else {"QueueOwnerAWSAccountId": account}
+
     async def _find_or_make(self) -> str:
-        owner = {} if self._address.account is None else {"QueueOwnerAWSAccountId": self._address.account}
         try:
-            found = await self._client.get_queue_url(QueueName=self._address.name, **owner)
+            found = await self._client.get_queue_url(QueueName=self._address.name, **self._owner)
         except ClientError as error:
             if _code(error) not in _NO_QUEUE:
                 raise

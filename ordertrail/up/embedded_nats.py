@@ -13,6 +13,7 @@ from pathlib import Path
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.up.child_processes import StopSequence, end, spawn
 from ordertrail.up.log_files import ChildLog, child_log
+from ordertrail.up.programs import exit_words
 from ordertrail.up.tcp_ports import free_port
 
 HOST = "127.0.0.1"
@@ -111,10 +112,11 @@ class EmbeddedNats:
         """How it ended, in words; None while it runs."""
         if self._process is None:
             return "it was not started."
-        if self._process.poll() is None:
+        code = self._process.poll()
+        if code is None:
             return None
         self._finish_log()
-        return f"{self._last_words()} (log: {self.log})"
+        return f"{exit_words(code)}, its log is {self.log}."
 
     def cannot_start(self) -> bool:
         return False

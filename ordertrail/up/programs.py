@@ -44,7 +44,7 @@ class Program:
         if code is None:
             return None
         self._finish()
-        return f"{_last_line(self.log)} ({_exit_words(code)}; log: {self.log})"
+        return f"{_last_line(self.log)} ({exit_words(code)}; log: {self.log})"
 
     def cannot_start(self) -> bool:
         return self.process is not None and self.process.poll() == EXIT_CANNOT_START
@@ -87,5 +87,6 @@ def _last_line(log: Path) -> str:
     return lines[-1].removeprefix("ordertrail: ") if lines else "it said nothing"
 
 
-def _exit_words(code: int) -> str:
+def exit_words(code: int) -> str:
+    """How a program ended, by its exit code."""
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -23,6 +23,7 @@ class RunningUp:
     api_url: str
     database_url: str
     exchange_url: str
+    queue_url: str | None = None
 
 
 @contextlib.contextmanager
@@ -37,9 +38,11 @@ def not_found_after(data_dir: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def make_found(data_dir: Path, *, api_url: str, database_url: str, exchange_url: str) -> None:
+def make_found(
+    data_dir: Path, *, api_url: str, database_url: str, exchange_url: str, queue_url: str | None = None
+) -> None:
     """Let commands find this process, which they take for gone as soon as it is."""
-    running = RunningUp(os.getpid(), psutil.Process().create_time(), api_url, database_url, exchange_url)
+    running = RunningUp(os.getpid(), psutil.Process().create_time(), api_url, database_url, exchange_url, queue_url)
     unfinished = data_dir / f"{FILE}.new"
     unfinished.unlink(missing_ok=True)
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - a mode

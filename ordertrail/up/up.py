@@ -8,13 +8,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
 from ordertrail import __version__
+from ordertrail.queues.registry import queue_title
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import STARTED_BY_UP, Settings
 from ordertrail.up.child_processes import StopSequence, end_stale_processes, find_stale_processes
+from ordertrail.up.embedded_nats import EmbeddedNats
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 from ordertrail.up.programs import HttpProgram, Program
 from ordertrail.up.running_up import make_found, not_found_after
@@ -23,6 +26,10 @@ from ordertrail.up.supervisor import SupervisedService, Supervisor
 from ordertrail.up.tcp_ports import free_port, is_free
 
 HOST = "127.0.0.1"
+
+EmbeddedQueue = Literal["postgres", "nats"]
+# Beside the stream itself: what its server keeps of consumers.
+NATS_BYTES_MORE = 64 * 1024 * 1024
 
 _STALE_STOP_SEQUENCE: StopSequence = ((signal.SIGTERM, 20.0),)
 
@@ -65,17 +72,30 @@ class DatabaseService:
         self.server.stop(STOP_QUICKLY)
 
 
-def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, host: str = HOST) -> int:
-    """Run all until Ctrl-C, SIGTERM or SIGHUP; raises CannotStart. A port of 0 lets the kernel choose."""
+def up(
+    settings: Settings,
+    *,
+    postgres_port: int = 0,
+    exchange_port: int = 0,
+    host: str = HOST,
+    queue: EmbeddedQueue | None = None,
+) -> int:
+    """Run all until Ctrl-C, SIGTERM or SIGHUP; raises CannotStart. A port of 0 lets the kernel choose.
+
+    `queue`: where execution reports wait; None: where the settings say.
+    """
     data_dir = settings.data_dir.absolute()
     with _held(data_dir), not_found_after(data_dir):
         _end_stale_processes(data_dir)
         if settings.port and not is_free(host, settings.port):
             raise CannotStart(_taken(settings.port))
-        # Half for the API, which has a line for each order; an eighth for each of the others.
+        # Half for the API, which has a line for each order; an eighth for each of the others, or a little less.
         eighth = settings.log_bytes_max // 8
         database = EmbeddedPostgres(data_dir / "postgres", port=postgres_port, say=say, log_bytes_max=eighth)
         exchange = _exchange(data_dir, exchange_port or free_port(), log_bytes_max=eighth)
+        nats = _nats(settings, data_dir, log_bytes_max=eighth // 2) if queue == "nats" else None
+        if queue == "postgres" and settings.queue_url is not None:
+            raise CannotStart("The queue is to be in PostgreSQL, but ORDERTRAIL_QUEUE_URL names another: unset it.")
         port = settings.port or free_port(host)
         metrics = SharedMetrics(data_dir / "metrics" / "up")
 
@@ -87,22 +107,28 @@ def up(settings: Settings, *, postgres_port: int = 0, exchange_port: int = 0, ho
                 "ORDERTRAIL_DATABASE_URL": database.url,
                 "ORDERTRAIL_EXCHANGE_URL": exchange.url,
                 "ORDERTRAIL_DATA_DIR": str(data_dir),
+                **({} if nats is None else {"ORDERTRAIL_QUEUE_URL": nats.url}),
             }
 
         api = _api(data_dir, host, port, environment, metrics, log_bytes_max=4 * eighth)
         feed, process = (
-            _role(role, data_dir, environment, metrics, log_bytes_max=eighth) for role in ("feed", "process")
+            _role(role, data_dir, environment, metrics, log_bytes_max=3 * eighth // 4) for role in ("feed", "process")
         )
         if settings.model_fields_set & {"database_url", "exchange_url"}:
             say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
-        say("Starting PostgreSQL, the simulated exchange and the API ...")
+        say(f"Starting PostgreSQL, {'' if nats is None else 'NATS, '}the simulated exchange and the API ...")
         metrics.begin()
         # The API first, for somebody waits for it; what it has placed is there to be fed a moment later.
         services: list[SupervisedService] = [DatabaseService(database), exchange, api, feed, process]
+        if nats is not None:
+            services.insert(1, nats)
 
         def on_ready() -> None:
-            make_found(data_dir, api_url=api.url, database_url=database.url, exchange_url=exchange.url)
-            say(_welcome(data_dir, database, exchange, api))
+            queue_url = settings.queue_url if nats is None else nats.url
+            make_found(
+                data_dir, api_url=api.url, database_url=database.url, exchange_url=exchange.url, queue_url=queue_url
+            )
+            say(_welcome(data_dir, database, exchange, api, queue_url))
 
         Supervisor(services, say).run(on_ready=on_ready)
     return 0
@@ -168,6 +194,16 @@ def _exchange(data_dir: Path, port: int, *, log_bytes_max: int) -> HttpProgram:
     )
 
 
+def _nats(settings: Settings, data_dir: Path, *, log_bytes_max: int) -> EmbeddedNats:
+    return EmbeddedNats(
+        data_dir / "nats",
+        log=data_dir / "logs" / "nats.log",
+        bytes_max=settings.queue_bytes_max + NATS_BYTES_MORE,
+        log_bytes_max=log_bytes_max,
+        environment=lambda: {STARTED_BY_UP: os.path.realpath(data_dir)},
+    )
+
+
 def _api(
     data_dir: Path,
     host: str,
@@ -225,14 +261,16 @@ def _taken(port: int) -> str:
     )
 
 
-def _welcome(data_dir: Path, database: EmbeddedPostgres, exchange: HttpProgram, api: HttpProgram) -> str:
+def _welcome(
+    data_dir: Path, database: EmbeddedPostgres, exchange: HttpProgram, api: HttpProgram, queue_url: str | None
+) -> str:
     elsewhere = "" if database.folder.is_relative_to(data_dir) else f" (the database's own: {database.folder})"
     return f"""
 Ordertrail {__version__} is up.
 
   API        {api.url}   (/docs, /readyz, /metrics)
   exchange   {exchange.url}   (SIMULATED, no real order is placed)
-  reports    one feed and one processor turn what it reports of orders into rows
+  reports    one feed and one processor turn what it reports of orders into rows, over {queue_title(queue_url)}
   database   {database.url}
   data       {data_dir}{elsewhere}
   logs       {api.log.parent}, {database.log}

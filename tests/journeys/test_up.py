@@ -33,9 +33,9 @@ ROOT = Path(__file__).parents[2]
 class Up:
     """A running `ordertrail up`, and what it says."""
 
-    def __init__(self, data_dir: Path, port: int = 0) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ordertrail", "up", "--port", str(port)],
+            [sys.executable, "-m", "ordertrail", "up", "--port", str(port), *options],
             env={**os.environ, "ORDERTRAIL_DATA_DIR": str(data_dir)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -91,14 +91,16 @@ def _kind(process: psutil.Process) -> str:
     command = process.cmdline()
     if "postgres" in command[0]:
         return "postgres"
+    if "nats-server" in command[0]:
+        return "nats"
     return (
         "exchange" if "simulated_exchange" in command else next(x for x in ("api", "feed", "process") if x in command)
     )
 
 
 @contextlib.contextmanager
-def up(data_dir: Path, port: int = 0) -> Iterator[Up]:
-    running = Up(data_dir, port)
+def up(data_dir: Path, port: int = 0, *options: str) -> Iterator[Up]:
+    running = Up(data_dir, port, *options)
     try:
         yield running
     finally:
@@ -108,8 +110,8 @@ def up(data_dir: Path, port: int = 0) -> Iterator[Up]:
 
 
 @contextlib.contextmanager
-def up_and_ready(data_dir: Path) -> Iterator[Up]:
-    with up(data_dir) as running:
+def up_and_ready(data_dir: Path, *options: str) -> Iterator[Up]:
+    with up(data_dir, 0, *options) as running:
         running.hear("Ctrl-C stops all of it.")
         yield running
 
@@ -202,6 +204,25 @@ def test_fills_are_there_once_whatever_dies_meanwhile(data_dir: Path) -> None:
     assert [sorted(one["exec_type"] for one in each["executions"]) for each in found] == [["new", "trade"]] * len(ids)
     sums = {each["instrument"]: (each["buy_qty"], each["sell_qty"]) for each in answer["positions"]}
     assert sums == {f"KILLED00000{number}": (10, 10) for number in range(7)}
+
+
+@pytest.mark.brokers
+def test_fills_come_over_nats_also_when_it_is_killed(data_dir: Path) -> None:
+    with up_and_ready(data_dir, "--queue", "nats") as running:
+        ids = cross(running)
+        until(lambda: all(order(running, id_)["status"] == "FILLED" for id_ in ids), timeout_seconds=WAIT_SECONDS)
+        running.children()["nats"].kill()
+        ids += cross(running)
+        until(lambda: all(order(running, id_)["status"] == "FILLED" for id_ in ids), timeout_seconds=WAIT_SECONDS)
+        code = running.stop()
+
+    with up_and_ready(data_dir, "--queue", "nats") as again:
+        found = [order(again, id_) for id_ in ids]
+
+    assert code == 0
+    assert "over nats://127.0.0.1:" in running.said
+    assert "The queue ended by itself: ended by SIGKILL" in running.said
+    assert [len(each["executions"]) for each in found] == [2] * 4
 
 
 def command(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -9,7 +9,9 @@ from random import Random
 
 import pytest
 
+from ordertrail.queues.nats import NatsQueue
 from ordertrail.queues.queue import Delivery, Frame, Overtaken, Position, Queue, QueueFull, QueueUnavailable
+from ordertrail.queues.sqs import SqsQueue
 from tests.conformance.queues.subjects import HOLD_SECONDS, QueueSubject
 from tests.support.queues import frame
 
@@ -536,3 +538,17 @@ async def test_a_full_queue_says_so_until_some_is_worked_off(subject: QueueSubje
                 break
 
     assert await work_off(queue) == [frame(seq, seq)]
+
+
+async def test_who_looks_on_declares_nothing(subject: QueueSubject, client: Client) -> None:
+    queue = client()
+    if not isinstance(queue, NatsQueue | SqsQueue):
+        pytest.skip("there is nothing to declare")
+
+    assert await queue.frames_waiting() is None
+    assert await queue.frames_waiting() is None
+    await publish(queue, frame(1, 2))
+    assert await queue.frames_waiting() == 1
+    await subject.stop()
+    with pytest.raises(QueueUnavailable):
+        await queue.frames_waiting()
