@@ -540,7 +540,7 @@ async def test_a_full_queue_says_so_until_some_is_worked_off(subject: QueueSubje
     assert await work_off(queue) == [frame(seq, seq)]
 
 
-async def test_who_looks_on_declares_nothing(subject: QueueSubject, client: Client) -> None:
+async def test_an_onlooker_declares_nothing(subject: QueueSubject, client: Client) -> None:
     queue = client()
     if not isinstance(queue, NatsQueue | SqsQueue):
         pytest.skip("there is nothing to declare")
