@@ -28,7 +28,7 @@ from tests.support.counts import Count
 from tests.support.execution_checker import (
     Logged,
     Position,
-    Told,
+    Progress,
     check_executions,
     read_execution_evidence,
     reports_of,
@@ -46,7 +46,7 @@ CLIENTS = 2
 CLIENT_SECONDS = 5
 ENOUGH_PLACED = PLACED_SHARE_MIN + 0.1
 ARMED_SECONDS_MAX = 12.0
-TOLD_MAX = 300
+READ_MAX = 300
 INSTRUMENTS = ("AAPL12345678", "MSFT12345678", "NVDA12345678")
 DURABLE = {"accepts_within_seconds": 1}
 FAULTS = {
@@ -295,37 +295,37 @@ async def until_all_is_there(place: Site) -> tuple[list[str], Counter[str]]:
         async with asyncio.timeout(DEADLINE_SECONDS):
             while checked[0]:
                 await asyncio.sleep(0.5)
-                checked = await look(place, is_told=False)
-    return await look(place, is_told=True)
+                checked = await review(place, with_answers=False)
+    return await review(place, with_answers=True)
 
 
-async def look(place: Site, *, is_told: bool) -> tuple[list[str], Counter[str]]:
+async def review(place: Site, *, with_answers: bool) -> tuple[list[str], Counter[str]]:
     """The exchange's log, the rows, and what a reader is told."""
     reports = list(reports_of(line for _, line in read_lines(place.folder / "exchange" / LOG_NAME)))
-    told = await read_told(place, reports) if is_told else {}
+    answers = await read_answers(place, reports) if with_answers else {}
     connection = await asyncpg.connect(place.postgres.url, timeout=DEADLINE_SECONDS)
     try:
         async with connection.transaction(isolation="repeatable_read"):
-            evidence = await read_execution_evidence(connection, **told)
+            evidence = await read_execution_evidence(connection, **answers)
     finally:
         await connection.close()
     # Until a report of nobody's order is given up, more than a minute passes.
     return check_executions(reports, replace(evidence, orphans=None))
 
 
-async def read_told(place: Site, reports: list[Logged]) -> dict[str, Any]:
+async def read_answers(place: Site, reports: list[Logged]) -> dict[str, Any]:
     """Progress and positions as our API tells them."""
     [door] = [door for door in place.doors() if door.is_open]
     ids = list(dict.fromkeys(report.order_id for report in reports if not report.order_id.startswith("stranger")))
-    told: dict[str, Told] = {}
+    progress: dict[str, Progress] = {}
     positions: dict[str, Position] = {}
     async with aiohttp.ClientSession(door.url) as client:
-        for order_id in ids[-TOLD_MAX:]:
+        for order_id in ids[-READ_MAX:]:
             async with client.get(f"/orders/{order_id}") as response:
                 if response.status == 404:
                     continue
                 body = json.loads(await response.read(), parse_float=Decimal)
-            told[order_id] = Told(
+            progress[order_id] = Progress(
                 body["cum_qty"],
                 body["leaves_qty"],
                 _decimal(body["avg_px"]),
@@ -341,7 +341,7 @@ async def read_told(place: Site, reports: list[Logged]) -> dict[str, Any]:
                     each["buy_qty"], _decimal(each["buy_avg_px"]), each["sell_qty"], _decimal(each["sell_avg_px"])
                 )
             path = None if page["next_cursor"] is None else f"/positions?cursor={page['next_cursor']}"
-    return {"told": told, "positions": positions}
+    return {"progress": progress, "positions": positions}
 
 
 def _decimal(text: str | None) -> Decimal | None:

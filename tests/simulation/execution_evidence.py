@@ -16,7 +16,7 @@ from tests.support.execution_checker import (
     ExecutionRow,
     Logged,
     ParkedReport,
-    Told,
+    Progress,
     TrailRow,
     check_executions,
     reports_of,
@@ -93,7 +93,7 @@ def _evidence(site: Site) -> ExecutionEvidence:
         ],
         {epoch: session for (_, epoch), session in tables.reports.epochs.items()},
         covered,
-        told=_told(tables),
+        progress=_progress(tables),
         reviewed=frozenset(tables.doubts),
         orphans=frozenset(orphan["client_order_id"] for orphan in tables.orphans.values()),
         placed_by_processor=site.placed_by_processor,
@@ -113,13 +113,13 @@ def _moment(value: Any) -> datetime:
     return value if isinstance(value, datetime) else datetime.fromisoformat(value).astimezone(UTC)
 
 
-def _told(tables: Tables) -> Mapping[str, Told]:
+def _progress(tables: Tables) -> Mapping[str, Progress]:
     """What `GET /orders/{id}` says, by the service's own fold."""
     ranks = {epoch: rank for rank, (_, epoch) in enumerate(tables.reports.epochs)}
-    return dict(_told_of(tables, ranks))
+    return dict(_progress_of(tables, ranks))
 
 
-def _told_of(tables: Tables, ranks: Mapping[str, int]) -> Iterator[tuple[str, Told]]:
+def _progress_of(tables: Tables, ranks: Mapping[str, int]) -> Iterator[tuple[str, Progress]]:
     for order_id, trail in tables.orders.items():
         rows = [
             Execution(epoch_rank=ranks[row.epoch], **row._asdict())
@@ -128,7 +128,7 @@ def _told_of(tables: Tables, ranks: Mapping[str, int]) -> Iterator[tuple[str, To
         progress = fold_executions(rows, quantity=trail["INITIATED"]["quantity"])
         yield (
             order_id,
-            Told(
+            Progress(
                 progress.cum_qty, progress.leaves_qty, progress.avg_px, progress.is_live, progress.executions_complete
             ),
         )

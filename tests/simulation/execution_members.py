@@ -48,9 +48,9 @@ class _Heard:
         self._site = site
 
     async def transact(self, name: str, work: Callable[[datetime], T]) -> T:
-        return await self._connection.transact(name, self._and_tell(work) if name.startswith("put_") else work)
+        return await self._connection.transact(name, self._and_report(work) if name.startswith("put_") else work)
 
-    def _and_tell(self, work: Callable[[datetime], T]) -> Callable[[datetime], T]:
+    def _and_report(self, work: Callable[[datetime], T]) -> Callable[[datetime], T]:
         def put(now: datetime) -> T:
             result = work(now)
             for member in self._site.members:
@@ -69,9 +69,9 @@ class _Watched:
         self._site = site
 
     async def transact(self, name: str, work: Callable[[datetime], T]) -> T:
-        return await self._connection.transact(name, self._and_look(work) if name.startswith("apply_") else work)
+        return await self._connection.transact(name, self._and_review(work) if name.startswith("apply_") else work)
 
-    def _and_look(self, work: Callable[[datetime], T]) -> Callable[[datetime], T]:
+    def _and_review(self, work: Callable[[datetime], T]) -> Callable[[datetime], T]:
         def apply(now: datetime) -> T:
             before = self._placed()
             result = work(now)

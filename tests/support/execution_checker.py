@@ -1,7 +1,7 @@
 """Checks what must hold of executions, once the faults are over: the exchange's own log against what became of it here.
 
-It shares no code with the service. What a reader is told (`Told`, `Position`) is evidence like the rows: it is compared
-with sums of its own over the exchange's log, where reports stand in order and none is missing.
+It shares no code with the service. What a reader is told (`Progress`, `Position`) is evidence like the rows: it is
+compared with sums of its own over the exchange's log, where reports stand in order and none is missing.
 """
 
 from collections import Counter, defaultdict
@@ -84,7 +84,7 @@ class ParkedReport(NamedTuple):
     is_open: bool
 
 
-class Told(NamedTuple):
+class Progress(NamedTuple):
     """What a reader is told of an order's executions."""
 
     cum_qty: int
@@ -128,7 +128,7 @@ class ExecutionEvidence:
     parked: Sequence[ParkedReport]
     sessions: Mapping[str, int]
     covered: Mapping[str, Sequence[tuple[int, int]]]
-    told: Mapping[str, Told] | None = None
+    progress: Mapping[str, Progress] | None = None
     positions: Mapping[str, Position] | None = None
     reviewed: frozenset[str] | None = None
     orphans: frozenset[str] | None = None
@@ -177,7 +177,7 @@ def check_executions(reports: Sequence[Logged], evidence: ExecutionEvidence) -> 
         *case.sessions_that_mix(),
         *case.trails_that_differ(),
         *case.placed_by_report(),
-        *case.told_that_differ(),
+        *case.progress_that_differs(),
         *case.positions_that_differ(),
         *case.frames_left(),
     ]
@@ -234,13 +234,13 @@ class _Case:
             if session is not None:
                 wanted[(report.order_id, session, report.exec_id)].append(report.row(session))
             elif (report.order_id, report.exec_id) not in self.known_ids:
-                # Of an epoch that was over before anybody had seen it; what it said must have been said again.
+                # Of an epoch that was over before anybody had places it; what it said must have been said again.
                 yield f"{report.order_id}: epoch {report.epoch} of {report.exec_id} is not known"
         keys = Counter((row.order_id, row.session, row.exec_id) for row in self.evidence.rows)
         for (order_id, _, exec_id), count in keys.items():
             if count > 1:
                 yield f"{order_id}: execution {exec_id} stands there {count} times"
-        seen = Counter((row.epoch, row.seq) for row in self.evidence.rows)
+        places = Counter((row.epoch, row.seq) for row in self.evidence.rows)
         for row in self.evidence.rows:
             place = (row.epoch, row.seq)
             expected = wanted.get((row.order_id, row.session, row.exec_id))
@@ -248,8 +248,8 @@ class _Case:
                 yield f"{row.order_id}: execution {row.exec_id} at {row.seq}, which the exchange has not reported"
             elif row not in expected:
                 yield f"{row.order_id}: execution {row.exec_id} differs: {_difference(row, expected[0])}"
-            if seen[place] > 1:
-                yield f"{row.order_id}: report {row.epoch}:{row.seq} is {seen[place]} rows"
+            if places[place] > 1:
+                yield f"{row.order_id}: report {row.epoch}:{row.seq} is {places[place]} rows"
         for key, [first, *_] in wanted.items():
             if key not in keys and (first.epoch, first.seq) not in self.parked:
                 yield f"{first.order_id}: execution {first.exec_id} at {first.seq} is lost"
@@ -333,9 +333,9 @@ class _Case:
             if not {report.ord_status for report in self.of_order.get(order_id, ())} - {"rejected"}:
                 yield f"{order_id}: COMPLETED (execution), and the exchange has reported no acceptance"
 
-    def told_that_differ(self) -> Iterator[str]:
+    def progress_that_differs(self) -> Iterator[str]:
         """What a reader is told is what the exchange says, in its last word, and what its trades come to."""
-        for order_id, told in (self.evidence.told or {}).items():
+        for order_id, progress in (self.evidence.progress or {}).items():
             book = self.books.get(order_id, _Book())
             word, accepted = book.word, book.accepted_word
             cum_qty = book.cum_qty
@@ -345,19 +345,19 @@ class _Case:
             quantity = self.trail[order_id]["INITIATED"].quantity if order_id in self.known else 0
             leaves_qty = 0 if is_live is False else max(0, quantity - cum_qty)
             is_complete = word is None or word.cum_qty == cum_qty
-            expected = Told(cum_qty, leaves_qty, _average(book.notional, cum_qty), is_live, is_complete)
-            if told != expected:
-                yield f"{order_id}: a reader is told {told}, and the exchange says {expected}"
+            expected = Progress(cum_qty, leaves_qty, _average(book.notional, cum_qty), is_live, is_complete)
+            if progress != expected:
+                yield f"{order_id}: a reader is told {progress}, and the exchange says {expected}"
 
     def positions_that_differ(self) -> Iterator[str]:
         if self.evidence.positions is None:
             return
         books = self._positions()
         for instrument in sorted(books.keys() | self.evidence.positions.keys()):
-            told = self.evidence.positions.get(instrument, Position(0, None, 0, None))
+            known = self.evidence.positions.get(instrument, Position(0, None, 0, None))
             expected = books.get(instrument, Position(0, None, 0, None))
-            if told != expected:
-                yield f"position {instrument}: a reader is told {told}, and the exchange's books say {expected}"
+            if known != expected:
+                yield f"position {instrument}: a reader is told {known}, and the exchange's books say {expected}"
 
     def frames_left(self) -> Iterator[str]:
         if self.evidence.waiting_frames:
@@ -433,8 +433,10 @@ def _optional(value: Any) -> str | None:
     return None if value is msgspec.UNSET or value is None else str(value)
 
 
-async def read_execution_evidence(connection: "asyncpg.Connection[asyncpg.Record]", **told: Any) -> ExecutionEvidence:
-    """All that PostgreSQL knows of executions, as one transaction sees it; `told` is what readers were."""
+async def read_execution_evidence(
+    connection: "asyncpg.Connection[asyncpg.Record]", **answers: Any
+) -> ExecutionEvidence:
+    """All that PostgreSQL knows of executions, as one transaction sees it; `answers` is what readers were told."""
     trail = await connection.fetch("SELECT id, status::text, reason, instrument, side, quantity FROM orders")
     rows = await connection.fetch(
         "SELECT order_id, session, exec_id, epoch, seq, exec_type, ord_status, exchange_order_id, last_qty, last_px,"
@@ -463,5 +465,5 @@ async def read_execution_evidence(connection: "asyncpg.Connection[asyncpg.Record
         reviewed=frozenset(each["order_id"] for each in reviewed),
         orphans=frozenset(each["client_order_id"] for each in orphans),
         waiting_frames=waiting,
-        **told,
+        **answers,
     )

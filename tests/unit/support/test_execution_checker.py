@@ -23,7 +23,7 @@ from tests.support.execution_checker import (
     Logged,
     ParkedReport,
     Position,
-    Told,
+    Progress,
     TrailRow,
     check_executions,
     reports_of,
@@ -80,11 +80,11 @@ TRAIL = (
     *trail("f", "INITIATED", "FILLED:execution", "COMPLETED:execution", instrument=MSFT, quantity=2),
 )
 ROWS = tuple(each.row(1) for each in REPORTS if each.order_id != "d")
-TOLD = {
-    "a": Told(6, 4, Decimal("10.00000000"), is_live=True, is_complete=True),
-    "b": Told(4, 0, Decimal("10.50000000"), is_live=False, is_complete=True),
-    "c": Told(0, 0, None, is_live=False, is_complete=True),
-    "f": Told(2, 0, Decimal("10.00000000"), is_live=False, is_complete=True),
+PROGRESS = {
+    "a": Progress(6, 4, Decimal("10.00000000"), is_live=True, is_complete=True),
+    "b": Progress(4, 0, Decimal("10.50000000"), is_live=False, is_complete=True),
+    "c": Progress(0, 0, None, is_live=False, is_complete=True),
+    "f": Progress(2, 0, Decimal("10.00000000"), is_live=False, is_complete=True),
 }
 POSITIONS = {
     AAPL: Position(6, Decimal("10.00000000"), 4, Decimal("10.50000000")),
@@ -96,7 +96,7 @@ TRUE = ExecutionEvidence(
     (ParkedReport("e", 9, "d", "unknown_order", is_open=True),),
     {"e": 1},
     {"e": [(1, 4), (5, 10)]},
-    told=TOLD,
+    progress=PROGRESS,
     positions=POSITIONS,
     reviewed=frozenset({"f"}),
     orphans=frozenset({"d"}),
@@ -159,11 +159,11 @@ def test_what_is_true_passes_and_is_counted() -> None:
             {"trail": (*TRAIL, *trail("c", "COMPLETED:execution"))},
             "c: COMPLETED (execution), and the exchange has reported",
         ),
-        ({"told": TOLD | {"a": TOLD["a"]._replace(cum_qty=10)}}, "a: a reader is told Told(cum_qty=10"),
-        ({"told": TOLD | {"a": TOLD["a"]._replace(is_live=False)}}, "a: a reader is told"),
-        ({"told": TOLD | {"b": TOLD["b"]._replace(leaves_qty=5)}}, "b: a reader is told"),
-        ({"told": TOLD | {"b": TOLD["b"]._replace(avg_px=Decimal("10.50000001"))}}, "b: a reader is told"),
-        ({"told": TOLD | {"a": TOLD["a"]._replace(is_complete=False)}}, "a: a reader is told"),
+        ({"progress": PROGRESS | {"a": PROGRESS["a"]._replace(cum_qty=10)}}, "a: a reader is told Progress(cum_qty=10"),
+        ({"progress": PROGRESS | {"a": PROGRESS["a"]._replace(is_live=False)}}, "a: a reader is told"),
+        ({"progress": PROGRESS | {"b": PROGRESS["b"]._replace(leaves_qty=5)}}, "b: a reader is told"),
+        ({"progress": PROGRESS | {"b": PROGRESS["b"]._replace(avg_px=Decimal("10.50000001"))}}, "b: a reader is told"),
+        ({"progress": PROGRESS | {"a": PROGRESS["a"]._replace(is_complete=False)}}, "a: a reader is told"),
         ({"positions": {AAPL: POSITIONS[AAPL]}}, f"position {MSFT}: a reader is told"),
         ({"positions": POSITIONS | {AAPL: POSITIONS[AAPL]._replace(buy_qty=10)}}, f"position {AAPL}: a reader is told"),
         ({"positions": POSITIONS | {"OTHER0000000": POSITIONS[AAPL]}}, "position OTHER0000000: a reader is told"),
@@ -200,8 +200,8 @@ def test_a_report_that_is_a_row_and_parked_still_is_noticed() -> None:
 
 def test_a_refusal_beside_acceptance_is_a_row_of_the_trail_and_alone_is_none() -> None:
     refusal = report(11, "f", "rejected", "rejected", cum_qty=2, avg_px=TEN)
-    told = TOLD | {"f": TOLD["f"]}
-    evidence = replace(TRUE, rows=(*ROWS, refusal.row(1)), covered={"e": [(1, 11)]}, told=told)
+    progress = PROGRESS | {"f": PROGRESS["f"]}
+    evidence = replace(TRUE, rows=(*ROWS, refusal.row(1)), covered={"e": [(1, 11)]}, progress=progress)
 
     assert violations(evidence, (*REPORTS, refusal)) == [
         "f: reported as REJECTED, and its trail is ['COMPLETED', 'FILLED', 'INITIATED']"
@@ -220,7 +220,7 @@ def test_a_correction_of_a_bust_counts_as_what_it_says() -> None:
         TRUE,
         rows=(*ROWS, correction.row(1)),
         covered={"e": [(1, 11)]},
-        told=TOLD | {"a": Told(9, 1, third, is_live=True, is_complete=True)},
+        progress=PROGRESS | {"a": Progress(9, 1, third, is_live=True, is_complete=True)},
         positions=POSITIONS | {AAPL: POSITIONS[AAPL]._replace(buy_qty=9, buy_avg_px=third)},
     )
 
