@@ -47,6 +47,7 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/trail.py": (("tests/unit/domain/test_trail.py", "tests/unit/api/test_problems.py"), None),
     "ordertrail/domain/venue_answer.py": (("tests/unit/domain/test_venue_answer.py",), None),
     "ordertrail/domain/order_in_doubt.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
+    "ordertrail/domain/venue_word.py": (("tests/unit/domain/test_settling.py",), None),
     "ordertrail/domain/settling.py": (("tests/unit/domain/test_settling.py", "tests/unit/reconciliation"), None),
     "ordertrail/domain/execution.py": (("tests/unit/domain/test_execution.py",), None),
     "ordertrail/domain/capabilities.py": (("tests/unit/domain/test_settling.py",), None),
