@@ -183,7 +183,7 @@ def _executions(section: Document) -> list[str]:
     oldest = f", the oldest for {section['oldest_seconds']:.0f} s" if section["oldest_seconds"] is not None else ""
     return [
         f"{owner}, up to {_known(section['tail'])}, of which {_known(section['behind'])} are not applied",
-        f"{section['queue_frames']} frames wait{oldest}; {section['parked_reports']} reports are parked",
+        f"{section['queue_frames']} frames wait in PostgreSQL{oldest}; {section['parked_reports']} reports are parked",
         f"last trade applied: {section['last_trade_applied_at'] or 'none'}",
     ]
 

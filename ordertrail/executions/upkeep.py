@@ -13,6 +13,8 @@ from ordertrail.storage.execution_rows import ExecutionRows
 INTERVAL_SECONDS = 1.0
 COMPACT_SECONDS = 5.0
 PARTITIONS_SECONDS = 24 * 3600.0
+# What is done once a day is tried again sooner, where it failed.
+FAILED_SECONDS_MAX = 60.0
 RETRIES_PER_TURN = 500
 
 
@@ -58,7 +60,7 @@ class Upkeep:
                 await duty.act()
             except Exception as error:  # noqa: BLE001 - said and counted
                 duty.trouble.report(error)
-                duty.due_at = now + min(duty.every_seconds, COMPACT_SECONDS)
+                duty.due_at = now + min(duty.every_seconds, FAILED_SECONDS_MAX)
             else:
                 duty.trouble.is_over()
                 duty.due_at = now + duty.every_seconds

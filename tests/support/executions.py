@@ -70,6 +70,7 @@ class MemoryRows:
     code: str = "22P02"
     result: Applied | None = None
     retried: list[Retried | Exception] = field(default_factory=list)
+    partitions: list[int | Exception] = field(default_factory=list)
     statements: int = 0
     started: asyncio.Event = field(default_factory=asyncio.Event)
     held: asyncio.Event | None = None
@@ -144,7 +145,10 @@ class MemoryRows:
 
     async def ensure_partitions(self) -> int:
         self.log.append("partitions")
-        return 0
+        result = self.partitions.pop(0) if self.partitions else 0
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def inbox_tail(self, venue: str) -> Position | None:
         return None

@@ -107,3 +107,17 @@ async def test_that_the_database_is_away_is_counted_and_left_to_the_watch_to_say
 
     assert logs == []
     assert counted("ordertrail_execution_failures_total", kind="statement_outcome_unknown") == before + 1
+
+
+async def test_what_failed_and_is_due_once_a_day_is_tried_again_after_a_minute() -> None:
+    house = House()
+    house.rows.partitions = [StatementFailed("42501", "must be owner"), 7]
+
+    for _ in range(3):
+        await house.upkeep.run_once()
+        house.clock.move(59)
+    before = house.rows.log.count("partitions")
+    await house.upkeep.run_once()
+
+    assert (before, house.rows.log.count("partitions")) == (2, 2)
+    assert REGISTRY.get_sample_value("ordertrail_execution_misplaced") == 7
