@@ -88,8 +88,8 @@ def parse_list_query(pairs: Pairs) -> ListQuery:
     def read_statuses() -> Iterator[OrderStatus]:
         """Each once, in the order of the enum, so that one question has one cursor."""
         try:
-            asked = {_choice(value, OrderStatus) for value in statuses}
-            yield from (status for status in OrderStatus if status in asked)
+            wanted_statuses = {_choice(value, OrderStatus) for value in statuses}
+            yield from (status for status in OrderStatus if status in wanted_statuses)
         except _Invalid as invalid:
             problems.append(FieldProblem(_pointer("status"), str(invalid)))
 

@@ -83,16 +83,16 @@ def follow(order_id: str, get: Callable[[], ApiReply], *, pause: Callable[[float
     """Print a line for each change until the order is over; the exit code."""
     shown: ExecutedOrder | None = None
     waited = 0.0
-    for seen in _answers(order_id, get, pause=pause):
-        if as_json and seen.order != shown:
-            print(json_text.dumps(seen.reply.document), flush=True)
+    for answer in _answers(order_id, get, pause=pause):
+        if as_json and answer.order != shown:
+            print(json_text.dumps(answer.reply.document), flush=True)
         elif not as_json:
-            for line in changes(shown, seen.order):
+            for line in changes(shown, answer.order):
                 print(line, flush=True)
-        waited = waited + seen.paused_seconds if seen.order == shown else 0.0
-        shown = seen.order
-        code = _code_if_over(seen.order)
-        if code is not None and (seen.order.executions_complete or waited >= INCOMPLETE_SECONDS_MAX):
+        waited = waited + answer.paused_seconds if answer.order == shown else 0.0
+        shown = answer.order
+        code = _code_if_over(answer.order)
+        if code is not None and (answer.order.executions_complete or waited >= INCOMPLETE_SECONDS_MAX):
             return code
     raise AssertionError("the answers never end")
 
@@ -112,7 +112,7 @@ def changes(before: ExecutedOrder | None, now: ExecutedOrder) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Answer:
     """An answer, and how long was waited for it since the one before."""
 
     reply: ApiReply
@@ -120,7 +120,7 @@ class _Seen:
     paused_seconds: float
 
 
-def _answers(order_id: str, get: Callable[[], ApiReply], *, pause: Callable[[float], None]) -> Iterator[_Seen]:
+def _answers(order_id: str, get: Callable[[], ApiReply], *, pause: Callable[[float], None]) -> Iterator[_Answer]:
     """The order as it is read, again and again; what ends this raises _Ended."""
     newest: ExecutedOrder | None = None
     seconds, paused, is_silent = PAUSE_SECONDS_MIN, 0.0, False
@@ -140,7 +140,7 @@ def _answers(order_id: str, get: Callable[[], ApiReply], *, pause: Callable[[flo
                 is_silent = False
                 seconds = seconds if order == newest else PAUSE_SECONDS_MIN
                 newest = order
-                yield _Seen(reply, order, paused)
+                yield _Answer(reply, order, paused)
                 paused = 0.0
             elif reply.status in {404, 422} or (newest is None and reply.status < 500):
                 raise _Ended(problem_text(reply) if reply.status >= 400 else not_ours(reply), USAGE_OR_CONNECTION)

@@ -48,5 +48,5 @@ class ExecutionReads(Protocol):
         ...
 
     async def positions(self, *, limit: int, after: str) -> Positions:
-        """Up to `limit` positions of instruments after this one, which is "" before the first. Raises TooSlow."""
+        """Up to `limit` positions of instruments after this one, which is "" before the first."""
         ...

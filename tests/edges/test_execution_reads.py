@@ -189,3 +189,22 @@ async def test_a_clock_that_is_far_off_hides_no_order(
     assert order is not None and [each.exec_id for each in order.executions] == ["E1", "E2"]
     assert page == list(order.executions)
     assert await reads.executions("a", limit=9, after=page[0].position) == [page[1]]
+
+
+async def test_an_average_that_lies_just_below_a_half_is_rounded_once(
+    database: Database, reads: PostgresExecutionReads
+) -> None:
+    # So many that the ninth decimal and all after it are 4999999…: a quotient of 16 digits is a half already.
+    quantity = 10**12 + 1
+    cents = (quantity - 1) // 2 * pow(10**6, -1, quantity) % quantity
+    rows = [
+        execution("E1", order_id="a", last_qty=quantity - 1, last_px=Decimal(150)),
+        execution("E2", order_id="a", seq=2, last_qty=1, last_px=150 + Decimal(cents) / 100),
+    ]
+    await insert(database, {"a": rows})
+
+    order = await reads.order("a")
+
+    assert order is not None
+    assert order.progress.avg_px == fold_executions(rows, quantity=QUANTITY).avg_px
+    assert (await all_positions(reads))[0].buy_avg_px == order.progress.avg_px

@@ -197,6 +197,7 @@ def test_at_one_moment_the_higher_id_decides() -> None:
 
 def test_where_some_have_no_seq_those_come_first() -> None:
     assert execution("E1", seq=0).position > execution("E2", seq=None).position
+    assert execution("E2", seq=None).position[1] == -1  # as the statements have it, which go on after a position
 
 
 @pytest.mark.parametrize("ord_status", sorted(TERMINAL_ORD_STATUSES))
