@@ -210,6 +210,7 @@ def test_what_a_person_has_ended_is_over_whatever_was_reported_before() -> None:
         ((PLACED, (S.FILLED, "execution")), VenueWord("new", proves_acceptance=True, exchange_order_id=None), None),
         ((PLACED, (S.FILLED, "verified")), VenueWord("odd", proves_acceptance=True, exchange_order_id=None), None),
         ((PLACED,), VenueWord("expired", proves_acceptance=True, exchange_order_id=None), S.EXPIRED),
+        ((PLACED,), VenueWord("filled", proves_acceptance=True, exchange_order_id=None), S.FILLED),
         ((PLACED,), REFUSAL, S.REJECTED),
         ((UNKNOWN,), REFUSAL, None),
     ],
