@@ -173,9 +173,9 @@ def _chains(rows: Mapping[_Key, Execution]) -> Iterator[tuple[Execution, list[Ex
 
     Found from the trade on, so that what refers to a trade that is not there, or in a circle, belongs to none.
     """
-    referring: dict[_Key, list[Execution]] = defaultdict(list)
+    referring: dict[tuple[int, str | None], list[Execution]] = defaultdict(list)
     for row in rows.values():
-        if row.exec_ref_id is not None and row.exec_type != TRADE:
+        if row.exec_type != TRADE:
             referring[row.session, row.exec_ref_id].append(row)
     for trade in rows.values():
         if trade.exec_type == TRADE:
