@@ -350,9 +350,11 @@ CREATE TABLE execution_inbox (
     count         integer NOT NULL,
     first_seq     bigint,
     last_seq      bigint,
-    body          text COMPRESSION pglz NOT NULL,
+    body          text NOT NULL,
     put_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+ALTER TABLE execution_inbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
 CREATE TABLE feeds (
     venue        varchar PRIMARY KEY,

@@ -113,10 +113,13 @@ CREATE TABLE execution_inbox (
     count         integer NOT NULL,
     first_seq     bigint,
     last_seq      bigint,
-    body          text COMPRESSION pglz NOT NULL,
+    body          text NOT NULL,
     put_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0)
 """
+
+# A frame is read once, and soon: packing it takes as long as all that the feed does, and unpacking comes to it.
+INBOX_PLAIN = "ALTER TABLE execution_inbox ALTER COLUMN body SET STORAGE EXTERNAL"
 
 # Who feeds a venue's reports, and where the inbox ends. A frame is put in only from there.
 FEEDS = """
@@ -165,7 +168,7 @@ APPEND_ONLY = ("execution_epochs", "executions", "executions_default", "executio
 def upgrade() -> None:
     for statement in (EPOCHS, EXECUTIONS, DEFAULT_PARTITION, MAKE_PARTITION, MONTHS, REJECTED, REFERS, ENDED):
         op.execute(statement)
-    for statement in (COVERAGE, POSITIONS, INBOX, FEEDS, RETRIES, RETRIES_DUE, COMPARISONS):
+    for statement in (COVERAGE, POSITIONS, INBOX, INBOX_PLAIN, FEEDS, RETRIES, RETRIES_DUE, COMPARISONS):
         op.execute(statement)
     for table in APPEND_ONLY:
         op.execute(
