@@ -50,6 +50,9 @@ KEEPALIVE_INTERVAL_SECONDS = 10
 KEEPALIVE_PROBES = 3
 USER_TIMEOUT_SHARE = 0.5
 
+# The driver prepares a longer statement anew each time, and PostgreSQL plans it anew; its own limit is 15 KiB.
+STATEMENT_BYTES_MAX = 64 * 1024
+
 POOLER_ROUNDS = 3
 POOLER_CHECK_SHARE = 0.25
 
@@ -165,6 +168,7 @@ class Connector:
             target_session_attrs=SessionAttribute.any,
             timeout=self._timeout_seconds,
             connection_class=Session,
+            max_cacheable_statement_size=STATEMENT_BYTES_MAX,
         )
 
     async def _prepare(self, session: Session) -> None:
