@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     execution_reports_max: PositiveInt = Field(
         default=1000, description="execution reports in one statement, about; a frame with more goes alone"
     )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="the port on which `ordertrail feed` and `process` answer /metrics, at HOST; unset: on none",
+    )
     clock_margin_seconds: float = Field(
         default=1, ge=0, description="how far the exchange's clock and the database's may differ"
     )

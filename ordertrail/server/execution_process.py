@@ -11,6 +11,7 @@ from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.server.executions import Executions
+from ordertrail.server.metrics_port import serving_metrics
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.watch import DatabaseWatch
 from ordertrail.venues.venue import Venue
@@ -25,6 +26,7 @@ class ExecutionProcess:
 
     def __init__(self, settings: Settings, *, venue: str, follows: Venue | None, processes: bool) -> None:
         self.background = BackgroundTasks()
+        self._settings = settings
         self._venue = follows
         self._clock = SystemClock()
         self._database = Database(
@@ -68,8 +70,9 @@ class ExecutionProcess:
         try:
             self.executions.start(self.background)
             self.background.start("the watch of the database", self._watch_database())
-            print(announce, flush=True)
-            await stop_requested.wait()
+            async with serving_metrics(self._settings.host, self._settings.metrics_port) as port:
+                print(announce if port is None else f"{announce}, /metrics on port {port}", flush=True)
+                await stop_requested.wait()
         finally:
             await self.close()
         return self.background.problem is None

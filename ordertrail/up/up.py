@@ -251,7 +251,9 @@ def _python(module: str, *arguments: object) -> list[str]:
 
 
 def _environment(data_dir: Path) -> dict[str, str]:
-    return {**os.environ, STARTED_BY_UP: os.path.realpath(data_dir), "PYTHONUNBUFFERED": "1"}
+    # Of the metrics port there is one, and of those who would listen there two; the API answers for all.
+    inherited = {name: value for name, value in os.environ.items() if name != "ORDERTRAIL_METRICS_PORT"}
+    return {**inherited, STARTED_BY_UP: os.path.realpath(data_dir), "PYTHONUNBUFFERED": "1"}
 
 
 def _taken(port: int) -> str:
