@@ -47,6 +47,8 @@ class Publisher:
         following = Following(self, after)
         self._followers.add(following)
         self.exchange.on_report = self._begin
+        # Of what came while nobody followed, nobody was called.
+        self._begin()
         return following
 
     def leave(self, following: "Following") -> None:
