@@ -135,7 +135,7 @@ def feed(walk: Walk) -> Operation:
     return run
 
 
-def look_after(walk: Walk) -> Operation:
+def review(walk: Walk) -> Operation:
     raw, seq = walk.random.choice((b"a", b"b", b'{"client_order_id": "0-0001"}')), walk.random.choice((None, 40, 41))
     place, frame = walk.random.random(), Frame(VENUE, "1", "order", 1, None, None, b"")
 
@@ -154,4 +154,4 @@ def look_after(walk: Walk) -> Operation:
     return run
 
 
-OPERATIONS: dict[Callable[[Any], Operation], int] = {apply_reports: 12, inbox: 8, feed: 3, look_after: 5}
+OPERATIONS: dict[Callable[[Any], Operation], int] = {apply_reports: 12, inbox: 8, feed: 3, review: 5}

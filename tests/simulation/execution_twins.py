@@ -120,8 +120,8 @@ def _apply(
         if "REJECTED" not in order.statuses
         and any(row["ord_status"] == REJECTED for row in tables.reports.executions.get(order_id, {}).values())
     }
-    sighted = _sight(tables, known.values())
-    _wake(tables, now, known, sighted, was_refused)
+    observed = _observe(tables, known.values())
+    _wake(tables, now, known, observed, was_refused)
     fresh = _insert_executions(tables, now, known, times, epoch, session)
     contradicting = [
         each
@@ -150,7 +150,7 @@ def _apply(
         "unknown": verdicts.count("unknown_order"),
         "unreadable": verdicts.count("unreadable"),
         "contradicting": sorted({each.client_order_id for each in contradicting}),
-        "late": [order_id for order_id in sorted(sighted) if "NOT_PLACED" in known[order_id].statuses],
+        "late": [order_id for order_id in sorted(observed) if "NOT_PLACED" in known[order_id].statuses],
         "overfilled": [order.id for order in known.values() if _is_overfilled(order)],
         "after_end": after_end,
         "busted": [
@@ -173,8 +173,8 @@ def _says(row: Record) -> tuple[Any, ...]:
     return (row["exec_type"], row["last_qty"], row["last_px"], row["exec_ref_id"])
 
 
-def _sight(tables: Tables, known: Iterable[_Known]) -> set[str]:
-    sighted = {
+def _observe(tables: Tables, known: Iterable[_Known]) -> set[str]:
+    observed = {
         order.id
         for order in known
         if order.exchange_order_id is not None
@@ -182,19 +182,19 @@ def _sight(tables: Tables, known: Iterable[_Known]) -> set[str]:
         and order.id not in tables.sightings
     }
     for order in known:
-        if order.id in sighted and order.exchange_order_id is not None:
+        if order.id in observed and order.exchange_order_id is not None:
             tables.sightings[order.id] = order.exchange_order_id
-    return sighted
+    return observed
 
 
-def _wake(tables: Tables, now: datetime, known: dict[str, _Known], sighted: set[str], was_refused: set[str]) -> None:
+def _wake(tables: Tables, now: datetime, known: dict[str, _Known], observed: set[str], was_refused: set[str]) -> None:
     for order_id, order in known.items():
         doubt = tables.doubts.get(order_id)
         is_ending = any(each.ord_status in {"filled", "canceled", "expired"} for each in order.reports)
         is_news = (is_ending and not order.statuses & _ENDED) or (
             order.is_refused and "REJECTED" not in order.statuses and order_id not in was_refused
         )
-        is_woken = order_id in sighted and (doubt is not None or bool(order.statuses - {"INITIATED"}))
+        is_woken = order_id in observed and (doubt is not None or bool(order.statuses - {"INITIATED"}))
         is_revised = any(each.exec_type in {TRADE_CANCEL, TRADE_CORRECT} for each in order.reports)
         is_woken |= is_revised and order_id in tables.cancels
         if is_woken or (doubt is not None and doubt.settled_at is None and is_news):

@@ -19,7 +19,7 @@ ORDER_COLUMNS = ("id", "type", "side", "instrument", "limit_price", "quantity")
 
 
 @dataclass(slots=True)
-class Doubt:
+class DoubtRecord:
     since: datetime
     next_at: datetime
     leased_until: datetime | None = None
@@ -49,7 +49,7 @@ class Tables:
     batches: dict[int, tuple[datetime, list[str]]] = field(default_factory=dict)
     attempts: dict[str, dict[int, Attempt]] = field(default_factory=dict)
     answers: dict[tuple[str, int], tuple[str, str | None, str | None]] = field(default_factory=dict)
-    doubts: dict[str, Doubt] = field(default_factory=dict)
+    doubts: dict[str, DoubtRecord] = field(default_factory=dict)
     cancels: dict[str, datetime] = field(default_factory=dict)
     sightings: dict[str, str] = field(default_factory=dict)
     orphans: dict[tuple[str, str, str, str], Record] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def insert_row(tables: Tables, row: Record) -> bool:
 def reopen_doubt(tables: Tables, now: datetime, order_id: str, *, fence: int = 0) -> None:
     doubt = tables.doubts.get(order_id)
     if doubt is None:
-        tables.doubts[order_id] = Doubt(now, now, fence=fence)
+        tables.doubts[order_id] = DoubtRecord(now, now, fence=fence)
         return
     doubt.fence += 1
     doubt.settled_at = doubt.leased_until = None

@@ -31,7 +31,7 @@ from tests.simulation.table_rows import (
     RANK,
     UNRESOLVED,
     Attempt,
-    Doubt,
+    DoubtRecord,
     Record,
     Tables,
     insert_row,
@@ -216,7 +216,7 @@ def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
         if order_id in tables.doubts:
             reopen_doubt(tables, now, order_id)
         else:
-            tables.doubts[order_id] = Doubt(now, now, settled_at=now)
+            tables.doubts[order_id] = DoubtRecord(now, now, settled_at=now)
     return []
 
 
@@ -343,7 +343,7 @@ def _insert_trail_rows(tables: Tables, now: datetime, *columns: Any) -> list[Rec
         # A reason that is null is neither like nor unlike anything.
         is_open = reason is not None and not reason.startswith("refused:")
         if RANK[str(status)] < UNRESOLVED and is_open and order_id not in tables.doubts:
-            tables.doubts[order_id] = Doubt(now, now + _seconds(1))
+            tables.doubts[order_id] = DoubtRecord(now, now + _seconds(1))
     return recorded
 
 
@@ -393,7 +393,7 @@ def _enqueue_due_batches(tables: Tables, now: datetime, batches_max: int) -> lis
     for order_id in sorted(unsettled):
         doubt = tables.doubts.get(order_id)
         if doubt is None:
-            tables.doubts[order_id] = Doubt(now, now)
+            tables.doubts[order_id] = DoubtRecord(now, now)
         elif doubt.settled_at is not None:
             doubt.settled_at = None
             doubt.next_at = now
@@ -450,7 +450,7 @@ def _apply_verdicts(
     shown: Sequence[str],
     *rows: Sequence[Any],
 ) -> list[Record]:
-    held: dict[str, tuple[Doubt, list[Any]]] = {}
+    held: dict[str, tuple[DoubtRecord, list[Any]]] = {}
     for order_id, fence, *verdict in zip(ids, fences, settled, seconds, shown, strict=True):
         doubt = tables.doubts.get(order_id)
         if doubt is not None and doubt.fence == fence and doubt.settled_at is None:

@@ -184,7 +184,7 @@ async def test_a_doubt_is_woken_by_a_proof_of_acceptance_once(
     assert await doubts.apply([settled(woken, TrailRow(COMPLETED, "execution"))]) == [True]
 
 
-async def test_a_late_arrival_is_told_once(database: DatabaseSubject, rows: Rows) -> None:
+async def test_a_late_arrival_is_reported_once(database: DatabaseSubject, rows: Rows) -> None:
     [order] = await recorded(rows)
     await step(rows, order.id, NOT_PLACED, "proved:absent")
 
