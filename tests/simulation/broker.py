@@ -108,7 +108,8 @@ class Broker:
 
     def next_at(self) -> float:
         """When there may be something to take."""
-        return min((kept.visible_at for kept in self.frames.values()), default=float("inf"))
+        most = self.deliveries_max or float("inf")
+        return min((kept.visible_at for kept in self.frames.values() if kept.deliveries < most), default=float("inf"))
 
     def waiter(self) -> "asyncio.Future[None]":
         """Done once something has come, or has come back."""

@@ -73,6 +73,7 @@ class Plan:
     unreadable: float = 0.0
     queue: str | None = None
     exec_ids: str = "order"
+    has_large_prices: bool = False
     socket: dict[str, float] = field(default_factory=dict)
     broker: dict[str, float] = field(default_factory=dict)
 
@@ -102,6 +103,7 @@ def draw_plan(random: Random) -> Plan:
 def _with_executions(plan: Plan, random: Random) -> Plan:
     [queue] = random.choices(QUEUES, QUEUE_SHARES)
     plan = replace(plan, queue=queue, exec_ids=random.choice(("order", "order", "order", "epoch")))
+    plan.has_large_prices = random.random() < 0.2
     if plan.is_calm:
         return plan
     events = [event for event in EXECUTION_EVENTS if random.random() < 0.3]

@@ -10,13 +10,19 @@ from tests.support.checker import ClientAnswer
 
 INSTRUMENTS = ("AAPL12345678", "MSFT12345678")
 REPEATS_MAX = 12
+PRICES = (99.5, 100.0, 100.25)
+# As large as a price may be, so that averages need more digits than floats have.
+LARGE_PRICES = (9999999999999.97, 9999999999999.98, 9999999999999.99)
 
 
 class Clients:
     """`answers` is what they saw, in the order in which they saw it."""
 
-    def __init__(self, site: Site, *, cancels: float = 0.15, keyless: float = 0.2) -> None:
+    def __init__(
+        self, site: Site, *, cancels: float = 0.15, keyless: float = 0.2, prices: tuple[float, ...] = PRICES
+    ) -> None:
         """`cancels`: the share of orders that their clients want canceled; `keyless`: of those without a key."""
+        self._prices = prices
         self._keyless = keyless
         self._site = site
         self._cancels = cancels
@@ -66,7 +72,7 @@ class Clients:
         if random.random() < 0.2:
             order["type"] = "market"
         else:
-            order |= {"type": "limit", "limit_price": random.choice((99.5, 100, 100.25))}
+            order |= {"type": "limit", "limit_price": random.choice(self._prices)}
         if random.random() < 0.3:
             order["place_by"] = self._moment(5 + random.random() * 25)
         return order

@@ -16,7 +16,7 @@ import structlog
 from ordertrail.reconciliation.sweep import LEASE_SECONDS
 from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
-from tests.simulation.clients import Clients
+from tests.simulation.clients import LARGE_PRICES, PRICES, Clients
 from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unfounded_claims
 from tests.simulation.execution_evidence import check_way, is_all_applied, is_all_tried
 from tests.simulation.followers import Followers, check_advice
@@ -75,7 +75,15 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
     )
     if keep_trace:
         site.trace = []
-    chaos, clients = Chaos(site, plan), Clients(site, cancels=plan.cancels, keyless=plan.keyless)
+    chaos, clients = (
+        Chaos(site, plan),
+        Clients(
+            site,
+            cancels=plan.cancels,
+            keyless=plan.keyless,
+            prices=LARGE_PRICES if plan.has_large_prices else PRICES,
+        ),
+    )
     followers = Followers(site, clients)
     broken_before = invariants_broken()
     violations: list[str] = []

@@ -2,12 +2,13 @@
 
 import pytest
 
+from tests.simulation import execution_canaries
 from tests.simulation.canaries import CANARIES
 from tests.simulation.run import run_seed
 from tests.support.counts import Count
 
 SEEDS_MAX = 2000
-CANARIES_MIN = 15
+CANARIES_MIN = 25
 
 
 @pytest.mark.timeout(1800)
@@ -25,3 +26,4 @@ def test_a_service_with_this_mistake_is_found_out(name: str, counted: Count) -> 
 
 def test_there_are_enough_of_them() -> None:
     assert len(CANARIES) >= CANARIES_MIN
+    assert execution_canaries.__doc__
