@@ -279,7 +279,8 @@ class _Case:
             rejected = {line.exchange_order_id for line in self.rejected.get(order_id, ())}
             for row in rows.values():
                 is_placed = row.status in PLACED or row.reason == "accepted"
-                known = accepted if is_placed else accepted | rejected | {None}
+                # A report of a refusal need not name one.
+                known = accepted if is_placed and row.status != "REJECTED" else accepted | rejected | {None}
                 if row.exchange_order_id not in known:
                     yield f"{order_id}: {row.status} names {row.exchange_order_id}, the exchange has {sorted(accepted)}"
 
