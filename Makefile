@@ -45,6 +45,7 @@ soak: development ## Prove more than the tests do, for hours: SEEDS=1000000, ORD
 	@ORDERTRAIL_MATRIX_PROFILES=all ORDERTRAIL_PAIRS_SHARE=$(or $(PAIRS),0/1) \
 	    $(python) -m pytest -n 2 -o timeout=0 tests/simulation/test_matrix.py
 	@ORDERTRAIL_SOAK_ORDERS=$(or $(ORDERS),20000) $(python) -m pytest tests/journeys/test_kills_under_load.py -k soak
+	@ORDERTRAIL_TEST_EXECUTION_KILLS=300 $(python) -m pytest tests/journeys/test_execution_kills.py
 	@$(python) -m tests.mutation
 
 mutation: development ## Break the deciding code in small ways, and list what no test notices; goes on where it stopped

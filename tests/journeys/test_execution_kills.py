@@ -256,7 +256,6 @@ QUEUES = {"postgresql": postgresql, "nats": nats, "sqs": sqs}
 
 
 @pytest.mark.kills
-@pytest.mark.brokers
 @pytest.mark.timeout(5 * DEADLINE_SECONDS)
 @pytest.mark.parametrize("queue", QUEUES)
 async def test_everything_on_the_way_of_reports_is_killed(queue: str, tmp_path: Path, counted: Count) -> None:
