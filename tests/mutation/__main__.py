@@ -41,6 +41,24 @@ SINGLE_FAULTS_EACH = 1
 OURS = ("app", "ordertrail", "simulated_exchange", "tests")
 
 GATE = ("tests/unit/venues/gate",)
+FEED = (
+    "tests/unit/executions/test_feed.py",
+    "tests/unit/executions/test_feed_epochs.py",
+    "tests/unit/executions/test_feed_owner.py",
+    "tests/unit/executions/test_feed_queue.py",
+    "tests/unit/executions/test_feed_socket.py",
+)
+FEED_DECIDES = (
+    "_wait_for_lease",
+    "_keep_lease",
+    "_lease",
+    "_feed",
+    "_follow_once",
+    "_position",
+    "_open",
+    "_reached_of",
+)
+PROCESSOR = ("tests/unit/executions/test_processor.py",)
 # File, its fast tests, and the functions where not all of it decides.
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/domain/reason.py": (("tests/unit/domain/test_reason.py",), None),
@@ -68,6 +86,12 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/reconciliation/reconciler.py": (("tests/unit/reconciliation",), None),
     "ordertrail/reconciliation/review.py": (("tests/unit/reconciliation",), None),
     "ordertrail/reconciliation/pass_report.py": (("tests/unit/reconciliation",), None),
+    "ordertrail/executions/feed.py": (FEED, FEED_DECIDES),
+    "ordertrail/executions/feed_connection.py": (FEED, None),
+    "ordertrail/executions/gap_watch.py": (FEED, None),
+    "ordertrail/executions/processor.py": (PROCESSOR, ("_work", "_rest", "wake_up")),
+    "ordertrail/executions/applying.py": (PROCESSOR, None),
+    "ordertrail/executions/sources.py": (PROCESSOR, None),
     "ordertrail/venues/gate/breaker.py": (GATE, None),
     "ordertrail/venues/gate/call_budget.py": (GATE, None),
     "ordertrail/venues/gate/rate.py": (GATE, None),
