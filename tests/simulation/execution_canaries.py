@@ -137,7 +137,7 @@ def a_frame_given_up_after_some_deliveries() -> Iterator[None]:
 
 
 @canary(queue="inbox", exec_ids="epoch", events=("epoch",) * 4)
-def repeats_told_by_the_exec_id_alone() -> Iterator[None]:
+def repeats_known_by_the_exec_id_alone() -> Iterator[None]:
     name, run = STATEMENTS[statements.BEGIN_EPOCH]
 
     def begin_epoch(tables: Tables, now: datetime, venue: str, epoch: str, _scope: str) -> Any:
