@@ -1,6 +1,6 @@
 """The way of execution reports under kills: feeds, standbys, processors, the queue, PostgreSQL; then all must be there.
 
-`ORDERTRAIL_EXECUTION_KILLS` says how many kills there are in all, shared over the three queues.
+`ORDERTRAIL_TEST_EXECUTION_KILLS` says how many kills there are in all, shared over the three queues.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from tests.support.execution_checker import (
 from tests.support.site import DEADLINE_SECONDS, Actor, Site, site
 from tests.support.sqs_server import sqs_server
 
-KILLS = int(os.environ.get("ORDERTRAIL_EXECUTION_KILLS", "30"))
+KILLS = int(os.environ.get("ORDERTRAIL_TEST_EXECUTION_KILLS", "30"))
 # Of a hundred kills, so many with each queue.
 SHARES = {"postgresql": 42, "nats": 40, "sqs": 18}
 # Of a hundred kills with one queue.
