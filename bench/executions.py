@@ -46,7 +46,7 @@ ORDERS = 2_000
 INSTRUMENTS = 50
 REPORTS = 400_000
 PER_FRAME = 200
-PER_STATEMENT = 1_000
+PER_STATEMENT = 4_000
 IN_FLIGHT = 2
 BACKLOG = 5_000_000
 BESIDE_RATE = 10_000
@@ -284,7 +284,7 @@ def whole_way(url: str, folder: Path, ids: Sequence[str], *, queue: str = "", pr
     seconds = 6.0
     with open_way(url, folder, processors=processors, queue=queue) as way:
         warm = 20_000
-        load(way, ids, rate=10_000, seconds=warm / 10_000)
+        load(way, ids, rate=20_000, seconds=60, reports=warm)
         wait_for(url, warm)
         before, database_before, broker_before = way.cpu(), database_cpu(), broker_cpu()
         begun = time.monotonic()
@@ -305,7 +305,7 @@ def lag(url: str, folder: Path, ids: Sequence[str]) -> Measured:
     """How long after the exchange made a report its row is visible to others, at a steady rate."""
     visible: list[tuple[int, int, float]] = []
     with open_way(url, folder) as way:
-        load(way, ids, rate=LAG_RATE, seconds=2)
+        load(way, ids, rate=LAG_RATE, seconds=60, reports=2 * LAG_RATE)
         wait_for(url, 2 * LAG_RATE)
         load(way, ids, rate=LAG_RATE, seconds=LAG_SECONDS)
 
@@ -343,7 +343,7 @@ def backlog(url: str, folder: Path, ids: Sequence[str], reports: int) -> Measure
     """What waits while no processor runs, worked off by two: the rate at the beginning and at the end, and memory."""
     with open_way(url, folder, processors=0) as filling:
         rate = 200_000
-        load(filling, ids, rate=rate, seconds=reports / rate)
+        load(filling, ids, rate=rate, seconds=WAIT_SECONDS_MAX, reports=reports)
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while fetch(url, "SELECT coalesce(max(last_seq), 0) FROM execution_inbox")[0][0] < reports:
             if time.monotonic() > deadline:

@@ -210,8 +210,11 @@ WITH frames AS MATERIALIZED (
      WHERE verdict = 'unknown_order'
 ), covered AS (
     INSERT INTO execution_coverage (venue, epoch, seqs)
-    SELECT $2::varchar, $3::varchar, range_agg(int8range(seq, seq, '[]'))
-      FROM input WHERE seq BETWEEN 1 AND 1000000000000000000
+    SELECT $2::varchar, $3::varchar, range_agg(int8range(first_seq, last_seq, '[]'))
+      FROM (SELECT min(seq) AS first_seq, max(seq) AS last_seq
+              FROM (SELECT seq, seq - dense_rank() OVER (ORDER BY seq) AS run
+                      FROM input WHERE seq BETWEEN 1 AND 1000000000000000000) AS numbered
+             GROUP BY run) AS runs
     HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM frames) AS frames,
@@ -461,8 +464,11 @@ WITH taken AS (
      WHERE verdict = 'unknown_order'
 ), covered AS (
     INSERT INTO execution_coverage (venue, epoch, seqs)
-    SELECT $1::varchar, (SELECT epoch FROM origin), range_agg(int8range(seq, seq, '[]'))
-      FROM input WHERE seq BETWEEN 1 AND 1000000000000000000
+    SELECT $1::varchar, (SELECT epoch FROM origin), range_agg(int8range(first_seq, last_seq, '[]'))
+      FROM (SELECT min(seq) AS first_seq, max(seq) AS last_seq
+              FROM (SELECT seq, seq - dense_rank() OVER (ORDER BY seq) AS run
+                      FROM input WHERE seq BETWEEN 1 AND 1000000000000000000) AS numbered
+             GROUP BY run) AS runs
     HAVING count(*) > 0
 ), returned AS (
     INSERT INTO execution_inbox (venue, epoch, exec_id_scope, count, body)

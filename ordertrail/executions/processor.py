@@ -23,7 +23,7 @@ class ProcessorLimits:
     """
 
     statements_in_flight: int = 2
-    reports_max: int = 1000
+    reports_max: int = 4000
     idle_seconds_min: float = 0.005
     stop_seconds: float = 15.0
 

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         default=2, description="statements with execution reports at once, a processor"
     )
     execution_reports_max: PositiveInt = Field(
-        default=1000, description="execution reports in one statement, about; a frame with more goes alone"
+        default=4000, description="execution reports in one statement, about; a frame with more goes alone"
     )
     metrics_port: int | None = Field(
         default=None,

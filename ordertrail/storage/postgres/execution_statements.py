@@ -254,8 +254,11 @@ WITH {frames}, input AS MATERIALIZED (
      WHERE verdict = 'unknown_order'
 ), covered AS (
     INSERT INTO execution_coverage (venue, epoch, seqs)
-    SELECT {venue}, {epoch}, range_agg(int8range(seq, seq, '[]'))
-      FROM input WHERE seq BETWEEN 1 AND {EXECUTION_SEQ_MAX}
+    SELECT {venue}, {epoch}, range_agg(int8range(first_seq, last_seq, '[]'))
+      FROM (SELECT min(seq) AS first_seq, max(seq) AS last_seq
+              FROM (SELECT seq, seq - dense_rank() OVER (ORDER BY seq) AS run
+                      FROM input WHERE seq BETWEEN 1 AND {EXECUTION_SEQ_MAX}) AS numbered
+             GROUP BY run) AS runs
     HAVING count(*) > 0
 ){then}
 SELECT (SELECT count(*) FROM frames) AS frames,
