@@ -69,6 +69,15 @@ async def test_a_report_is_a_row_and_a_step_of_the_trail(database: DatabaseSubje
     assert (sums["quantities"], sums["notionals"]) == ([Decimal(10)], [Decimal("172.75")])
 
 
+async def test_a_repeat_beside_a_gap_does_not_cover_it(database: DatabaseSubject, rows: Rows) -> None:
+    order = await accepted(rows)
+    seqs = [1, 2, 2, 4, 7, 7, 7, 9]
+
+    await apply(database, *(report(seq, client_order_id=order.id) for seq in seqs))
+
+    assert (await database.executions.coverage(VENUE, EPOCH)).ranges == ((1, 2), (4, 4), (7, 7), (9, 9))
+
+
 async def test_a_repeat_changes_nothing(database: DatabaseSubject, rows: Rows) -> None:
     order = await accepted(rows)
     one = report(1, client_order_id=order.id)
