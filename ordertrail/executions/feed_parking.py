@@ -3,6 +3,7 @@
 Both are kept for a person, as far as the database can be reached; the metric and the log line come in any case.
 """
 
+import asyncio
 from collections import deque
 from hashlib import blake2b
 
@@ -29,6 +30,7 @@ class FeedParking:
         self._venue = venue
         self._waiting: deque[ParkedThing] = deque()
         self._kept: deque[bytes] = deque(maxlen=REMEMBERED_MAX)
+        self._flushing = asyncio.Lock()
 
     async def park_frame(self, frame: UnreadableFrame, *, epoch: str) -> None:
         """Keep it, and say so."""
@@ -53,6 +55,11 @@ class FeedParking:
 
     async def flush(self) -> None:
         """Keep what could not be kept when it came; never raises for the database's sake."""
+        # The connection and the watch for gaps both do it, and what one keeps the other must not count again.
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         things = list(self._waiting)
         if not things:
             return
