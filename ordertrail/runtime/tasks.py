@@ -58,12 +58,17 @@ async def run_together(*work: Coroutine[Any, Any, Any]) -> None:
     """
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(each) for each in work]
+    is_abandoned = False
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    except GeneratorExit:
+        is_abandoned = True  # no loop runs this any more, and nothing can be waited for
+        raise
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if not is_abandoned:
+            await asyncio.gather(*tasks, return_exceptions=True)
     for task in tasks:
         if not task.cancelled():
             task.result()
