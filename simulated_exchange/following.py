@@ -34,7 +34,8 @@ class Publisher:
         self.failure: LogError | None = None
         self.is_stopped = False
         self._log = log
-        self._followers: set[Following] = set()
+        # In the order of their coming, so that equal runs are equal.
+        self._followers: dict[Following, None] = {}
         self._publishing: asyncio.Task[None] | None = None
         self._noise_through = 0
 
@@ -45,7 +46,7 @@ class Publisher:
         if refused is not None:
             return refused
         following = Following(self, after)
-        self._followers.add(following)
+        self._followers[following] = None
         self.exchange.on_report = self._begin
         # Of what came while nobody followed, nobody was called.
         self._begin()
@@ -53,7 +54,7 @@ class Publisher:
 
     def leave(self, following: "Following") -> None:
         """The reader has gone; harmless if repeated."""
-        self._followers.discard(following)
+        self._followers.pop(following, None)
         if not self._followers:
             self.exchange.on_report = None
 
