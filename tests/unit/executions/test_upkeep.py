@@ -1,8 +1,10 @@
 """What a processor keeps in order, and says of what it applied."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -12,6 +14,15 @@ from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.execution_rows import Applied, Retried
 from tests.support.clocks import ManualClock
 from tests.support.executions import VENUE, MemoryQueue, MemoryRows
+
+
+@pytest.fixture(autouse=True)
+def logs_are_heard() -> Iterator[None]:
+    """Whatever another test of this process has made of the log."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**before)
 
 
 class House:
