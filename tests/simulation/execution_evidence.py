@@ -93,7 +93,7 @@ def _evidence(site: Site) -> ExecutionEvidence:
         ],
         {epoch: session for (_, epoch), session in tables.reports.epochs.items()},
         covered,
-        progress=_progress(tables),
+        progress=_progress(tables, between_epochs(site)),
         reviewed=frozenset(tables.doubts),
         orphans=frozenset(orphan["client_order_id"] for orphan in tables.orphans.values()),
         placed_by_processor=site.placed_by_processor,
@@ -113,10 +113,30 @@ def _moment(value: Any) -> datetime:
     return value if isinstance(value, datetime) else datetime.fromisoformat(value).astimezone(UTC)
 
 
-def _progress(tables: Tables) -> Mapping[str, Progress]:
+def between_epochs(site: Site) -> frozenset[str]:
+    """Orders of which a report was kept under one epoch and told again in a later one, where another was first kept.
+
+    A repeat leaves the row as it was, and a row counts by its epoch: what the venue said last may be taken for older
+    than what it said before (`docs/proof.md`, what it does not prove).
+    """
+    epochs = [epoch for _, epoch in site.database.tables.reports.epochs]
+    newest: dict[tuple[str, str], int] = {}
+    for report in reports(site):
+        rank = epochs.index(report.epoch) if report.epoch in epochs else -1
+        key = (report.order_id, report.exec_id)
+        newest[key] = max(newest.get(key, -1), rank)
+    found = set()
+    for order_id, rows in site.database.tables.reports.executions.items():
+        ranks = {row["exec_id"]: epochs.index(row["epoch"]) for row in rows.values()}
+        if len(set(ranks.values())) > 1 and any(newest.get((order_id, id_), -1) > rank for id_, rank in ranks.items()):
+            found.add(order_id)
+    return frozenset(found)
+
+
+def _progress(tables: Tables, left_out: frozenset[str]) -> Mapping[str, Progress]:
     """What `GET /orders/{id}` says, by the service's own fold."""
     ranks = {epoch: rank for rank, (_, epoch) in enumerate(tables.reports.epochs)}
-    return dict(_progress_of(tables, ranks))
+    return {id_: progress for id_, progress in _progress_of(tables, ranks) if id_ not in left_out}
 
 
 def _progress_of(tables: Tables, ranks: Mapping[str, int]) -> Iterator[tuple[str, Progress]]:
