@@ -114,21 +114,18 @@ def _moment(value: Any) -> datetime:
 
 
 def between_epochs(site: Site) -> frozenset[str]:
-    """Orders of which a report was kept under one epoch and told again in a later one, where another was first kept.
+    """Orders whose reports are kept under several epochs, and were told in several by an exchange that numbers anew.
 
-    A repeat leaves the row as it was, and a row counts by its epoch: what the venue said last may be taken for older
-    than what it said before (`docs/proof.md`, what it does not prove).
+    A repeat leaves the row as it was, and a row counts by its epoch, in the order in which epochs were first known: what
+    the venue said before may be taken for its latest word (`docs/proof.md`).
     """
-    epochs = [epoch for _, epoch in site.database.tables.reports.epochs]
-    newest: dict[tuple[str, str], int] = {}
+    epochs_of: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for report in reports(site):
-        rank = epochs.index(report.epoch) if report.epoch in epochs else -1
-        key = (report.order_id, report.exec_id)
-        newest[key] = max(newest.get(key, -1), rank)
+        epochs_of[report.order_id, report.exec_id].add(report.epoch)
     found = set()
     for order_id, rows in site.database.tables.reports.executions.items():
-        ranks = {row["exec_id"]: epochs.index(row["epoch"]) for row in rows.values()}
-        if len(set(ranks.values())) > 1 and any(newest.get((order_id, id_), -1) > rank for id_, rank in ranks.items()):
+        is_repeated = any(len(epochs_of[order_id, row["exec_id"]]) > 1 for row in rows.values())
+        if is_repeated and len({row["epoch"] for row in rows.values()}) > 1:
             found.add(order_id)
     return frozenset(found)
 
