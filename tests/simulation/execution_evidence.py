@@ -116,8 +116,8 @@ def _moment(value: Any) -> datetime:
 def between_epochs(site: Site) -> frozenset[str]:
     """Orders whose reports are kept under several epochs, and were told in several by an exchange that numbers anew.
 
-    A repeat leaves the row as it was, and a row counts by its epoch, in the order in which epochs were first known: what
-    the venue said before may be taken for its latest word (`docs/proof.md`).
+    A repeat leaves the row as it was, and a row counts by its epoch, in the order in which epochs were first known:
+    what the venue said before may be taken for its latest word (`docs/proof.md`).
     """
     epochs_of: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for report in reports(site):
