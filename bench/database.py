@@ -5,8 +5,9 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,16 @@ class Postgres:
         try:
             yield self._server.url.rpartition("/")[0] + f"/{name}"
         finally:
-            self.execute(self._server.url, f"DROP DATABASE {name} WITH (FORCE)")
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Once no autovacuum is at work in it, which our role may not end."""
+        for _ in range(60):
+            with suppress(asyncpg.InsufficientPrivilegeError):
+                self.execute(self._server.url, f"DROP DATABASE {name} WITH (FORCE)")
+                return
+            time.sleep(0.5)
+        raise RuntimeError(f"{name} cannot be dropped")
 
     def execute(self, url: str, statements: str) -> None:
         async def run() -> None:
