@@ -27,7 +27,7 @@ async def test_a_frame_that_two_would_keep_at_once_is_kept_once() -> None:
     parking = FeedParking(rows, venue=VENUE)  # type: ignore[arg-type]
     first = asyncio.create_task(parking.park_frame(UnreadableFrame("no JSON", b"<html>"), epoch=EPOCH))
     second = asyncio.create_task(parking.flush())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # both have begun
 
     rows.may_go_on.set()
     await asyncio.gather(first, second)
