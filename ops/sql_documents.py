@@ -32,6 +32,8 @@ SUBJECTS = {
     "sweep": "sweep_statements",
     "parked": "parked_statements",
     "executions": "execution_statements",
+    "feeds": "feed_statements",
+    "execution_upkeep": "execution_upkeep_statements",
     "status": "status_statements",
     "switch": "switch_statements",
     "connections": "connection_statements",

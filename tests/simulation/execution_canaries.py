@@ -12,8 +12,7 @@ from ordertrail.domain.trail import OrderStatus
 from ordertrail.executions.feed import Feed
 from ordertrail.executions.sources import BrokerSource, batches_of
 from ordertrail.queues.queue import Position
-from ordertrail.storage.postgres import doubt_statements
-from ordertrail.storage.postgres import execution_statements as statements
+from ordertrail.storage.postgres import doubt_statements, feed_statements
 from tests.simulation import execution_twins
 from tests.simulation.broker import Broker
 from tests.simulation.canaries import canary
@@ -117,8 +116,8 @@ def coverage_kept_as_a_first_and_a_last() -> Iterator[None]:
             return made([{"first": 1, "last": ranges[-1]["last"]}])
         return ranges
 
-    name, _ = STATEMENTS[statements.COVERAGE]
-    with patch.dict(STATEMENTS, {statements.COVERAGE: (name, coverage)}):
+    name, _ = STATEMENTS[feed_statements.COVERAGE]
+    with patch.dict(STATEMENTS, {feed_statements.COVERAGE: (name, coverage)}):
         yield
 
 
@@ -138,7 +137,7 @@ def a_frame_given_up_after_some_deliveries() -> Iterator[None]:
 
 @canary(queue="inbox", exec_ids="epoch", events=("epoch",) * 4)
 def repeats_known_by_the_exec_id_alone() -> Iterator[None]:
-    name, run = STATEMENTS[statements.BEGIN_EPOCH]
+    name, run = STATEMENTS[feed_statements.BEGIN_EPOCH]
 
     def begin_epoch(tables: Tables, now: datetime, venue: str, epoch: str, _scope: str) -> Any:
         return made(run(tables, now, venue, epoch, "order"))
@@ -152,7 +151,7 @@ def repeats_known_by_the_exec_id_alone() -> Iterator[None]:
         return insert(tables, now, known, times, epoch, session)
 
     with (
-        patch.dict(STATEMENTS, {statements.BEGIN_EPOCH: (name, begin_epoch)}),
+        patch.dict(STATEMENTS, {feed_statements.BEGIN_EPOCH: (name, begin_epoch)}),
         patch.object(execution_twins, "_insert_executions", insert_executions),
     ):
         yield

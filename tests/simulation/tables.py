@@ -16,7 +16,7 @@ from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.postgres import (
     doubt_statements,
-    execution_statements,
+    feed_statements,
     order_statements,
     parked_statements,
     sweep_statements,
@@ -952,7 +952,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     switch_statements.LOCK_SWITCH: ("lock_switch", _lock_switch),
     switch_statements.RESUME: ("resume", _resume),
     switch_statements.HALT_UNDER_WAY: ("halt_under_way", _halt_under_way),
-    execution_statements.LIVE_ORDERS: ("live_orders", _live_orders),
+    feed_statements.LIVE_ORDERS: ("live_orders", _live_orders),
     **EXECUTION_STATEMENTS,
 }
 

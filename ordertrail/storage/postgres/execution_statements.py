@@ -1,4 +1,4 @@
-"""The statements about execution reports, one constant each; every one is a transaction of its own.
+"""The statements that apply execution reports, one constant each; every one is a transaction of its own.
 
 Plans are kept, and may be made while the tables are empty; rows are joined by loops alone (`PLANNER_SETTINGS`). So what
 is found is brought together by grouping: a join of one part of a statement with another would compare each row with
@@ -20,7 +20,7 @@ from ordertrail.domain.execution import (
     TRADE_CANCEL,
     TRADE_CORRECT,
 )
-from ordertrail.storage.execution_rows import INBOX_CHANNEL, PARKED_RETRY_SECONDS, REPORT_KIND
+from ordertrail.storage.execution_rows import PARKED_RETRY_SECONDS, REPORT_KIND
 from ordertrail.storage.postgres import fragments
 
 
@@ -71,10 +71,6 @@ _ROWS_SAID = ",\n               ".join(
     f"                    THEN '{status}'::order_status_enum END"
     for word, status in STATUS_OF_ORD_STATUS.items()
 )
-
-# How long a parked report waits for each try, and the number of the last one, from 0.
-_PAUSES = f"(ARRAY{list(PARKED_RETRY_SECONDS)})"
-_LAST_TRY = len(PARKED_RETRY_SECONDS) - 1
 
 # The same report is the same row of `parked`; `executions.fingerprint_of` says the same.
 _FINGERPRINT = f"sha256(convert_to(concat_ws(E'\\n', {{venue}}, '{REPORT_KIND}', {{epoch}}, raw), 'UTF8'))"
@@ -346,145 +342,6 @@ APPLY_INBOX = _applied(
        extract(epoch FROM clock_timestamp() - (SELECT put_at FROM origin))::float8 AS waited_seconds""",
 )
 
-# The session of an epoch, where the epoch is known.
-# $1 the venue, $2 the epoch.
-SESSION_OF = """
-SELECT session FROM execution_epochs WHERE venue = $1 AND epoch = $2
-"""
-
-# Before an epoch is begun, so that of two that are begun at once the later sees the session of the earlier.
-LOCK_EPOCHS = """
-LOCK TABLE execution_epochs IN SHARE ROW EXCLUSIVE MODE
-"""
-
-# An epoch is known from now on; returns its session: the venue's one, or one of its own.
-# $1 the venue, $2 the epoch, $3 the scope of its exec ids: order or epoch.
-BEGIN_EPOCH = """
-WITH begun AS (
-    INSERT INTO execution_epochs (venue, epoch, session)
-    SELECT $1::varchar, $2::varchar,
-           coalesce(CASE WHEN $3::varchar = 'order'
-                         THEN (SELECT min(session) FROM execution_epochs WHERE venue = $1::varchar) END,
-                    (SELECT coalesce(max(session), 0) + 1 FROM execution_epochs))
-     WHERE NOT EXISTS (SELECT FROM execution_epochs WHERE venue = $1::varchar AND epoch = $2::varchar)
-    RETURNING session
-)
-SELECT session FROM begun
- UNION ALL
-SELECT session FROM execution_epochs WHERE venue = $1::varchar AND epoch = $2::varchar
-"""
-
-# The epoch that was first known last.
-# $1 the venue.
-NEWEST_EPOCH = """
-SELECT epoch FROM execution_epochs WHERE venue = $1 ORDER BY rank DESC LIMIT 1
-"""
-
-# What has been applied or parked, as ranges that lie apart.
-# $1 the venue, $2 the epoch.
-COVERAGE = """
-SELECT lower(range) AS first, upper(range) - 1 AS last
-  FROM (SELECT unnest(range_agg(seqs)) AS range FROM execution_coverage WHERE venue = $1 AND epoch = $2) AS r
- ORDER BY 1
-"""
-
-# Of so many placed orders after an id, in the order of ids, which are open by the venue's latest word. It is sent for a
-# venue whose socket cannot send again what it has sent.
-# $1 the id after which, '' the first; $2 how many placed orders.
-LIVE_ORDERS = f"""
-WITH page AS MATERIALIZED (
-    SELECT c.id FROM orders c WHERE c.id > $1::varchar AND c.status = 'COMPLETED' ORDER BY c.id LIMIT $2
-)
-SELECT page.id, NOT {fragments.is_over("page.id")} AS is_live FROM page ORDER BY page.id
-"""
-
-# A process takes the feed, or keeps it; nothing is returned where another process owns it.
-# $1 the venue, $2 the process, $3 seconds until the lease ends.
-LEASE_FEED = """
-INSERT INTO feeds (venue, holder, leased_until, fence)
-VALUES ($1, $2, clock_timestamp() + $3::float8 * interval '1 second', 1)
-ON CONFLICT (venue) DO UPDATE
-   SET holder = excluded.holder, leased_until = excluded.leased_until,
-       fence = feeds.fence + CASE WHEN feeds.holder = excluded.holder THEN 0 ELSE 1 END,
-       changed_at = CASE WHEN feeds.holder = excluded.holder THEN feeds.changed_at ELSE clock_timestamp() END
- WHERE feeds.holder IS NULL OR feeds.holder = excluded.holder OR feeds.leased_until <= clock_timestamp()
-RETURNING fence
-"""
-
-# A process gives the feed up, and a standby need not wait.
-# $1 the venue, $2 the process.
-RELEASE_FEED = """
-UPDATE feeds SET holder = NULL, leased_until = NULL, changed_at = clock_timestamp() WHERE venue = $1 AND holder = $2
-"""
-
-# How a venue's feed stands, and where the inbox ends.
-# $1 the venue.
-READ_FEED = """
-SELECT venue, holder, coalesce(leased_until > clock_timestamp(), false) AS is_owned, epoch, seq, changed_at,
-       greatest(extract(epoch FROM clock_timestamp() - coalesce(leased_until, changed_at)), 0)::float8
-           AS unowned_seconds
-  FROM feeds WHERE venue = $1
-"""
-
-_NEW_FRAME = "venue, epoch, exec_id_scope, count, first_seq, last_seq, body"
-
-# A frame that fills a gap, or that has no place; the processors are woken.
-# $1 the venue, $2 the epoch, $3 the scope of its exec ids, $4 how many reports, $5 the first and $6 the last seq; $7
-# the body.
-PUT_IN_INBOX = f"""
-WITH put AS (
-    INSERT INTO execution_inbox ({_NEW_FRAME})
-    VALUES ($1::varchar, $2::varchar, $3::varchar, $4::integer, $5::bigint, $6::bigint, $7::text)
-    RETURNING venue
-)
-SELECT pg_notify('{INBOX_CHANNEL}', venue) FROM put
-"""
-
-# A frame that follows on the tail, which it moves; where the tail is elsewhere nothing is put in, and nothing returned.
-# $1 to $7 as before; $8 the epoch and $9 the seq of the tail.
-PUT_AT_TAIL = f"""
-WITH moved AS (
-    INSERT INTO feeds (venue, epoch, seq) VALUES ($1::varchar, $2::varchar, $6::bigint)
-    ON CONFLICT (venue) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, changed_at = clock_timestamp()
-     WHERE feeds.epoch IS NULL
-        OR feeds.epoch = $8::varchar AND feeds.seq = $9::bigint
-        OR feeds.epoch <> $8::varchar AND $9::bigint = 0
-    RETURNING venue
-), put AS (
-    INSERT INTO execution_inbox ({_NEW_FRAME})
-    SELECT venue, $2::varchar, $3::varchar, $4::integer, $5::bigint, $6::bigint, $7::text FROM moved
-    RETURNING venue
-)
-SELECT pg_notify('{INBOX_CHANNEL}', venue) FROM put
-"""
-
-# How many frames wait, counted up to a limit.
-# $1 the venue, $2 the limit.
-INBOX_DEPTH = """
-SELECT count(*) AS count FROM (SELECT FROM execution_inbox WHERE venue = $1 LIMIT $2) AS waiting
-"""
-
-# How much room the inbox takes on the disk, or where that is too much, what its frames take: what was deleted leaves
-# room behind that is used again, and the files rarely become smaller. Compressed bodies are measured as they are kept.
-# $1 what is too much, in bytes.
-INBOX_BYTES = """
-SELECT CASE WHEN files.bytes < $1 THEN files.bytes
-            ELSE (SELECT coalesce(sum(pg_column_size(body)), 0) FROM execution_inbox) END AS bytes
-  FROM (SELECT pg_total_relation_size('execution_inbox') AS bytes) AS files
-"""
-
-# The oldest frames, left where they are.
-# $1 the venue, $2 how many at the most.
-PEEK_INBOX = f"""
-SELECT id, {_NEW_FRAME} FROM execution_inbox WHERE venue = $1 ORDER BY id LIMIT $2
-"""
-
-# Frames whose reports are applied or parked.
-# $1 their numbers.
-DROP_FROM_INBOX = """
-DELETE FROM execution_inbox WHERE id = ANY($1::bigint[])
-"""
-
 # A report that breaks the statement above, or a frame that cannot be taken apart, is kept as it came, and is covered;
 # returns whether it is new.
 # $1 the venue, $2 the epoch, $3 what came, $4 its fingerprint, $5 the reason, $6 the field, $7 the id of the order; $8
@@ -502,126 +359,4 @@ WITH kept AS (
      WHERE 1 <= $8::bigint AND $8::bigint <= $9::bigint AND $9::bigint <= {EXECUTION_SEQ_MAX}
 )
 SELECT count(*) > 0 AS is_new FROM kept
-"""
-
-# Parked reports that are to be tried again now, and whether their order is known by now.
-# $1 the venue, $2 how many at the most.
-DUE_RETRIES = """
-SELECT r.parked_id, r.tries, p.epoch, p.raw, p.order_id,
-       EXISTS (SELECT FROM orders o WHERE o.id = p.order_id OFFSET 0) AS is_known
-  FROM (SELECT * FROM parked_retries WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $2) AS r
- CROSS JOIN LATERAL (SELECT * FROM parked p WHERE p.id = r.parked_id AND p.venue = $1::varchar OFFSET 0) AS p
- ORDER BY r.parked_id
-"""
-
-# An open parked report that has become a row of `executions` is closed; another one is tried again later, or, when it
-# has been tried for the last time, it is an orphan and stays parked. Returns what is closed, and the new orphans.
-# $1 ids; $2 of each how often it had been tried; $3 whether it is to be tried again.
-END_RETRIES = f"""
-WITH tried AS MATERIALIZED (
-    SELECT t.*, p.venue, p.epoch, p.order_id, p.closed_at, p.report
-      FROM unnest($1::bigint[], $2::integer[], $3::boolean[]) AS t(parked_id, tries, is_wanted)
-     CROSS JOIN LATERAL (SELECT q.*, convert_from(raw, 'UTF8')::json AS report FROM parked q
-                          WHERE q.id = t.parked_id OFFSET 0) AS p
-     ORDER BY t.parked_id
-), applied AS MATERIALIZED (
-    SELECT parked_id FROM tried t
-     WHERE EXISTS (
-           SELECT FROM executions e
-            WHERE e.order_id = t.order_id AND e.exec_id = t.report ->> 'exec_id'
-              AND e.session = (SELECT session FROM execution_epochs s WHERE s.venue = t.venue AND s.epoch = t.epoch)
-              AND e.exec_type = t.report ->> 'exec_type'
-              AND e.last_qty = (t.report ->> 'last_qty')::bigint
-              AND e.last_px IS NOT DISTINCT FROM (t.report ->> 'last_px')::numeric
-              AND e.exec_ref_id IS NOT DISTINCT FROM t.report ->> 'exec_ref_id'
-           OFFSET 0)
-), closed AS (
-    UPDATE parked SET closed_at = clock_timestamp()
-     WHERE id = ANY(ARRAY(SELECT parked_id FROM applied)) AND closed_at IS NULL
-    RETURNING id
-), given_up AS MATERIALIZED (
-    SELECT * FROM tried
-     WHERE is_wanted AND tries >= {_LAST_TRY} AND closed_at IS NULL
-       AND (parked_id IN (SELECT parked_id FROM applied)) IS NOT TRUE
-), orphaned AS (
-    INSERT INTO orphans (venue, epoch, client_order_id, exchange_order_id)
-    SELECT venue, epoch, order_id, coalesce(report ->> 'exchange_order_id', '') FROM given_up
-     WHERE NOT EXISTS (SELECT FROM orders o WHERE o.id = given_up.order_id OFFSET 0)
-     ORDER BY 1, 2, 3, 4
-    ON CONFLICT DO NOTHING
-    RETURNING client_order_id
-), ended AS (
-    DELETE FROM parked_retries r
-     WHERE r.parked_id = ANY(ARRAY(SELECT parked_id FROM applied
-                                    UNION ALL SELECT parked_id FROM given_up
-                                    UNION ALL SELECT parked_id FROM tried WHERE NOT is_wanted OR closed_at IS NOT NULL))
-), later AS (
-    UPDATE parked_retries r
-       SET tries = r.tries + 1,
-           due_at = clock_timestamp()
-                    + {_PAUSES}[r.tries + 2] * interval '1 second'
-     WHERE r.parked_id = ANY(ARRAY(SELECT parked_id FROM tried WHERE is_wanted AND tries < {_LAST_TRY}))
-       AND (r.parked_id IN (SELECT parked_id FROM applied)) IS NOT TRUE
-       AND ((r.parked_id, r.tries) IN (SELECT parked_id, tries FROM tried WHERE closed_at IS NULL)) IS TRUE
-)
-SELECT ARRAY(SELECT id FROM closed ORDER BY id) AS closed,
-       ARRAY(SELECT DISTINCT client_order_id FROM orphaned ORDER BY 1) AS orphaned
-"""
-
-# An open parked report, for a person who wants it applied.
-# $1 its id.
-REPLAYABLE = f"""
-SELECT venue, epoch, raw FROM parked WHERE id = $1 AND kind = '{REPORT_KIND}' AND closed_at IS NULL
-"""
-
-# Joins what many transactions have noted; what another process is joining is left to it. A reader sees all of it or
-# none, whichever rows it is in.
-# $1 the venue; $2 rows at the most; $3 rows at the least.
-COMPACT_COVERAGE = """
-WITH joined AS (
-    DELETE FROM execution_coverage
-     WHERE id = ANY(ARRAY(SELECT id FROM execution_coverage
-                           WHERE venue = $1::varchar
-                             AND (SELECT count(*) FROM (SELECT FROM execution_coverage LIMIT $3::integer) AS noted)
-                                 >= $3::integer
-                           ORDER BY id LIMIT $2::integer FOR UPDATE SKIP LOCKED))
-    RETURNING epoch, seqs
-)
-INSERT INTO execution_coverage (venue, epoch, seqs)
-SELECT $1::varchar, epoch, range_agg(seqs) FROM joined GROUP BY epoch
-"""
-
-# The same for the sums of positions.
-# $1 rows at the most; $2 rows at the least.
-COMPACT_POSITIONS = """
-WITH joined AS (
-    DELETE FROM position_sums
-     WHERE id = ANY(ARRAY(SELECT id FROM position_sums
-                           WHERE (SELECT count(*) FROM (SELECT FROM position_sums LIMIT $2::integer) AS noted)
-                                 >= $2::integer
-                           ORDER BY id LIMIT $1::integer FOR UPDATE SKIP LOCKED))
-    RETURNING instruments, sides, quantities, notionals
-), summed AS (
-    SELECT instrument, side, sum(quantity) AS quantity, sum(notional) AS notional
-      FROM joined
-     CROSS JOIN unnest(instruments, sides, quantities, notionals) AS u(instrument, side, quantity, notional)
-     GROUP BY instrument, side
-)
-INSERT INTO position_sums (instruments, sides, quantities, notionals)
-SELECT array_agg(instrument ORDER BY instrument, side), array_agg(side ORDER BY instrument, side),
-       array_agg(quantity ORDER BY instrument, side), array_agg(notional ORDER BY instrument, side)
-  FROM summed
-HAVING count(*) > 0
-"""
-
-# The months that executions may be in soon, and the one before this.
-MAKE_PARTITIONS = """
-SELECT make_executions_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)
-  FROM generate_series(-1, 2) AS n
-"""
-
-# How many executions are in the partition that takes what no other takes, counted up to a limit.
-# $1 the limit.
-COUNT_MISPLACED = """
-SELECT count(*) AS count FROM (SELECT FROM executions_default LIMIT $1) AS misplaced
 """

@@ -11,6 +11,8 @@ from ordertrail.queues.queue import ExecIdScope, Frame, Position
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.execution_rows import REPORT_KIND, Applied, Coverage, FeedLease, FeedView, LivePage, Retried
 from ordertrail.storage.postgres import execution_statements as statements
+from ordertrail.storage.postgres import execution_upkeep_statements as upkeep_statements
+from ordertrail.storage.postgres import feed_statements
 from ordertrail.storage.postgres.database import Database
 
 DEPTH_MAX = 100_000
@@ -61,7 +63,7 @@ class PostgresExecutions:
         return bool(record["is_new"])
 
     async def retry_parked(self, venue: str, *, limit: int) -> Retried:
-        due = await self._database.fetch(statements.DUE_RETRIES, venue, limit)
+        due = await self._database.fetch(upkeep_statements.DUE_RETRIES, venue, limit)
         if not due:
             return Retried()
         records: list[Any] = []
@@ -70,7 +72,7 @@ class PostgresExecutions:
             known = [each for each in due if each["epoch"] == epoch and each["is_known"]]
             records += await self._apply_each(venue, epoch, known, broken) if known else []
         [ended] = await self._database.fetch(
-            statements.END_RETRIES,
+            upkeep_statements.END_RETRIES,
             [each["parked_id"] for each in due],
             [each["tries"] for each in due],
             [each["parked_id"] not in broken for each in due],
@@ -79,7 +81,7 @@ class PostgresExecutions:
         return Retried(len(ended["closed"]), tuple(dict.fromkeys(late)), tuple(ended["orphaned"]))
 
     async def replay_parked(self, parked_id: int) -> str | None:
-        found = await self._database.fetch(statements.REPLAYABLE, parked_id)
+        found = await self._database.fetch(upkeep_statements.REPLAYABLE, parked_id)
         if not found:
             return None
         [thing] = found
@@ -94,16 +96,16 @@ class PostgresExecutions:
             return "its order is not known here"
         if record["unreadable"]:
             return "it cannot be read"
-        [ended] = await self._database.fetch(statements.END_RETRIES, [parked_id], [0], [False])
+        [ended] = await self._database.fetch(upkeep_statements.END_RETRIES, [parked_id], [0], [False])
         return "it is applied, and closed" if ended["closed"] else "it contradicts what is kept of the same execution"
 
     async def compact(self, venue: str) -> None:
-        await self._database.fetch(statements.COMPACT_COVERAGE, venue, COMPACTED_MAX, COMPACTED_MIN)
-        await self._database.fetch(statements.COMPACT_POSITIONS, COMPACTED_MAX, COMPACTED_MIN)
+        await self._database.fetch(upkeep_statements.COMPACT_COVERAGE, venue, COMPACTED_MAX, COMPACTED_MIN)
+        await self._database.fetch(upkeep_statements.COMPACT_POSITIONS, COMPACTED_MAX, COMPACTED_MIN)
 
     async def ensure_partitions(self) -> int:
-        await self._database.fetch(statements.MAKE_PARTITIONS)
-        [record] = await self._database.fetch(statements.COUNT_MISPLACED, MISPLACED_MAX)
+        await self._database.fetch(upkeep_statements.MAKE_PARTITIONS)
+        [record] = await self._database.fetch(upkeep_statements.COUNT_MISPLACED, MISPLACED_MAX)
         return int(record["count"])
 
     async def inbox_tail(self, venue: str) -> Position | None:
@@ -115,14 +117,14 @@ class PostgresExecutions:
         columns = (frame.venue, frame.epoch, frame.exec_id_scope, frame.count, frame.first, frame.last)
         body = text_of(frame.body)
         if after is None:
-            return bool(await self._database.fetch(statements.PUT_IN_INBOX, *columns, body))
-        return bool(await self._database.fetch(statements.PUT_AT_TAIL, *columns, body, after.epoch, after.seq))
+            return bool(await self._database.fetch(feed_statements.PUT_IN_INBOX, *columns, body))
+        return bool(await self._database.fetch(feed_statements.PUT_AT_TAIL, *columns, body, after.epoch, after.seq))
 
     async def inbox_depth(self, venue: str) -> int:
-        return int((await self._database.fetch(statements.INBOX_DEPTH, venue, DEPTH_MAX))[0]["count"])
+        return int((await self._database.fetch(feed_statements.INBOX_DEPTH, venue, DEPTH_MAX))[0]["count"])
 
     async def inbox_bytes(self, *, beyond: int) -> int:
-        return int((await self._database.fetch(statements.INBOX_BYTES, beyond))[0]["bytes"])
+        return int((await self._database.fetch(feed_statements.INBOX_BYTES, beyond))[0]["bytes"])
 
     async def peek_inbox(self, venue: str, *, frames_max: int) -> list[tuple[int, Frame]]:
         return [
@@ -138,21 +140,21 @@ class PostgresExecutions:
                     record["body"].encode(),
                 ),
             )
-            for record in await self._database.fetch(statements.PEEK_INBOX, venue, frames_max)
+            for record in await self._database.fetch(feed_statements.PEEK_INBOX, venue, frames_max)
         ]
 
     async def drop_from_inbox(self, numbers: Sequence[int]) -> None:
-        await self._database.fetch(statements.DROP_FROM_INBOX, list(numbers))
+        await self._database.fetch(feed_statements.DROP_FROM_INBOX, list(numbers))
 
     async def lease_feed(self, venue: str, *, holder: str, lease_seconds: float) -> FeedLease | None:
-        records = await self._database.fetch(statements.LEASE_FEED, venue, holder, lease_seconds)
+        records = await self._database.fetch(feed_statements.LEASE_FEED, venue, holder, lease_seconds)
         return FeedLease(records[0]["fence"]) if records else None
 
     async def release_feed(self, venue: str, *, holder: str) -> None:
-        await self._database.fetch(statements.RELEASE_FEED, venue, holder)
+        await self._database.fetch(feed_statements.RELEASE_FEED, venue, holder)
 
     async def feed(self, venue: str) -> FeedView | None:
-        records = await self._database.fetch(statements.READ_FEED, venue)
+        records = await self._database.fetch(feed_statements.READ_FEED, venue)
         if not records:
             return None
         [record] = records
@@ -165,15 +167,15 @@ class PostgresExecutions:
         await self._session(venue, epoch, scope)
 
     async def coverage(self, venue: str, epoch: str) -> Coverage:
-        records = await self._database.fetch(statements.COVERAGE, venue, epoch)
+        records = await self._database.fetch(feed_statements.COVERAGE, venue, epoch)
         return Coverage(tuple((record["first"], record["last"]) for record in records))
 
     async def newest_epoch(self, venue: str) -> str | None:
-        records = await self._database.fetch(statements.NEWEST_EPOCH, venue)
+        records = await self._database.fetch(feed_statements.NEWEST_EPOCH, venue)
         return str(records[0]["epoch"]) if records else None
 
     async def live_orders(self, *, after: str, limit: int) -> LivePage:
-        records = await self._database.fetch(statements.LIVE_ORDERS, after, limit)
+        records = await self._database.fetch(feed_statements.LIVE_ORDERS, after, limit)
         live = tuple(record["id"] for record in records if record["is_live"])
         return LivePage(live, records[-1]["id"] if len(records) == limit else None)
 
@@ -204,10 +206,10 @@ class PostgresExecutions:
     async def _session(self, venue: str, epoch: str, scope: ExecIdScope) -> int:
         session = self._sessions.get((venue, epoch))
         if session is None:
-            records = await self._database.fetch(statements.SESSION_OF, venue, epoch)
+            records = await self._database.fetch(feed_statements.SESSION_OF, venue, epoch)
             if not records:
                 records = await self._database.fetch_in_order(
-                    (statements.LOCK_EPOCHS, ()), (statements.BEGIN_EPOCH, (venue, epoch, scope))
+                    (feed_statements.LOCK_EPOCHS, ()), (feed_statements.BEGIN_EPOCH, (venue, epoch, scope))
                 )
             session = self._sessions[venue, epoch] = records[0]["session"]
         return session
