@@ -15,7 +15,7 @@ from ordertrail.executions.feed_connection import FeedConnection, FeedParts, Que
 from ordertrail.executions.feed_parking import FeedParking
 from ordertrail.executions.gap_watch import GapWatch
 from ordertrail.executions.live_queries import LiveQueries
-from ordertrail.executions.trouble import is_database_away
+from ordertrail.executions.trouble import is_database_away, kind_of
 from ordertrail.queues.queue import ExecIdScope, Overtaken, Position, Queue, QueueUnavailable
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
@@ -254,7 +254,7 @@ class Feed:
 
     def _report(self, error: Exception) -> None:
         """Counted each time, and said once for each trouble."""
-        metrics.FEED_FAILURES.labels(_kind_of(error)).inc()
+        metrics.FEED_FAILURES.labels(kind_of(error)).inc()
         text = str(error) or type(error).__name__
         if not isinstance(error, Overtaken | QueueUnavailable | StatementFailed | StatementOutcomeUnknown):
             metrics.INVARIANTS_BROKEN.labels("feed_raised").inc()
@@ -268,17 +268,3 @@ class Feed:
         if text != self._trouble:
             self._trouble = text
             _log.warning(sentence, venue=self._venue.name, why=text)
-
-
-def _kind_of(error: Exception) -> str:
-    match error:
-        case StatementFailed():
-            return "statement_failed"
-        case StatementOutcomeUnknown():
-            return "statement_outcome_unknown"
-        case QueueUnavailable():
-            return "queue_unavailable"
-        case Overtaken():
-            return "overtaken"
-        case _:
-            return "other"

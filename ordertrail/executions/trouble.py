@@ -1,6 +1,6 @@
 """A trouble that lasts is said once, and its end once; each time it is counted."""
 
-from ordertrail.queues.queue import QueueUnavailable
+from ordertrail.queues.queue import Overtaken, QueueUnavailable
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
@@ -17,7 +17,7 @@ class Trouble:
 
     def report(self, error: Exception) -> None:
         """It went wrong again."""
-        metrics.EXECUTION_FAILURES.labels(_kind_of(error)).inc()
+        metrics.EXECUTION_FAILURES.labels(kind_of(error)).inc()
         text = str(error) or type(error).__name__
         if not isinstance(error, StatementFailed | StatementOutcomeUnknown | QueueUnavailable):
             metrics.INVARIANTS_BROKEN.labels("processor_raised").inc()
@@ -43,7 +43,8 @@ def is_database_away(error: BaseException | None) -> bool:
     return isinstance(error, StatementOutcomeUnknown) and not error.may_have_happened
 
 
-def _kind_of(error: Exception) -> str:
+def kind_of(error: Exception) -> str:
+    """How a metric calls it."""
     match error:
         case StatementFailed():
             return "statement_failed"
@@ -51,5 +52,7 @@ def _kind_of(error: Exception) -> str:
             return "statement_outcome_unknown"
         case QueueUnavailable():
             return "queue_unavailable"
+        case Overtaken():
+            return "overtaken"
         case _:
             return "other"
