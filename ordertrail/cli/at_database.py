@@ -26,7 +26,6 @@ DONE, REFUSED, USAGE_OR_CONNECTION = 0, 1, 2
 LIST_ROWS_MAX = 1_000_000
 ROW_ID_MAX = 2**63 - 1
 
-Json = Annotated[bool, Parameter(negative="")]
 ListLimit = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=LIST_ROWS_MAX))]
 RowId = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ROW_ID_MAX))]
 

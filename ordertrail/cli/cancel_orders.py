@@ -26,7 +26,7 @@ from ordertrail.cli import api_documents
 from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown, request
 from ordertrail.cli.api_documents import Order, Page, problem_of
 from ordertrail.cli.exchange_orders import open_at_exchange
-from ordertrail.cli.output import print_result
+from ordertrail.cli.output import Json, print_result
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.domain.switch import as_line
 from ordertrail.domain.trail import OrderStatus, Outcome
@@ -51,8 +51,6 @@ _MAY_BECOME_LIVE: tuple[dict[str, str], ...] = (
     {"status": OrderStatus.UNRESOLVED},
 )
 _NOT_KNOWN_TO_BE_OVER = (OrderStatus.COMPLETED, OrderStatus.PARTIALLY_FILLED)
-
-Json = Annotated[bool, Parameter(negative="")]
 
 
 class Result(StrEnum):

@@ -14,12 +14,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Annotated
 
-from cyclopts import Parameter
 from typing_extensions import override
 
 from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, request
+from ordertrail.cli.output import Json
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.venue_answer import NoAnswer
 from ordertrail.queues.queue import QueueUnavailable
@@ -42,8 +41,6 @@ ALL_WELL, PROBLEM_FOUND = 0, 1
 CHECK_SECONDS_MAX = 30.0
 # For the answer of what listens at our port.
 CALL_SECONDS = 5.0
-
-Json = Annotated[bool, Parameter(negative="")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from ordertrail.cli.at_database import (
     DONE,
     REFUSED,
     USAGE_OR_CONNECTION,
-    Json,
     ListLimit,
     plain,
     print_json,
@@ -20,7 +19,7 @@ from ordertrail.cli.at_database import (
     user,
     with_database,
 )
-from ordertrail.cli.output import print_result
+from ordertrail.cli.output import Json, print_result
 from ordertrail.cli.tables import print_table, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.operator_word import PRICE_DECIMALS_MAX, OperatorWord, read_fill

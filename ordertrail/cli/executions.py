@@ -9,7 +9,8 @@ from typing import Any
 
 from cyclopts import App
 
-from ordertrail.cli.at_database import DONE, REFUSED, Json, print_json, run, say
+from ordertrail.cli.at_database import DONE, REFUSED, print_json, run, say
+from ordertrail.cli.output import Json
 from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.executions.compare import CannotCompare
 from ordertrail.runtime.telemetry.logs import configure_logs

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ordertrail.cli.at_database import DONE, REFUSED, Json, plain, print_json, say, user, with_database
+from ordertrail.cli.at_database import DONE, REFUSED, plain, print_json, say, user, with_database
 from ordertrail.cli.exchange_orders import open_at_exchange
-from ordertrail.cli.output import print_result
+from ordertrail.cli.output import Json, print_result
 from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.switch import Switch, as_line

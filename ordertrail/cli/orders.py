@@ -9,10 +9,10 @@ no answer came that could be read.
 
 import json as json_text
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from ordertrail.cli import api_documents
 from ordertrail.cli.api_answers import (
@@ -31,7 +31,7 @@ from ordertrail.cli.api_answers import (
 )
 from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown
 from ordertrail.cli.api_documents import ExecutedOrder, Order, Page, problem_of
-from ordertrail.cli.output import print_result
+from ordertrail.cli.output import Json, print_result
 from ordertrail.cli.tables import print_table
 from ordertrail.domain.trail import PLACED_STATUSES, Outcome
 from ordertrail.runtime.notices import say
@@ -41,7 +41,6 @@ _EXECUTION = ("transact_time", "exec_type", "ord_status", "last_qty", "last_px",
 # What an answer must repeat of the order that was sent, to be about that one.
 _ECHOED = ("client_order_id", "type", "side", "instrument", "quantity")
 
-Json = Annotated[bool, Parameter(negative="")]
 
 app = App(name="order", help="Place orders and read them, over the HTTP API.")
 app.command("ordertrail.cli.doubts:resolve", name="resolve")

@@ -13,7 +13,6 @@ from ordertrail.cli.at_database import (
     DONE,
     REFUSED,
     USAGE_OR_CONNECTION,
-    Json,
     ListLimit,
     RowId,
     plain,
@@ -22,7 +21,7 @@ from ordertrail.cli.at_database import (
     user,
     with_database,
 )
-from ordertrail.cli.output import print_result
+from ordertrail.cli.output import Json, print_result
 from ordertrail.cli.tables import print_table, printable, shortened
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.reconciliation.operator_resolution import EVIDENCE_LENGTH_MAX, read_evidence

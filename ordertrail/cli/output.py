@@ -5,9 +5,14 @@
 import os
 import signal
 import sys
-from typing import Never
+from typing import Annotated, Never
+
+from cyclopts import Parameter
 
 from ordertrail.runtime.notices import lead_nowhere
+
+# The option of every command that has one: print one JSON document, for programs.
+Json = Annotated[bool, Parameter(negative="")]
 
 # What a shell says of a program that SIGPIPE has ended.
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE

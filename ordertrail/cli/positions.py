@@ -3,14 +3,12 @@
 # ruff: noqa: T201 - it talks to a person
 
 import json as json_text
-from typing import Annotated
 from urllib.parse import urlencode
-
-from cyclopts import Parameter
 
 from ordertrail.cli import api_documents
 from ordertrail.cli.api_answers import USAGE_OR_CONNECTION, get, not_ours
 from ordertrail.cli.api_documents import Positions
+from ordertrail.cli.output import Json
 from ordertrail.cli.tables import print_table
 from ordertrail.runtime.notices import say
 
@@ -23,7 +21,7 @@ def positions(
     cursor: str | None = None,
     url: str | None = None,
     timeout_seconds: float = 60,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
 ) -> int:
     """List what was bought and sold, by instrument.
 

@@ -5,7 +5,8 @@ Exit codes: 0 done, 1 it was not all done, 2 usage or connection error.
 
 # ruff: noqa: T201 - it talks to a person
 
-from ordertrail.cli.at_database import DONE, REFUSED, USAGE_OR_CONNECTION, Json, print_json, run, say
+from ordertrail.cli.at_database import DONE, REFUSED, USAGE_OR_CONNECTION, print_json, run, say
+from ordertrail.cli.output import Json
 from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.queues.queue import QueueUnavailable
 from ordertrail.runtime import failpoints

@@ -10,7 +10,8 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 
-from ordertrail.cli.at_database import DONE, REFUSED, Json, print_json, run
+from ordertrail.cli.at_database import DONE, REFUSED, print_json, run
+from ordertrail.cli.output import Json
 from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.reconciliation.pass_report import PassReport
 from ordertrail.reconciliation.sweep import Swept

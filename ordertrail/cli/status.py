@@ -7,11 +7,10 @@ Exit codes: 0 nothing is to be done, 1 something is, 2 neither the API nor the d
 
 import asyncio
 import json as json_text
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, request
+from ordertrail.cli.output import Json
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.runtime.notices import say
 from ordertrail.runtime.settings import Settings
@@ -21,8 +20,6 @@ from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.status import StatusFigures, read_figures
 
 NOTHING_TO_DO, SOMETHING_TO_DO, OUT_OF_REACH = 0, 1, 2
-
-Json = Annotated[bool, Parameter(negative="")]
 
 
 def status(*, url: str | None = None, timeout_seconds: float = 5, json: Json = False) -> int:

@@ -11,10 +11,7 @@ import json as json_text
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
 from urllib.parse import quote
-
-from cyclopts import Parameter
 
 from ordertrail.cli import api_documents
 from ordertrail.cli.api_answers import (
@@ -31,6 +28,7 @@ from ordertrail.cli.api_answers import (
 )
 from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown
 from ordertrail.cli.api_documents import ExecutedOrder
+from ordertrail.cli.output import Json
 from ordertrail.cli.tables import printable
 from ordertrail.domain.trail import Outcome
 from ordertrail.runtime.notices import say
@@ -40,8 +38,6 @@ PAUSE_SECONDS_MAX = 2.0
 PAUSE_GROWTH = 1.5
 # Reports of an order that is over may still be on their way.
 INCOMPLETE_SECONDS_MAX = 10.0
-
-Json = Annotated[bool, Parameter(negative="")]
 
 
 class _Ended(Exception):
