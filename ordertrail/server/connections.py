@@ -90,6 +90,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         elif excess > 0:
             self._end("overloaded", limit="connections")
 
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # uvicorn tells only the latest request's cycle; one before it may still be answering.
+        self.transport.write = _into_nothing  # type: ignore[method-assign]
+
     @property
     def phase(self) -> Phase:
         """Where the latest request stands: read off uvicorn's own fields, so that keeping it costs nothing."""
@@ -378,6 +384,10 @@ class _Closing:
         self.write = transport.write
         self.is_closing = transport.is_closing
         self.close = close
+
+
+def _into_nothing(data: bytes) -> None:
+    """Where answers go whose client has left."""
 
 
 def _count(limit: str | None) -> None:
