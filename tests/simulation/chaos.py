@@ -14,7 +14,7 @@ from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults, SocketF
 from tests.simulation.execution_evidence import is_all_applied
 from tests.simulation.execution_members import FeedMember, ProcessorMember
 from tests.simulation.network import Fates, Passage, with_fault
-from tests.simulation.occurrences import compact, draw_amendment, draw_epoch, occur
+from tests.simulation.occurrences import Happening, compact, draw_amendment, draw_epoch, draw_poison, occur
 from tests.simulation.site import EXECUTION_FAILPOINTS, FAILPOINTS, SETTINGS, Resident, SimulatedClock, Site
 from tests.simulation.sockets import SocketFrame
 
@@ -33,8 +33,10 @@ SOCKET_FAULTS = ("gap", "duplicate", "shuffle", "stall", "cut", "garbage", "unkn
 BROKER_FAULTS = ("refused", "lost_request", "lost_answer", "slow")
 EXECUTION_EVENTS = (
     "feed or processor killed", "feed or processor stopped", "amended", "broker wiped", "broker away", "epoch",
-    "compacted",
+    "compacted", "poisoned",
 )  # fmt: skip
+# Drawn last, so that what was drawn before them stays what it was.
+LATER_EVENTS = ("poisoned",)
 OPERATOR = Operator("chaos", Origin.CLI)
 
 # Beside those by name: promises of other kinds, so that each capability is seen with and without the others.
@@ -106,8 +108,8 @@ def _with_executions(plan: Plan, random: Random) -> Plan:
     plan.has_large_prices = random.random() < 0.2
     if plan.is_calm:
         return plan
-    events = [event for event in EXECUTION_EVENTS if random.random() < 0.3]
-    return replace(
+    events = [event for event in EXECUTION_EVENTS if event not in LATER_EVENTS and random.random() < 0.3]
+    plan = replace(
         plan,
         # No element of a page is unreadable for good: what a processor cannot read is a test of its own.
         unreadable=0.0,
@@ -117,6 +119,8 @@ def _with_executions(plan: Plan, random: Random) -> Plan:
         | {name: random.choice(RATES) / 2 for name in EXECUTION_FAILPOINTS if random.random() < 0.1},
         events=(*plan.events, *events),
     )
+    later = [event for event in LATER_EVENTS if random.random() < 0.25]
+    return replace(plan, events=(*plan.events, *later))
 
 
 def _draw_placing(random: Random) -> Plan:
@@ -387,15 +391,18 @@ class Chaos:
                 site.broker.wipe()
             case "compacted":
                 compact(site, up_to=self._kept_by_queue())
-            case "amended" | "epoch" if site.exchange.process.is_alive:
+            case "amended" | "epoch" | "poisoned" if site.exchange.process.is_alive:
                 self._occur(event)
             case _:
                 pass
 
     def _occur(self, event: str) -> None:
         site = self.site
+        occurrence: Happening | None
         if event == "amended":
             occurrence = draw_amendment(site)
+        elif event == "poisoned":
+            occurrence = draw_poison(site)
         else:
             occurrence = draw_epoch(site, is_all_applied=is_all_applied(site))
         if occurrence is not None:

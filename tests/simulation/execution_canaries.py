@@ -9,7 +9,9 @@ from typing import Any
 from ordertrail.domain import execution as execution_module
 from ordertrail.domain import settling
 from ordertrail.domain.trail import OrderStatus
+from ordertrail.executions.applying import Applying, _Part
 from ordertrail.executions.feed import Feed
+from ordertrail.executions.raw_reports import frame_of, split_reports
 from ordertrail.executions.sources import BrokerSource, batches_of
 from ordertrail.queues.queue import Position
 from ordertrail.storage.postgres import doubt_statements, feed_statements
@@ -132,6 +134,24 @@ def a_frame_given_up_after_some_deliveries() -> Iterator[None]:
         return original(self, reports_max)
 
     with patch.object(Broker, "take", take):
+        yield
+
+
+@canary(queue="chained", exec_ids="order", events=("poisoned",) * 3)
+def a_whole_frame_parked_for_one_report() -> Iterator[None]:
+    """What breaks the statement is not halved, so that its neighbours are parked with it and count as applied."""
+
+    def halves(self: Any) -> None:
+        if len(self.frames) > 1 or self.frames[0].count > 1:
+            made()
+
+    async def park(self: Applying, frame: Any, why: str) -> None:
+        await original(self, frame, why)
+        for raw in (split_reports(frame.body) or ())[1:]:
+            await original(self, frame_of(frame, [raw]), why)
+
+    original = Applying._park
+    with patch.object(_Part, "halves", halves), patch.object(Applying, "_park", park):
         yield
 
 

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from ordertrail.domain.execution import Execution, fold_executions
-from simulated_exchange.entries import EpochLine
+from simulated_exchange.entries import EpochLine, Line
 from tests.simulation.execution_tables import joined
+from tests.simulation.occurrences import poison_of, without_poison
 from tests.simulation.site import Site
 from tests.simulation.table_rows import Record, Tables
 from tests.support.execution_checker import (
@@ -29,7 +30,8 @@ FIRST_EPOCH = EpochLine(1, "e")
 
 def check_way(site: Site) -> tuple[list[str], Counter[str]]:
     """What is violated on the way of execution reports, once nothing fails any more."""
-    violations, counts = check_executions(reports(site), _evidence(site))
+    poison = list(poison_of(_lines(site)))
+    violations, counts = check_executions(reports(site), _evidence(site), poison)
     return violations + list(_sums_that_differ(site.database.tables)), counts
 
 
@@ -52,8 +54,12 @@ def _sums_that_differ(tables: Tables) -> Iterator[str]:
 
 
 def reports(site: Site) -> list[Logged]:
-    """Every report that the exchange has made."""
-    return list(reports_of([FIRST_EPOCH, *site.exchange.log.lines]))
+    """Every report that the exchange has made, but for those that nobody can read."""
+    return list(reports_of(map(without_poison, _lines(site))))
+
+
+def _lines(site: Site) -> list[Line]:
+    return [FIRST_EPOCH, *site.exchange.log.lines]
 
 
 def is_all_applied(site: Site) -> bool:
@@ -87,7 +93,15 @@ def _evidence(site: Site) -> ExecutionEvidence:
         ],
         [_row(row) for row in rows],
         [
-            ParkedReport(row["epoch"], row["seq"], row["order_id"], row["reason"], row["closed_at"] is None)
+            ParkedReport(
+                row["epoch"],
+                row["seq"],
+                row["order_id"],
+                row["reason"],
+                row["closed_at"] is None,
+                row["raw"],
+                row["field"],
+            )
             for row in tables.parked.values()
             if row["kind"] == KIND
         ],

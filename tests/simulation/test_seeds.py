@@ -44,6 +44,7 @@ EXECUTION_FAULTS = (
     *(f"queue: {name}" for name in QUEUES),
     *(f"reports {kind}" for kind in ("trade", "trade_cancel", "trade_correct", "expired", "rejected", "restated")),
     "parked unknown_order",
+    "poison",
     "completed by execution",
 )
 SEEDS_FOR_ALL_EXECUTION_FAULTS = 500

@@ -82,6 +82,18 @@ class ParkedReport(NamedTuple):
     order_id: str | None
     reason: str
     is_open: bool
+    raw: bytes = b""
+    field: str | None = None
+
+
+class PoisonReport(NamedTuple):
+    """A report in the exchange's log that no row can say, for what `field` says; `raw` as it was sent."""
+
+    epoch: str
+    seq: int
+    exec_id: str
+    raw: bytes
+    field: str
 
 
 class Progress(NamedTuple):
@@ -167,12 +179,15 @@ def logged(report: Mapping[str, Any], epoch: str) -> Logged:
     )
 
 
-def check_executions(reports: Sequence[Logged], evidence: ExecutionEvidence) -> tuple[list[str], Counter[str]]:
+def check_executions(
+    reports: Sequence[Logged], evidence: ExecutionEvidence, poison: Sequence[PoisonReport] = ()
+) -> tuple[list[str], Counter[str]]:
     """Violations in words, and counts that say that there was something to check."""
-    case = _Case(reports, evidence)
+    case = _Case(reports, evidence, poison)
     violations = [
         *case.rows_that_differ(),
         *case.parked_that_should_be_rows(),
+        *case.poison_that_is_not_parked(),
         *case.coverage_that_lies(),
         *case.sessions_that_mix(),
         *case.trails_that_differ(),
@@ -202,9 +217,10 @@ class _Book:
 
 
 class _Case:
-    def __init__(self, reports: Sequence[Logged], evidence: ExecutionEvidence) -> None:
+    def __init__(self, reports: Sequence[Logged], evidence: ExecutionEvidence, poison: Sequence[PoisonReport]) -> None:
         self.evidence = evidence
         self.reports = reports
+        self.poison = poison
         self.trail: defaultdict[str, dict[str, TrailRow]] = defaultdict(dict)
         for row in evidence.trail:
             self.trail[row.order_id][row.status] = row
@@ -275,6 +291,27 @@ class _Case:
     def _is_said_again(self, report: Logged) -> bool:
         return self.last_epochs[report.order_id, report.exec_id] != report.epoch
 
+    def poison_that_is_not_parked(self) -> Iterator[str]:
+        """What breaks the statement is parked alone, once, as it came, and stays there; and it is no row."""
+        rows = {(row.epoch, row.seq) for row in self.evidence.rows}
+        parked = defaultdict[tuple[str | None, int | None], list[ParkedReport]](list)
+        for each in self.evidence.parked:
+            parked[each.epoch, each.seq].append(each)
+        last_epochs = {each.exec_id: each.epoch for each in self.poison}
+        for poison in self.poison:
+            name = f"poison {poison.epoch}:{poison.seq}"
+            found = parked[poison.epoch, poison.seq]
+            if (poison.epoch, poison.seq) in rows:
+                yield f"{name} is a row"
+            # What an epoch that is over had, the next one may have said again before anybody asked.
+            if not found and last_epochs[poison.exec_id] == poison.epoch:
+                yield f"{name} is not parked"
+            if len(found) > 1:
+                yield f"{name} is parked {len(found)} times"
+            for each in found:
+                if each.raw != poison.raw or each.field != poison.field or not each.is_open:
+                    yield f"{name} is parked otherwise: {each}, and it is {poison}"
+
     def coverage_that_lies(self) -> Iterator[str]:
         """Each report of the log counts as applied, and nothing that the exchange has not reported does.
 
@@ -283,6 +320,8 @@ class _Case:
         heads: Counter[str] = Counter()
         for report in self.reports:
             heads[report.epoch] = max(heads[report.epoch], report.seq)
+        for poison in self.poison:
+            heads[poison.epoch] = max(heads[poison.epoch], poison.seq)
         for epoch, head in heads.items():
             missing, next_wanted = [], 1
             for first, last in sorted(self.evidence.covered.get(epoch, ())):
@@ -367,6 +406,7 @@ class _Case:
         counts: Counter[str] = Counter(executions=len(self.evidence.rows), reports=len(self.reports))
         counts.update(f"reports {report.exec_type}" for report in self.reports)
         counts.update(f"parked {parked.reason}" for parked in self.evidence.parked)
+        counts["poison"] = len(self.poison)
         counts["completed by execution"] = sum(
             rows["COMPLETED"].reason == "execution" for rows in self.trail.values() if "COMPLETED" in rows
         )
@@ -443,7 +483,7 @@ async def read_execution_evidence(
         " cum_qty, leaves_qty, avg_px, exec_ref_id, reject_reason, transact_time FROM executions"
     )
     parked = await connection.fetch(
-        "SELECT epoch, seq, order_id, reason, closed_at IS NULL FROM parked WHERE kind = 'execution_report'"
+        "SELECT epoch, seq, order_id, reason, closed_at IS NULL, raw, field FROM parked WHERE kind = 'execution_report'"
     )
     epochs = await connection.fetch("SELECT epoch, session FROM execution_epochs")
     covered = await connection.fetch(

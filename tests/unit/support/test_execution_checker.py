@@ -22,6 +22,7 @@ from tests.support.execution_checker import (
     ExecutionRow,
     Logged,
     ParkedReport,
+    PoisonReport,
     Position,
     Progress,
     TrailRow,
@@ -105,6 +106,42 @@ TRUE = ExecutionEvidence(
 
 def violations(evidence: ExecutionEvidence, reports: tuple[Logged, ...] = REPORTS) -> list[str]:
     return check_executions(reports, evidence)[0]
+
+
+POISON = PoisonReport("e", 11, "P11", b'{"last_px":"abc"}', "last_px")
+PARKED_POISON = ParkedReport("e", 11, "a", "is no number", is_open=True, raw=POISON.raw, field="last_px")
+ALL_COVERED = {"e": [(1, 11)]}
+
+
+def test_poison_that_is_parked_as_it_came_is_no_violation() -> None:
+    evidence = replace(TRUE, parked=(*TRUE.parked, PARKED_POISON), covered=ALL_COVERED)
+
+    assert check_executions(REPORTS, evidence, [POISON])[0] == []
+
+
+@pytest.mark.parametrize(
+    ("parked", "violation"),
+    [
+        ([], "poison e:11 is not parked"),
+        ([PARKED_POISON, PARKED_POISON], "poison e:11 is parked 2 times"),
+        ([PARKED_POISON._replace(raw=b"{}")], "poison e:11 is parked otherwise"),
+        ([PARKED_POISON._replace(field="avg_px")], "poison e:11 is parked otherwise"),
+        ([PARKED_POISON._replace(is_open=False)], "poison e:11 is parked otherwise"),
+    ],
+)
+def test_poison_that_is_lost_or_changed_is_a_violation(parked: list[ParkedReport], violation: str) -> None:
+    evidence = replace(TRUE, parked=(*TRUE.parked, *parked), covered=ALL_COVERED)
+
+    [found] = check_executions(REPORTS, evidence, [POISON])[0]
+
+    assert found.startswith(violation)
+
+
+def test_poison_that_is_a_row_is_a_violation() -> None:
+    row = report(11, "a", "restated", "partially_filled", exec_id="P11").row(1)
+    evidence = replace(TRUE, rows=(*TRUE.rows, row), parked=(*TRUE.parked, PARKED_POISON), covered=ALL_COVERED)
+
+    assert "poison e:11 is a row" in check_executions(REPORTS, evidence, [POISON])[0]
 
 
 def without(status: str, order_id: str) -> tuple[TrailRow, ...]:
