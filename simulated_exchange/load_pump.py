@@ -12,6 +12,7 @@ AHEAD_MAX = 50_000
 STEP_MAX = 5_000
 BEHIND_SECONDS_MAX = 0.1
 PAUSE_SECONDS = 0.001
+BEHIND_PAUSE_SECONDS = 0.01  # a reader has tens of milliseconds of work before it then
 
 
 class LoadPump:
@@ -48,7 +49,7 @@ class LoadPump:
                 seconds = (taken + load.frame) / load.reports_per_second - (now - counted_from)
                 await asyncio.sleep(min(max(seconds, PAUSE_SECONDS), begun_at + load.seconds - now))
             elif self._publisher.slowest_is_behind(self._ahead_max()):
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(BEHIND_PAUSE_SECONDS)
             else:
                 turns = self._exchange.load_turns(count)
                 taken += turns
