@@ -14,10 +14,12 @@ from ordertrail.cli.output import Json
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.runtime.notices import say
 from ordertrail.runtime.settings import Settings
+from ordertrail.server.queue_depth import QueueDepth, broker_depth
 from ordertrail.server.status_document import SECTIONS, Document, figures_sections, text_of, to_do
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.status import StatusFigures, read_figures
+from ordertrail.venues.registry import venue_name
 
 NOTHING_TO_DO, SOMETHING_TO_DO, OUT_OF_REACH = 0, 1, 2
 
@@ -70,21 +72,21 @@ def _is_a_status(document: Document) -> bool:
 def _of_the_database(settings: Settings, url: str) -> Document | None:
     """What it knows by itself, where no API answers; None: neither does it."""
     try:
-        figures = asyncio.run(_read(settings))
+        figures, queue = asyncio.run(_read(settings))
     except (StatementFailed, StatementOutcomeUnknown) as error:
         say(f"Nor could the database be read: {error}.{what_to_set(settings, 'database_url')}")
         return None
     sections: Document = {
         "api": {"url": url, "to_do": f"No API answers at {url}: start it, or look why it does not answer."},
         "database": {"is_up": True, "since": None, "schema": figures.schema_version, "problem": None, "to_do": None},
-        **figures_sections(figures),
+        **figures_sections(figures, queue),
     }
     as_of = text_of(figures.read_at)
     head = {"as_of": as_of, "worker": None, "figures_as_of": as_of}
     return {**head, "to_do": [sections["api"]["to_do"], *to_do(sections)], **sections}
 
 
-async def _read(settings: Settings) -> StatusFigures:
+async def _read(settings: Settings) -> tuple[StatusFigures, QueueDepth | None]:
     database = Database(
         settings.database_url.get_secret_value(),
         timeout_seconds=settings.database_timeout_seconds,
@@ -92,9 +94,18 @@ async def _read(settings: Settings) -> StatusFigures:
     )
     await database.open()
     try:
-        return await read_figures(database)
+        figures = await read_figures(database)
     finally:
         await database.close()
+    # Without an exchange's name there is none whose reports could wait.
+    venue = figures.feed_venue or (settings.exchange_url and venue_name(settings.exchange_url))
+    broker = None if venue is None else broker_depth(settings, venue=venue)
+    if broker is None:
+        return figures, None
+    try:
+        return figures, await broker.read()
+    finally:
+        await broker.close()
 
 
 def lines_of(document: Document) -> list[str]:
@@ -175,14 +186,22 @@ def _late_arrivals(section: Document) -> list[str]:
 
 def _executions(section: Document) -> list[str]:
     if section["is_fed"] is None:
-        return ["not fed here"]
+        return ["not fed here", *([_frames(section)] if section["queue_problem"] else [])]
     owner = f"fed by {section['feed']}" if section["is_fed"] else "fed by nobody"
-    oldest = f", the oldest for {section['oldest_seconds']:.0f} s" if section["oldest_seconds"] is not None else ""
     return [
         f"{owner}, up to {_known(section['tail'])}, of which {_known(section['behind'])} are not applied",
-        f"{section['queue_frames']} frames wait in PostgreSQL{oldest}; {section['parked_reports']} reports are parked",
+        _frames(section),
+        f"{section['parked_reports']} reports are parked",
         f"last trade applied: {section['last_trade_applied_at'] or 'none'}",
     ]
+
+
+def _frames(section: Document) -> str:
+    if section["queue_frames"] is None:
+        return f"frames in {section['queue']}: not read, {section['queue_problem']}"
+    about = "" if section["queue_frames_are"] == "exact" else "about "
+    oldest = f", the oldest for {section['oldest_seconds']:.0f} s" if section["oldest_seconds"] is not None else ""
+    return f"{about}{section['queue_frames']} frames wait in {section['queue']}{oldest}"
 
 
 def _spool(section: Document) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ordertrail.executions.applied_reports import AppliedReports
 from ordertrail.executions.trouble import Trouble
-from ordertrail.queues.queue import Queue
+from ordertrail.queues.queue import Queue, QueueUnavailable
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.storage.execution_rows import ExecutionRows
@@ -75,7 +75,11 @@ class Upkeep:
         metrics.EXECUTION_MISPLACED.set(await self._rows.ensure_partitions())
 
     async def _read_depth(self) -> None:
-        depth = await self._queue.depth()
+        try:
+            depth = await self._queue.depth()
+        except QueueUnavailable:
+            metrics.EXECUTION_QUEUE_FRAMES.unread()
+            raise
         if depth is not None:
             metrics.EXECUTION_QUEUE_FRAMES.set(depth)
 

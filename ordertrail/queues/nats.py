@@ -188,6 +188,10 @@ class NatsQueue:
         info = await self._info()
         return info.state.messages
 
+    @property
+    def is_depth_exact(self) -> bool:
+        return True
+
     async def frames_waiting(self) -> int | None:
         """As `depth`, but nothing is declared; None: it is in reach, and nothing has been declared there yet."""
         connection = await self._connected()

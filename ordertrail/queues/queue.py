@@ -124,6 +124,11 @@ class Queue(Protocol):
         """How many frames wait or are being worked on; None where the queue cannot say. QueueUnavailable."""
         ...
 
+    @property
+    def is_depth_exact(self) -> bool:
+        """Whether `depth` counts; if not, it is what the queue believes, and may be behind for a while."""
+        ...
+
 
 class Broker(Queue, Protocol):
     """A queue that is a server of its own."""

@@ -169,6 +169,10 @@ class SqsQueue:
         answer = await self._call("get_queue_attributes", AttributeNames=names)
         return sum(int(answer.get("Attributes", {}).get(name, 0)) for name in names)
 
+    @property
+    def is_depth_exact(self) -> bool:
+        return False  # SQS says so itself: it may take a minute to follow
+
     async def frames_waiting(self) -> int | None:
         """As `depth`, but nothing is declared; None: it is in reach, and nothing has been declared there yet."""
         async with self._opening:

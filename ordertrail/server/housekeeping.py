@@ -63,7 +63,7 @@ class Housekeeping:
             await self._switch_watch.run_once()
             if self._spool.has_trails:
                 await self._journal.replay()
-            await self._status.refresh()
+        await self._status.refresh()
 
     def _publish(self) -> None:
         metrics.flush()

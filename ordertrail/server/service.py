@@ -25,6 +25,7 @@ from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.server.executions import Executions
 from ordertrail.server.housekeeping import Housekeeping
+from ordertrail.server.queue_depth import broker_depth
 from ordertrail.server.readiness import Readiness
 from ordertrail.server.start_line import title_of
 from ordertrail.server.status import Status
@@ -138,6 +139,7 @@ class Service:
         )
         self.background = BackgroundTasks()
         self.readiness = Readiness(self.watch, self.spool, self.background)
+        self.queue_depth = broker_depth(settings, venue=self.venue.name)
         self.status = Status(
             self.database,
             self.watch,
@@ -148,6 +150,7 @@ class Service:
             problems=self.readiness.problems,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             venue=self.venue_title,
+            broker=self.queue_depth,
         )
         self.switch_watch = SwitchWatch(PostgresSwitch(self.database), self.gate)
         self.housekeeping = Housekeeping(
@@ -211,6 +214,9 @@ class Service:
             # Before any request comes: while placing is halted, none is taken.
             with suppress(StatementFailed, StatementOutcomeUnknown):
                 await self.switch_watch.run_once()
+        if self.queue_depth is not None:
+            # Before any request comes: a broker's library takes its time to load.
+            await self.queue_depth.read()
         self.background.start("housekeeping", self.housekeeping.run())
         if self.settings.reconcile_in_api:
             self.start_reconciling()
@@ -227,6 +233,8 @@ class Service:
         await self.background.stop()
         await self.journal.close()
         await self.spool.close()
+        if self.queue_depth is not None:
+            await self.queue_depth.close()
         if self.intake is not None:
             await self.intake.close()
         await self.venue.close()

@@ -1,7 +1,7 @@
 """The status of a process and its installation: for `GET /status`, from memory where the database is away.
 
-It reads the database once at a time, bounded, and never for an order: what it costs is one statement in ten seconds,
-and one a second at the most however often it is asked.
+It reads the database and the broker once at a time, bounded, and never for an order: what it costs is one statement
+and one call in ten seconds, and one a second at the most however often it is asked.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from datetime import datetime
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
+from ordertrail.server.queue_depth import BrokerDepth, QueueDepth
 from ordertrail.server.status_document import Document, ProcessState, SpoolState, status_document
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
@@ -43,6 +44,7 @@ class Status:
         problems: Callable[[], list[str]],
         worker: str,
         venue: str,
+        broker: BrokerDepth | None = None,
     ) -> None:
         self._database = database
         self._watch = watch
@@ -53,6 +55,8 @@ class Status:
         self._problems = problems
         self._worker = worker
         self._venue = venue
+        self._broker = broker
+        self._queue: QueueDepth | None = None
         self._figures: StatusFigures | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -61,23 +65,41 @@ class Status:
 
     async def document(self) -> Document:
         """What is, and what to do; answers within little more than a second whatever fails."""
-        if self._watch.problem is None:
-            await self.refresh(older_than_seconds=FRESH_SECONDS)
+        await self.refresh(older_than_seconds=FRESH_SECONDS)
         spool, counters = await asyncio.to_thread(lambda: (self._spool.state(), metrics.trouble_counters()))
-        return status_document(self._process(SpoolState(*spool, self._spool.problem), counters), self._figures)
+        return status_document(
+            self._process(SpoolState(*spool, self._spool.problem), counters), self._figures, self._queue
+        )
 
     async def refresh(self, *, older_than_seconds: float = KEPT_SECONDS) -> None:
-        """Read the database's figures if those at hand are older; one read at a time, and the others do not wait."""
+        """Read the figures anew if those at hand are older; one read at a time, and the others do not wait."""
         if self._reading.locked() or self._clock.monotonic() - self._read_at < older_than_seconds:
             return
         async with self._reading:
             # Before it is known how it ends: a database that hangs is asked no more often than one that answers.
             self._read_at = self._clock.monotonic()
-            try:
-                async with asyncio.timeout(READ_SECONDS_MAX):
-                    self._figures = await read_figures(self._database)
-            except (StatementFailed, StatementOutcomeUnknown, TimeoutError) as error:
-                _log.warning("the status could not be read", error=str(error) or type(error).__name__)
+            await asyncio.gather(self._read_database(), self._read_broker())
+
+    async def _read_database(self) -> None:
+        if self._watch.problem is not None:
+            return
+        try:
+            async with asyncio.timeout(READ_SECONDS_MAX):
+                self._figures = await read_figures(self._database)
+        except (StatementFailed, StatementOutcomeUnknown, TimeoutError) as error:
+            _log.warning("the status could not be read", error=str(error) or type(error).__name__)
+
+    async def _read_broker(self) -> None:
+        if self._broker is None:
+            return
+        was_in_reach = self._queue is None or self._queue.problem is None
+        self._queue = await self._broker.read()
+        if self._queue.frames is None:
+            metrics.EXECUTION_QUEUE_FRAMES.unread()
+        else:
+            metrics.EXECUTION_QUEUE_FRAMES.set(self._queue.frames)
+        if self._queue.problem is not None and was_in_reach:
+            _log.warning("the queue's depth could not be read", error=self._queue.problem)
 
     def _process(self, spool: SpoolState, counters: metrics.TroubleCounters) -> ProcessState:
         now = self._clock.now()

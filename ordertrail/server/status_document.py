@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ordertrail.queues.registry import queue_title
+from ordertrail.server.queue_depth import QueueDepth
 from ordertrail.storage.postgres.status import StatusFigures
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.denial import CallBudgetState
@@ -36,6 +38,8 @@ RISE_IS_SAID_FOR = timedelta(hours=1)
 # A standby takes the feed over in less; and so long a report may wait in the queue before a person should look.
 FEED_MAY_REST_SECONDS = 15.0
 QUEUE_MAY_WAIT_SECONDS = 60.0
+# So many the statement counts.
+INBOX_COUNTED_MAX = 10_000
 
 _EXECUTIONS = (
     "is_fed",
@@ -44,7 +48,10 @@ _EXECUTIONS = (
     "tail",
     "applied_up_to",
     "behind",
+    "queue",
     "queue_frames",
+    "queue_frames_are",
+    "queue_problem",
     "oldest_seconds",
     "parked_reports",
     "last_trade_applied_at",
@@ -95,14 +102,16 @@ class ProcessState:
     invariants_broken_at: datetime | None = None
 
 
-def status_document(process: ProcessState, figures: StatusFigures | None) -> Document:
-    """What `/status` answers; `figures` are the newest that were read, None: none were."""
+def status_document(process: ProcessState, figures: StatusFigures | None, queue: QueueDepth | None = None) -> Document:
+    """What `/status` answers; `figures` are the newest that were read, None: none were; `queue`: of a broker."""
     sections: Document = {
         "ready": _ready(process),
         "database": _database(process, figures),
         "exchange": _exchange(process),
         "gate": _gate(process),
-        **figures_sections(figures, is_halted=process.is_halted, late_arrivals_counted=process.late_arrivals_counted),
+        **figures_sections(
+            figures, queue, is_halted=process.is_halted, late_arrivals_counted=process.late_arrivals_counted
+        ),
         "spool": _spool(process.spool),
         "log": _log(process),
         "invariants": _invariants(process),
@@ -116,9 +125,13 @@ def status_document(process: ProcessState, figures: StatusFigures | None) -> Doc
 
 
 def figures_sections(
-    figures: StatusFigures | None, *, is_halted: bool | None = None, late_arrivals_counted: int | None = None
+    figures: StatusFigures | None,
+    queue: QueueDepth | None = None,
+    *,
+    is_halted: bool | None = None,
+    late_arrivals_counted: int | None = None,
 ) -> Document:
-    """The sections that the database tells; `is_halted` is what the process obeys where the database is away."""
+    """The sections that database and broker tell; `is_halted` is what the process obeys where the database is away."""
     return {
         "halted": _halted(figures, is_halted),
         "doubts": _doubts(figures),
@@ -132,7 +145,7 @@ def figures_sections(
             "they are, then close each with what you found.",
         ),
         "late_arrivals": _late_arrivals(figures, late_arrivals_counted),
-        "executions": _executions(figures),
+        "executions": _executions(figures, queue or _inbox(figures)),
     }
 
 
@@ -256,10 +269,33 @@ def _late_arrivals(figures: StatusFigures | None, counted: int | None) -> Docume
     }
 
 
-def _executions(figures: StatusFigures | None) -> Document:
-    """What the exchange reports of orders: whose the feed is, what waits, and up to where it is applied."""
+def _inbox(figures: StatusFigures | None) -> QueueDepth | None:
+    """The queue in the database, whose frames are counted up to a limit."""
     if figures is None:
-        return dict.fromkeys((*_EXECUTIONS, "to_do"))
+        return None
+    return QueueDepth(queue_title(None), figures.inbox_frames, is_exact=figures.inbox_frames < INBOX_COUNTED_MAX)
+
+
+def _executions(figures: StatusFigures | None, queue: QueueDepth | None) -> Document:
+    """What the exchange reports of orders: whose the feed is, what waits, and up to where it is applied."""
+    of_rows = dict.fromkeys(_EXECUTIONS) if figures is None else _of_rows(figures)
+    of_queue = {} if queue is None else _of_queue(queue)
+    sentences = [] if figures is None else _executions_to_do(figures)
+    if queue is not None and queue.problem is not None:
+        sentences.append("The queue of execution reports cannot be reached: look at it; none is lost meanwhile.")
+    return {**of_rows, **of_queue, "to_do": " ".join(sentences) or None}
+
+
+def _of_queue(queue: QueueDepth) -> Document:
+    return {
+        "queue": queue.queue,
+        "queue_frames": queue.frames,
+        "queue_frames_are": None if queue.frames is None else "exact" if queue.is_exact else "approximate",
+        "queue_problem": queue.problem,
+    }
+
+
+def _of_rows(figures: StatusFigures) -> Document:
     tail, applied, oldest = figures.feed_seq, figures.applied_up_to or 0, figures.inbox_oldest_seconds
     values = (
         None if figures.feed_venue is None else bool(figures.feed_is_owned),
@@ -268,22 +304,22 @@ def _executions(figures: StatusFigures | None) -> Document:
         tail,
         figures.applied_up_to,
         None if tail is None else max(0, tail - applied),
-        figures.inbox_frames,
+        *(None,) * 4,  # the queue's
         None if oldest is None else round(oldest, 1),
         figures.parked_reports,
         _text(figures.last_trade_applied_at),
     )
-    return {**dict(zip(_EXECUTIONS, values, strict=True)), "to_do": _executions_to_do(figures)}
+    return dict(zip(_EXECUTIONS, values, strict=True))
 
 
-def _executions_to_do(figures: StatusFigures) -> str | None:
+def _executions_to_do(figures: StatusFigures) -> list[str]:
     """Where reports have never been fed, nothing is missed: the sweep reads them."""
     sentences = []
     if figures.feed_is_owned is False and (figures.feed_free_seconds or 0) > FEED_MAY_REST_SECONDS:
         sentences.append("Nobody feeds execution reports: start `ordertrail feed`, or look why it does not run.")
     if (figures.inbox_oldest_seconds or 0) > QUEUE_MAY_WAIT_SECONDS:
         sentences.append("Execution reports wait: start `ordertrail process`, more of them, or look why they fail.")
-    return " ".join(sentences) or None
+    return sentences
 
 
 def _spool(spool: SpoolState) -> Document:

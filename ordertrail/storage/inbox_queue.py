@@ -38,6 +38,7 @@ class InboxQueue:
     """One venue's; it keeps frames of about `bytes_max` in all."""
 
     is_chained = True
+    is_depth_exact = True
 
     def __init__(self, rows: InboxRows, clock: Clock, *, venue: str, bytes_max: int) -> None:
         self._rows = rows

@@ -127,6 +127,8 @@ class Broker:
 class BrokerQueue:
     """A process's connection, as a `Queue`. `fate(call)` decides what becomes of each call."""
 
+    is_depth_exact = True
+
     def __init__(self, broker: Broker, fate: Callable[[str], Passage], world: contextvars.Context) -> None:
         self._broker = broker
         self._fate = fate

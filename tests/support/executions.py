@@ -182,6 +182,7 @@ class MemoryQueue:
     waiting: list[Frame] = field(default_factory=list)
     taken: list["MemoryDelivery"] = field(default_factory=list)
     is_chained: bool = True
+    is_depth_exact: bool = True
     fails: list[Exception] = field(default_factory=list)
 
     async def open(self) -> None: ...

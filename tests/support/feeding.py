@@ -230,6 +230,7 @@ class FeedQueue:
     position: Position | None = None
     answers: list[Exception | str | None] = field(default_factory=list)
     is_chained: bool = True
+    is_depth_exact: bool = True
     is_away: bool = False
     holes_allowed: bool = False
     seconds: float = 0.001

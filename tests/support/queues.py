@@ -70,6 +70,7 @@ class MemoryQueue:
     """A client of the store."""
 
     is_chained = True
+    is_depth_exact = True
 
     def __init__(self, store: QueueStore) -> None:
         self.store = store

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class ReadGauge:
     """A gauge of something that has to be read first: absent until then, for 0 would say that all is well."""
 
-    def __init__(self, name: str, documentation: str, *, multiprocess_mode: Literal["livemax", "livemin"]) -> None:
+    def __init__(
+        self, name: str, documentation: str, *, multiprocess_mode: Literal["livemax", "livemin", "livemostrecent"]
+    ) -> None:
         self._make = partial(Gauge, name, documentation, multiprocess_mode=multiprocess_mode)
         self._gauge: Gauge | None = None
 
@@ -43,6 +46,11 @@ class ReadGauge:
         if self._gauge is None:
             self._gauge = self._make()
         self._gauge.set(value)
+
+    def unread(self) -> None:
+        """It cannot be read any more: NaN, for what it was says nothing of what it is."""
+        if self._gauge is not None:
+            self._gauge.set(math.nan)
 
 
 REQUESTS = Counter("ordertrail_requests", "Answers to POST /orders, by HTTP status.", ["status"])
@@ -190,8 +198,8 @@ for _why in ("statement_failed", "statement_outcome_unknown", "queue_unavailable
     FEED_FAILURES.labels(_why)
 EXECUTION_QUEUE_FRAMES = ReadGauge(
     "ordertrail_execution_queue_frames",
-    "Frames of reports that wait in the queue, or are being worked on.",
-    multiprocess_mode="livemax",
+    "Frames of reports that wait in the queue, or are being worked on; NaN: the queue could not be asked.",
+    multiprocess_mode="livemostrecent",
 )
 EXECUTION_GAP_REPORTS = ReadGauge(
     "ordertrail_execution_gap_reports",

@@ -287,6 +287,10 @@ async def test_depth_counts_what_waits_and_what_is_being_worked_on(subject: Queu
     assert await queue.depth() == 5 - held
 
 
+async def test_who_cannot_count_says_so(queue: Queue) -> None:
+    assert queue.is_depth_exact is not isinstance(queue, SqsQueue)
+
+
 # The chain
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ordertrail.cli.status import lines_of
+from ordertrail.server.queue_depth import QueueDepth
 from ordertrail.server.status_document import figures_sections, to_do
 from ordertrail.storage.postgres.status import StatusFigures
 from tests.support.clocks import NOON
@@ -23,7 +24,7 @@ FED: dict[str, Any] = {
 }
 
 
-def sections(**changes: Any) -> dict[str, Any]:
+def sections(queue: QueueDepth | None = None, **changes: Any) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "read_at": NOON,
         "schema_version": "0005",
@@ -39,7 +40,7 @@ def sections(**changes: Any) -> dict[str, Any]:
         "halt_acted_at": None,
         "halt_reason": None,
     }
-    return figures_sections(StatusFigures(**(figures | changes)))
+    return figures_sections(StatusFigures(**(figures | changes)), queue)
 
 
 def test_what_is_fed_and_applied_is_shown() -> None:
@@ -52,12 +53,45 @@ def test_what_is_fed_and_applied_is_shown() -> None:
         "tail": 120,
         "applied_up_to": 100,
         "behind": 20,
+        "queue": "PostgreSQL",
         "queue_frames": 2,
+        "queue_frames_are": "exact",
+        "queue_problem": None,
         "oldest_seconds": 0.3,
         "parked_reports": 1,
         "last_trade_applied_at": "2026-01-01T12:00:00.000Z",
         "to_do": None,
     }
+
+
+def shown(found: dict[str, Any]) -> str:
+    return "\n".join(lines_of({"as_of": "now", "figures_as_of": "now", "to_do": [], **found}))
+
+
+def test_of_a_broker_its_own_frames_are_shown_and_not_those_of_the_inbox() -> None:
+    found = sections(QueueDepth("sqs://region/reports", 7, is_exact=False), **FED)
+
+    assert (found["executions"]["queue_frames"], found["executions"]["queue_frames_are"]) == (7, "approximate")
+    assert "about 7 frames wait in sqs://region/reports" in shown(found)
+
+
+@pytest.mark.parametrize("fed", [FED, {}])
+def test_a_broker_that_is_away_is_said_and_never_0(fed: dict[str, Any]) -> None:
+    found = sections(QueueDepth("nats://host:4222", None, problem="NATS cannot be reached"), **fed)
+
+    assert (found["executions"]["queue_frames"], found["executions"]["queue_frames_are"]) == (None, None)
+    assert "cannot be reached" in " ".join(to_do(found))
+    assert "not read, NATS cannot be reached" in shown(found)
+
+
+def test_more_than_the_statement_counts_is_about_right() -> None:
+    assert sections(**(FED | {"inbox_frames": 10_000}))["executions"]["queue_frames_are"] == "approximate"
+
+
+def test_a_broker_is_shown_where_the_database_was_never_read() -> None:
+    found = figures_sections(None, QueueDepth("nats://host:4222", 3))
+
+    assert (found["executions"]["queue_frames"], found["executions"]["tail"]) == (3, None)
 
 
 def test_where_nothing_was_ever_fed_nothing_is_to_be_done() -> None:
