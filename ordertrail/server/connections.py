@@ -386,7 +386,7 @@ class _Closing:
         self.close = close
 
 
-def _into_nothing(data: bytes | bytearray | memoryview[Any]) -> None:
+def _into_nothing(data: "bytes | bytearray | memoryview[Any]") -> None:
     """Where answers go whose client has left."""
 
 
