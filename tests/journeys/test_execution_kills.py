@@ -33,6 +33,7 @@ from tests.support.execution_checker import (
     read_execution_evidence,
     reports_of,
 )
+from tests.support.postgres import UNREACHABLE
 from tests.support.site import DEADLINE_SECONDS, Actor, Site, site
 from tests.support.sqs_server import sqs_server
 
@@ -172,7 +173,7 @@ class Way:
                     await asyncio.sleep(0.1)
 
     async def _owner(self) -> Any:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, TimeoutError):
+        with contextlib.suppress(*UNREACHABLE):
             return await self.site.fetch_value("SELECT holder FROM feeds WHERE leased_until > clock_timestamp()")
         return None
 

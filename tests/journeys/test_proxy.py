@@ -11,11 +11,12 @@ import pytest
 
 from simulated_exchange.log import LOG_NAME, read_lines
 from tests.support.clients import until
+from tests.support.postgres import UNREACHABLE
 from tests.support.programs import Program, exchange_program
 from tests.support.proxy import Cut, Proxy, When, exchange_proxy, postgres_proxy
 
 INSERT = "INSERT INTO numbers SELECT * FROM unnest($1::integer[])"
-CUT_OFF = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, aiohttp.ClientError)
+CUT_OFF = (*UNREACHABLE, aiohttp.ClientError)
 WAIT_SECONDS = 30
 CASES: list[tuple[When, bool]] = [("before", False), ("after", True), ("silent", True)]
 

@@ -20,6 +20,9 @@ import pytest
 from ordertrail.storage.postgres.migrate import migrate
 from ordertrail.up.embedded_postgres import STOP_QUICKLY, EmbeddedPostgres
 
+# What the driver raises where a server is not there, or goes away.
+UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 T = TypeVar("T")
 
 TEMPLATE = "migrated"

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from ordertrail.up.tcp_ports import free_port
-from tests.support.postgres import fetch, open_folder
+from tests.support.postgres import UNREACHABLE, fetch, open_folder
 from tests.support.until import until
 
 HOST = "127.0.0.1"
@@ -71,7 +70,7 @@ class SystemPostgres:
         assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()
         try:
             fetch(self.url, "SELECT 1")
-        except (OSError, asyncpg.PostgresError):
+        except UNREACHABLE:
             return False
         return True
 

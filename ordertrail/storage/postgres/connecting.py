@@ -63,7 +63,10 @@ POOLED = (
 )
 WITHOUT_TRIGGERS = "session_replication_role is not origin, and so rows could be changed"
 
-# asyncpg raises more than its documented errors, where a server goes away as we connect.
+# What the driver raises where a server cannot be reached, or goes away. The last is none of its documented errors: the
+# server's farewell has come while nothing was asked of it, and then a statement is.
+UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 _STARTUP_REFUSED = "unsupported startup parameter"
 _NO_TRANSACTIONS = "statement pooling mode"
 _LOST_STATEMENT_CODES = ("26000", "42P05")
@@ -191,7 +194,7 @@ class Connector:
             return
         # A pooler that has no second server for us proves nothing; each sign of life looks again.
         is_pooled = False
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*UNREACHABLE):
             async with asyncio.timeout(self._timeout_seconds * POOLER_CHECK_SHARE):
                 other = await self.connect(is_probe=True)
                 try:

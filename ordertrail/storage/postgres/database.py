@@ -15,6 +15,7 @@ from ordertrail.storage.postgres.connecting import (
     NOT_WRITABLE,
     PLANNER_SETTINGS,
     POOLED,
+    UNREACHABLE,
     Connector,
     Session,
     UnsuitableError,
@@ -102,7 +103,7 @@ class Database:
                     while self._idle:
                         await self._pool.release(self._idle.pop()[0])
                     await self._pool.close()
-            except TimeoutError:
+            except UNREACHABLE:
                 self._pool.terminate()
 
     async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
@@ -262,7 +263,7 @@ class Database:
         if not is_clean:
             _terminate(connection)
         # Whether the statement was committed is known by now; how the connection ends must not change that.
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*UNREACHABLE):
             await self._pool.release(connection)
 
     async def _connect(self, *_: object, **__: object) -> Session:

@@ -12,7 +12,7 @@ import asyncpg
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.execution_rows import INBOX_CHANNEL
 from ordertrail.storage.postgres.address import read_address
-from ordertrail.storage.postgres.connecting import Connector, Session
+from ordertrail.storage.postgres.connecting import UNREACHABLE, Connector, Session
 from ordertrail.storage.postgres.connection_statements import BACKEND_PID
 
 _log = get_logger()
@@ -43,8 +43,10 @@ class InboxWatch:
             began = asyncio.get_running_loop().time()
             try:
                 await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except UNREACHABLE as error:
                 _log.debug("the inbox is not heard", error=str(error) or type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - workers poll as well: nothing here is worth a processor's end
+                _log.warning("the inbox is not heard", exc_info=error)
             if asyncio.get_running_loop().time() - began > RECONNECT_SECONDS_MAX:
                 pause = RECONNECT_SECONDS_MIN
             await asyncio.sleep(pause)

@@ -2,18 +2,14 @@
 
 from datetime import datetime
 
-import asyncpg
-
 from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.postgres.connecting import UnsuitableError
+from ordertrail.storage.postgres.connecting import UNREACHABLE, UnsuitableError
 from ordertrail.storage.postgres.database import Database, DatabaseUnsuitable
 from ordertrail.storage.postgres.migrate import migrate
 
 _log = get_logger()
-
-_UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class DatabaseWatch:
@@ -39,7 +35,7 @@ class DatabaseWatch:
             if not self._is_migrated:
                 await migrate(self._url)
                 self._is_migrated = True
-        except (StatementFailed, StatementOutcomeUnknown, *_UNREACHABLE) as error:
+        except (StatementFailed, StatementOutcomeUnknown, *UNREACHABLE) as error:
             self.is_unsuitable = isinstance(error, DatabaseUnsuitable | UnsuitableError)
             self._set(f"The database cannot be used: {str(error) or type(error).__name__}.")
         except Exception as error:  # noqa: BLE001
