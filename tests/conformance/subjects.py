@@ -145,7 +145,7 @@ class _Straight:
     def broker(self, call: str) -> Passage:
         raise NotImplementedError
 
-    def opened(self, socket: SimulatedSocket) -> SimulatedSocket:
+    def opened(self, socket: SimulatedSocket, *, after: int) -> SimulatedSocket:
         return socket
 
     def exchange(self, call: str) -> Passage:

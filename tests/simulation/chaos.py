@@ -33,10 +33,12 @@ SOCKET_FAULTS = ("gap", "duplicate", "shuffle", "stall", "cut", "garbage", "unkn
 BROKER_FAULTS = ("refused", "lost_request", "lost_answer", "slow")
 EXECUTION_EVENTS = (
     "feed or processor killed", "feed or processor stopped", "amended", "broker wiped", "broker away", "epoch",
-    "compacted", "poisoned",
+    "compacted", "poisoned", "head went back",
 )  # fmt: skip
 # Drawn last, so that what was drawn before them stays what it was.
-LATER_EVENTS = ("poisoned",)
+LATER_EVENTS = ("poisoned", "head went back")
+# With these alone, what an exchange reports again in other reports' places must be read.
+EVENTS_WITHOUT_CUTS = frozenset({"amended", "poisoned", "head went back"})
 OPERATOR = Operator("chaos", Origin.CLI)
 
 # Beside those by name: promises of other kinds, so that each capability is seen with and without the others.
@@ -107,7 +109,8 @@ def _with_executions(plan: Plan, random: Random) -> Plan:
     plan = replace(plan, queue=queue, exec_ids=random.choice(("order", "order", "order", "epoch")))
     plan.has_large_prices = random.random() < 0.2
     if plan.is_calm:
-        return plan
+        # Calm but for this: nothing else may hide whether it is noticed.
+        return replace(plan, events=("head went back",)) if random.random() < 0.3 else plan
     events = [event for event in EXECUTION_EVENTS if event not in LATER_EVENTS and random.random() < 0.3]
     plan = replace(
         plan,
@@ -207,7 +210,7 @@ class Dice:
 
     def exchange(self, call: str) -> Passage:
         random = self._random
-        if not self._site.exchange.is_up:
+        if not self._site.exchange.takes(call):
             self._site.counts["exchange: away"] += 1
             return Passage(refused=True, back_seconds=0.002)
         out, back = random.random() * 0.02, random.random() * 0.02
@@ -273,6 +276,12 @@ def may_hold_long(profile: Profile) -> bool:
     return profile.honours_accept_by or isinstance(profile.client_order_id_unique, str)
 
 
+def is_uncut(plan: Plan) -> bool:
+    """Whether no connection breaks in a run, and nobody dies, unless the exchange's head goes back."""
+    faults = (plan.network, plan.database, plan.broker, plan.failpoints, plan.socket)
+    return not any(faults) and EVENTS_WITHOUT_CUTS.issuperset(plan.events)
+
+
 class Chaos:
     """Starts the processes, does to them what the plan has in store, and heals everything in the end."""
 
@@ -282,6 +291,7 @@ class Chaos:
         self.dice = fates or Dice(site, plan)
         self.slots = PLACING_SLOTS if plan.queue is None else (*PLACING_SLOTS, *EXECUTION_SLOTS)
         site.at_failpoint = self.dice.at_failpoint
+        site.exchange.is_read_again_for_sure = is_uncut(plan)
         site.is_watcher_dead = plan.is_watcher_dead
         self._switch = site.switch_of(self.dice)
         self._halting = Halting(
@@ -391,6 +401,8 @@ class Chaos:
                 site.broker.wipe()
             case "compacted":
                 compact(site, up_to=self._kept_by_queue())
+            case "head went back" if site.exchange.process.is_alive:
+                await self._go_back()
             case "amended" | "epoch" | "poisoned" if site.exchange.process.is_alive:
                 self._occur(event)
             case _:
@@ -407,6 +419,18 @@ class Chaos:
             occurrence = draw_epoch(site, is_all_applied=is_all_applied(site))
         if occurrence is not None:
             occur(site, occurrence)
+
+    async def _go_back(self) -> None:
+        """The exchange dies, and comes back without its last reports."""
+        exchange, random = self.site.exchange, self.site.random
+        if exchange.is_read_again_for_sure and not is_all_applied(self.site):
+            return
+        log = exchange.exchange.executions_log
+        head = max(log.dropped, log.head - random.randint(1, 8))
+        exchange.kill()
+        exchange.go_back(head, others=random.randint(0, max(0, log.head - head - 1)))
+        await asyncio.sleep(random.random() * 2)
+        exchange.start()
 
     def _kept_by_queue(self) -> int:
         """Up to where the queue has taken the exchange's reports, for good; 0 where it cannot be relied on."""

@@ -20,11 +20,16 @@ from simulated_exchange.entries import (
 )
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.faults import Faults
+from simulated_exchange.noise import Noise
+from simulated_exchange.occurrences import EpochChange
 from simulated_exchange.orders import NewOrder, Order, Refusal, Report
 from simulated_exchange.service import ExchangeService
 from simulated_exchange.wire import text_us, time_text
 from tests.simulation.loop import Process, SimulationLoop
 from tests.simulation.sockets import SimulatedSocket
+
+# What may be called of an exchange that is about to take orders again.
+_READING = frozenset({"capabilities", "follow", "report_page"})
 
 
 class MemoryLog:
@@ -84,12 +89,31 @@ class ExchangeHost:
         self.process = Process("exchange")
         self.venue = self._venue()
         self.is_out_of_reach = False
+        # How often it came back with fewer reports than it had; and whether who follows it must notice, for it makes
+        # no others before it is followed again, and no connection breaks.
+        self.times_gone_back = 0
+        self.is_read_again_for_sure = False
+        self._is_quiet = False
         self._sockets: list[SimulatedSocket] = []
 
     @property
     def is_up(self) -> bool:
         """Whether somebody takes connections."""
         return self.process.is_alive and not self.is_out_of_reach
+
+    def takes(self, call: str) -> bool:
+        """Whether somebody takes this call."""
+        return self.is_up and (not self._is_quiet or call in _READING)
+
+    def go_back(self, head: int, *, others: int) -> None:
+        """Its log of reports ends with `head` again, and has so many others after it; for a dead process."""
+        self.times_gone_back += 1
+        self._is_quiet = True
+        exchange = self.exchange
+        exchange.on_report = None
+        exchange.change_epoch(EpochChange(head=head))
+        for about in exchange.executions_log.views(max(0, head - others), others):
+            exchange.report_noise(Noise.UNKNOWN_TYPE, about)
 
     @property
     def context(self) -> contextvars.Context:
@@ -102,8 +126,10 @@ class ExchangeHost:
             socket.cut()
         self._sockets.clear()
 
-    def opened(self, socket: SimulatedSocket) -> SimulatedSocket:
+    def opened(self, socket: SimulatedSocket, *, after: int) -> SimulatedSocket:
         """A connection over which execution reports go."""
+        if after <= self.exchange.executions_log.head:
+            self._is_quiet = False
         self._sockets = [each for each in self._sockets if each.is_open]
         self._sockets.append(socket)
         return socket

@@ -24,6 +24,8 @@ from tests.simulation.tables import STATEMENTS
 
 KILLS = ("feed or processor killed",) * 3
 WAY = {"queue": "chained", "exec_ids": "order"}
+# Nothing goes wrong but what a canary's events say.
+UNCUT: dict[str, Any] = {"network": {}, "database": {}, "broker": {}, "failpoints": {}, "socket": {}}
 INBOX = {"queue": "inbox", "exec_ids": "order"}
 
 
@@ -152,6 +154,18 @@ def a_whole_frame_parked_for_one_report() -> Iterator[None]:
 
     original = Applying._park
     with patch.object(_Part, "halves", halves), patch.object(Applying, "_park", park):
+        yield
+
+
+@canary(queue="inbox", exec_ids="order", events=("head went back",) * 2, **UNCUT)
+def reports_in_others_places_passed_over() -> Iterator[None]:
+    """An exchange that came back with less is followed from its head on: what it made meanwhile is never read."""
+
+    def reached_of(self: Feed, head: int, reached: int) -> int:
+        made()
+        return head
+
+    with patch.object(Feed, "_reached_of", reached_of):
         yield
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,8 +20,10 @@ from tests.support.execution_checker import (
     ParkedReport,
     Progress,
     TrailRow,
+    WentBack,
     check_executions,
     reports_of,
+    went_back,
 )
 
 KIND = "execution_report"
@@ -30,8 +33,9 @@ FIRST_EPOCH = EpochLine(1, "e")
 
 def check_way(site: Site) -> tuple[list[str], Counter[str]]:
     """What is violated on the way of execution reports, once nothing fails any more."""
-    poison = list(poison_of(_lines(site)))
-    violations, counts = check_executions(reports(site), _evidence(site), poison)
+    lines = _lines(site)
+    violations, counts = check_executions(reports(site), _evidence(site), list(poison_of(lines)), gone(site))
+    counts["reports forgotten"] = len(went_back(lines).forgotten)
     return violations + list(_sums_that_differ(site.database.tables)), counts
 
 
@@ -62,12 +66,30 @@ def _lines(site: Site) -> list[Line]:
     return [FIRST_EPOCH, *site.exchange.log.lines]
 
 
+def gone(site: Site) -> WentBack:
+    """What the exchange has forgotten; where nothing else went wrong, none of what took its place may be missed."""
+    found = went_back(_lines(site))
+    return replace(found, unsure=frozenset()) if site.exchange.is_read_again_for_sure else found
+
+
 def is_all_applied(site: Site) -> bool:
     """Whether each report of the exchange's present epoch is a row, or parked."""
     log = site.exchange.exchange.executions_log
     tables = site.database.tables
     covered = joined(each for _, epoch, ranges in tables.reports.coverage if epoch == log.epoch for each in ranges)
-    return not _waiting(site) and (not log.head or covered == [(1, log.head)])
+    is_covered = not log.head or (bool(covered) and covered[0][0] == 1 and covered[0][1] >= log.head)
+    return not _waiting(site) and is_covered and not _missing_again(site)
+
+
+def _missing_again(site: Site) -> bool:
+    """Whether a report that took another's place is missing, which its place does not tell."""
+    if not site.exchange.times_gone_back or not site.exchange.is_read_again_for_sure:
+        return False
+    executions = site.database.tables.reports.executions
+    kept = {exec_id for rows in executions.values() for _, exec_id in rows}
+    again = {exec_id for _, exec_id in went_back(_lines(site)).unsure}
+    log = site.exchange.exchange.executions_log
+    return any(view.exec_id in again and view.exec_id not in kept for view in log.views(log.dropped, log.head))
 
 
 def is_all_tried(site: Site) -> bool:
@@ -107,7 +129,7 @@ def _evidence(site: Site) -> ExecutionEvidence:
         ],
         {epoch: session for (_, epoch), session in tables.reports.epochs.items()},
         covered,
-        progress=_progress(tables, between_epochs(site)),
+        progress=_progress(tables, between_epochs(site) | _of_forgotten(site)),
         reviewed=frozenset(tables.doubts),
         orphans=frozenset(orphan["client_order_id"] for orphan in tables.orphans.values()),
         placed_by_processor=site.placed_by_processor,
@@ -142,6 +164,15 @@ def between_epochs(site: Site) -> frozenset[str]:
         if is_repeated and len({row["epoch"] for row in rows.values()}) > 1:
             found.add(order_id)
     return frozenset(found)
+
+
+def _of_forgotten(site: Site) -> frozenset[str]:
+    """Orders of which the exchange has forgotten a report: what it says of them and what it has said differ."""
+    if not site.exchange.times_gone_back:
+        return frozenset()
+    found = went_back(_lines(site))
+    ids = found.forgotten | found.unsure
+    return frozenset(report.order_id for report in reports(site) if (report.epoch, report.exec_id) in ids)
 
 
 def _progress(tables: Tables, left_out: frozenset[str]) -> Mapping[str, Progress]:

@@ -112,7 +112,7 @@ class Script:
 
     def exchange(self, call: str) -> Passage:
         kind = self._cross("exchange", call)
-        if not self._site.exchange.is_up:
+        if not self._site.exchange.takes(call):
             return Passage(refused=True, back_seconds=0.002)
         passage = Passage(0.01, 0.01)
         match kind:

@@ -159,7 +159,7 @@ class FarEnd(Protocol):
     @property
     def context(self) -> contextvars.Context: ...
 
-    def opened(self, socket: SimulatedSocket) -> SimulatedSocket:
+    def opened(self, socket: SimulatedSocket, *, after: int) -> SimulatedSocket:
         """A connection over which frames come; its end here must be known when this process dies."""
         ...
 
@@ -244,7 +244,9 @@ class ExchangeWire:
             answer = await venue.follow(after=after, epoch=epoch, timeout_seconds=timeout_seconds)
             if isinstance(answer, OtherEpoch | Compacted | NoAnswer):
                 return answer
-            return self._far_end.opened(SimulatedSocket(answer, self._fates, far_context=self._far_end.context))
+            return self._far_end.opened(
+                SimulatedSocket(answer, self._fates, far_context=self._far_end.context), after=after
+            )
 
         answer = await self._call("follow", follow, timeout_seconds)
         return NoAnswer(answer) if isinstance(answer, str) else answer

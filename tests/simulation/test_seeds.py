@@ -45,6 +45,7 @@ EXECUTION_FAULTS = (
     *(f"reports {kind}" for kind in ("trade", "trade_cancel", "trade_correct", "expired", "rejected", "restated")),
     "parked unknown_order",
     "poison",
+    "reports forgotten",
     "completed by execution",
 )
 SEEDS_FOR_ALL_EXECUTION_FAULTS = 500

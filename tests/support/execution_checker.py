@@ -6,6 +6,7 @@ compared with sums of its own over the exchange's log, where reports stand in or
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -148,6 +149,37 @@ class ExecutionEvidence:
     waiting_frames: int = 0
 
 
+@dataclass(frozen=True)
+class WentBack:
+    """What an exchange has forgotten that came back, in the same epoch, with a head below what it had reported.
+
+    By epoch and exec id. `forgotten`: reports after that head. `unsure`: those that it made later in their places. It
+    has as many again once all places are taken, and nobody sees that by their number: one of these may never be read.
+    """
+
+    forgotten: frozenset[tuple[str, str]] = frozenset()
+    unsure: frozenset[tuple[str, str]] = frozenset()
+
+
+def went_back(lines: Iterable[Line]) -> WentBack:
+    """What the log says of it; nothing where the head never went back."""
+    epoch, present, newest = "", dict[int, str](), 0
+    forgotten, unsure = set[tuple[str, str]](), set[tuple[str, str]]()
+    for line in lines:
+        if isinstance(line, EpochChangedLine) and line.change.head is not None:
+            head = line.change.head
+            forgotten.update((epoch, exec_id) for seq, exec_id in present.items() if seq > head)
+            present = {seq: exec_id for seq, exec_id in present.items() if seq <= head}
+        elif isinstance(line, EpochLine | EpochChangedLine):
+            epoch, present, newest = line.epoch, {}, 0
+        for report in getattr(line, "reports", ()):
+            present[report.seq] = report.exec_id
+            if report.seq <= newest:
+                unsure.add((epoch, report.exec_id))
+            newest = max(newest, report.seq)
+    return WentBack(frozenset(forgotten), frozenset(unsure))
+
+
 def reports_of(lines: Iterable[Line]) -> Iterator[Logged]:
     """Every report of the log, by epoch, then by `seq`, where numbered anew once more; but none of a flood's."""
     epoch = ""
@@ -180,10 +212,13 @@ def logged(report: Mapping[str, Any], epoch: str) -> Logged:
 
 
 def check_executions(
-    reports: Sequence[Logged], evidence: ExecutionEvidence, poison: Sequence[PoisonReport] = ()
+    reports: Sequence[Logged],
+    evidence: ExecutionEvidence,
+    poison: Sequence[PoisonReport] = (),
+    gone: WentBack | None = None,
 ) -> tuple[list[str], Counter[str]]:
     """Violations in words, and counts that say that there was something to check."""
-    case = _Case(reports, evidence, poison)
+    case = _Case(reports, evidence, poison, gone or WentBack())
     violations = [
         *case.rows_that_differ(),
         *case.parked_that_should_be_rows(),
@@ -217,7 +252,16 @@ class _Book:
 
 
 class _Case:
-    def __init__(self, reports: Sequence[Logged], evidence: ExecutionEvidence, poison: Sequence[PoisonReport]) -> None:
+    def __init__(
+        self, reports: Sequence[Logged], evidence: ExecutionEvidence, poison: Sequence[PoisonReport], gone: WentBack
+    ) -> None:
+        self.gone = gone
+        self.not_owed = gone.forgotten | gone.unsure
+        self.places = [(report.epoch, report.seq, report.exec_id) for report in reports]
+        self.places += [(each.epoch, each.seq, each.exec_id) for each in poison]
+        self.exec_ids_at = defaultdict[tuple[str, int | None], set[str]](set)
+        for epoch, seq, exec_id in self.places:
+            self.exec_ids_at[epoch, seq].add(exec_id)
         self.evidence = evidence
         self.reports = reports
         self.poison = poison
@@ -225,7 +269,9 @@ class _Case:
         for row in evidence.trail:
             self.trail[row.order_id][row.status] = row
         self.known = {order_id for order_id, rows in self.trail.items() if "INITIATED" in rows}
-        self.parked = {(each.epoch, each.seq): each for each in evidence.parked if each.seq is not None}
+        self.parked_at = defaultdict[tuple[str | None, int | None], list[ParkedReport]](list)
+        for each_parked in evidence.parked:
+            self.parked_at[each_parked.epoch, each_parked.seq].append(each_parked)
         self.of_order: defaultdict[str, list[Logged]] = defaultdict(list)
         for report in reports:
             self.of_order[report.order_id].append(report)
@@ -236,6 +282,13 @@ class _Case:
         self.known_ids = {(report.order_id, report.exec_id) for report in reports if report.epoch in sessions}
         self.last_epochs = {(report.order_id, report.exec_id): report.epoch for report in reports}
         self.books = {order_id: _book(of_order, sessions) for order_id, of_order in self.of_order.items()}
+
+    def parked_of(self, epoch: str, seq: int | None, exec_id: str) -> list[ParkedReport]:
+        """A place is one report's, but where the head went back: there it has to say which."""
+        parked = self.parked_at.get((epoch, seq), [])
+        if len(self.exec_ids_at[epoch, seq]) < 2:
+            return parked
+        return [each for each in parked if b'"exec_id":"%s"' % exec_id.encode() in each.raw]
 
     def rows_that_differ(self) -> Iterator[str]:
         """Every report of a known order is a row, once, with the same values; and no other row is there.
@@ -264,10 +317,19 @@ class _Case:
                 yield f"{row.order_id}: execution {row.exec_id} at {row.seq}, which the exchange has not reported"
             elif row not in expected:
                 yield f"{row.order_id}: execution {row.exec_id} differs: {_difference(row, expected[0])}"
-            if places[place] > 1:
+            if places[place] > max(1, len(self.exec_ids_at.get(place, ()))):
                 yield f"{row.order_id}: report {row.epoch}:{row.seq} is {places[place]} rows"
-        for key, [first, *_] in wanted.items():
-            if key not in keys and (first.epoch, first.seq) not in self.parked:
+        yield from self._lost(wanted, keys.keys())
+
+    def _lost(
+        self, wanted: Mapping[tuple[str, int, str], Sequence[ExecutionRow]], kept: AbstractSet[tuple[str, int, str]]
+    ) -> Iterator[str]:
+        for key, reported in wanted.items():
+            owed = [row for row in reported if (row.epoch, row.exec_id) not in self.not_owed]
+            if key in kept or not owed:
+                continue
+            first = owed[0]
+            if not self.parked_of(first.epoch, first.seq, first.exec_id):
                 yield f"{first.order_id}: execution {first.exec_id} at {first.seq} is lost"
 
     def parked_that_should_be_rows(self) -> Iterator[str]:
@@ -275,7 +337,9 @@ class _Case:
         rows = {(row.order_id, row.session, row.exec_id) for row in self.evidence.rows}
         for report in self.reports:
             place = (report.order_id, self.evidence.sessions.get(report.epoch), report.exec_id)
-            parked = self.parked.get((report.epoch, report.seq))
+            parked = next(iter(self.parked_of(report.epoch, report.seq, report.exec_id)), None)
+            if parked is None and (report.epoch, report.exec_id) in self.not_owed:
+                continue
             if report.order_id in self.known:
                 if parked is not None and parked.reason == "unknown_order" and place not in rows:
                     yield f"{report.order_id}: execution {report.exec_id} is parked for want of its order"
@@ -293,18 +357,16 @@ class _Case:
 
     def poison_that_is_not_parked(self) -> Iterator[str]:
         """What breaks the statement is parked alone, once, as it came, and stays there; and it is no row."""
-        rows = {(row.epoch, row.seq) for row in self.evidence.rows}
-        parked = defaultdict[tuple[str | None, int | None], list[ParkedReport]](list)
-        for each in self.evidence.parked:
-            parked[each.epoch, each.seq].append(each)
+        rows = {(row.epoch, row.exec_id) for row in self.evidence.rows}
         last_epochs = {each.exec_id: each.epoch for each in self.poison}
         for poison in self.poison:
             name = f"poison {poison.epoch}:{poison.seq}"
-            found = parked[poison.epoch, poison.seq]
-            if (poison.epoch, poison.seq) in rows:
+            found = self.parked_of(poison.epoch, poison.seq, poison.exec_id)
+            if (poison.epoch, poison.exec_id) in rows:
                 yield f"{name} is a row"
             # What an epoch that is over had, the next one may have said again before anybody asked.
-            if not found and last_epochs[poison.exec_id] == poison.epoch:
+            is_owed = (poison.epoch, poison.exec_id) not in self.not_owed
+            if not found and is_owed and last_epochs[poison.exec_id] == poison.epoch:
                 yield f"{name} is not parked"
             if len(found) > 1:
                 yield f"{name} is parked {len(found)} times"
@@ -317,11 +379,11 @@ class _Case:
 
         Of an epoch that is over, what is missing may have been reported again in the next one: the rows tell.
         """
-        heads: Counter[str] = Counter()
-        for report in self.reports:
-            heads[report.epoch] = max(heads[report.epoch], report.seq)
-        for poison in self.poison:
-            heads[poison.epoch] = max(heads[poison.epoch], poison.seq)
+        heads, newest = Counter[str](), Counter[str]()
+        for epoch, seq, exec_id in self.places:
+            newest[epoch] = max(newest[epoch], seq)
+            is_forgotten = (epoch, exec_id) in self.gone.forgotten
+            heads[epoch] = max(heads[epoch], 0 if is_forgotten else seq)
         for epoch, head in heads.items():
             missing, next_wanted = [], 1
             for first, last in sorted(self.evidence.covered.get(epoch, ())):
@@ -332,8 +394,11 @@ class _Case:
                 missing.append((next_wanted, head))
             if missing and epoch == self.reports[-1].epoch:
                 yield f"epoch {epoch}: {missing} of 1 to {head} were never applied"
-            if next_wanted > head + 1:
-                yield f"epoch {epoch}: counts as applied up to {next_wanted - 1}, and the exchange has reported {head}"
+            if next_wanted > newest[epoch] + 1:
+                yield (
+                    f"epoch {epoch}: counts as applied up to {next_wanted - 1},"
+                    f" and the exchange has reported {newest[epoch]}"
+                )
 
     def sessions_that_mix(self) -> Iterator[str]:
         known = set(self.evidence.sessions.items())

@@ -11,6 +11,7 @@ from simulated_exchange.entries import (
     AcceptedLine,
     EpochChangedLine,
     EpochLine,
+    Line,
     LoadedLine,
     LoggedOrder,
     NoiseLine,
@@ -26,8 +27,10 @@ from tests.support.execution_checker import (
     Position,
     Progress,
     TrailRow,
+    WentBack,
     check_executions,
     reports_of,
+    went_back,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -142,6 +145,29 @@ def test_poison_that_is_a_row_is_a_violation() -> None:
     evidence = replace(TRUE, rows=(*TRUE.rows, row), parked=(*TRUE.parked, PARKED_POISON), covered=ALL_COVERED)
 
     assert "poison e:11 is a row" in check_executions(REPORTS, evidence, [POISON])[0]
+
+
+def test_what_was_forgotten_is_owed_no_row_nor_what_took_its_place() -> None:
+    gone = WentBack(frozenset({("e", "E10")}), frozenset({("e", "E10.1")}))
+    again = report(10, "b", "restated", "expired", exec_id="E10.1", cum_qty=4, avg_px=HALF)
+    evidence = replace(TRUE, progress=None, positions=None)
+
+    assert check_executions((*REPORTS, again), evidence)[0] == ["b: execution E10.1 at 10 is lost"]
+    assert check_executions((*REPORTS, again), evidence, gone=gone)[0] == []
+    both = replace(evidence, rows=(*ROWS, again.row(1)))
+    assert check_executions((*REPORTS, again), both, gone=gone)[0] == []
+
+
+def test_log_tells_what_was_forgotten_and_what_took_its_place() -> None:
+    def view(seq: int, exec_id: str) -> NoiseLine:
+        return NoiseLine(
+            "", (ReportView(seq, exec_id, "new", "new", "a", "x", 0, None, 0, 1, None, "2026-01-01T00:00:00Z"),)
+        )
+
+    back = EpochChangedLine("", "e", ".1", EpochChange(head=1), ())
+    lines: list[Line] = [EpochLine(1, "e"), view(1, "E1"), view(2, "E2"), back, view(2, "E2.1"), view(3, "E3.1")]
+
+    assert went_back(lines) == WentBack(frozenset({("e", "E2")}), frozenset({("e", "E2.1")}))
 
 
 def without(status: str, order_id: str) -> tuple[TrailRow, ...]:
