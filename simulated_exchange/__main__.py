@@ -17,6 +17,7 @@ from simulated_exchange.service import KEPT_REPORTS, ExchangeService, open_excha
 
 CANNOT_START = 2
 KEPT_REPORTS_MIN = 4
+LOG_BYTES_MIN = 4_096
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +29,11 @@ def main(argv: list[str] | None = None) -> int:
         listener = _listen(arguments.host, arguments.port)
         with listener:
             service = open_exchange(
-                arguments.data_dir, profile=profile, faults=faults, reports_kept=arguments.reports_kept
+                arguments.data_dir,
+                profile=profile,
+                faults=faults,
+                reports_kept=arguments.reports_kept,
+                log_bytes_max=arguments.log_bytes_max,
             )
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(service, listener))
@@ -53,7 +58,19 @@ def _parser() -> argparse.ArgumentParser:
         default=KEPT_REPORTS,
         help=f"how many execution reports can be read again at most ({KEPT_REPORTS})",
     )
+    parser.add_argument(
+        "--log-bytes-max",
+        type=_log_bytes_max,
+        help="from which size on the log is compacted, whenever it has doubled since (never)",
+    )
     return parser
+
+
+def _log_bytes_max(text: str) -> int:
+    number = int(text)
+    if number < LOG_BYTES_MIN:
+        raise argparse.ArgumentTypeError(f"at least {LOG_BYTES_MIN}")
+    return number
 
 
 def _reports_kept(text: str) -> int:

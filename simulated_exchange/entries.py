@@ -8,8 +8,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from simulated_exchange.flood import KeptFlood
 from simulated_exchange.occurrences import Amendment, EpochChange, Load, StrayTrade
-from simulated_exchange.orders import NewOrder, Order, Refusal, Report
+from simulated_exchange.orders import KeptOrder, NewOrder, Order, Refusal, Report
+from simulated_exchange.trade_chains import KeptChain
 from simulated_exchange.wire import ReportView, price_text, report_view, time_text
 
 FORMAT = 1
@@ -120,10 +122,47 @@ class LoadedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="loaded"):
     head: int
 
 
+class CompactedLine(msgspec.Struct, frozen=True, tag_field="kind", tag="compacted"):
+    """In place of all lines that were before: what the exchange still knew, in this line and those of `Kept` after it.
+
+    Reports up to `dropped` are not kept. `open`: the ids of open orders at the exchange, in the order in which they
+    wait in its books. `chains`: of amended trades, what they count by now and the reports that name them.
+    """
+
+    transact_time: str
+    epoch: str
+    exec_id_suffix: str
+    dropped: int
+    orders_count: int
+    epochs_count: int
+    open: tuple[str, ...]
+    chains: tuple[KeptChain, ...]
+
+
+class KeptOrdersLine(msgspec.Struct, frozen=True, tag_field="kind", tag="kept_orders"):
+    """Orders by their ids; `superseded` are those whose id another order has taken since."""
+
+    newest: tuple[KeptOrder, ...]
+    superseded: tuple[KeptOrder, ...]
+
+
+class KeptReportsLine(msgspec.Struct, frozen=True, tag_field="kind", tag="kept_reports"):
+    """Reports that can be read again, in order of `seq`."""
+
+    reports: tuple[msgspec.Raw, ...]
+
+
+class KeptFloodLine(msgspec.Struct, frozen=True, tag_field="kind", tag="kept_flood"):
+    """The flood that had begun last, and where it was."""
+
+    flood: KeptFlood
+
+
+Kept: TypeAlias = CompactedLine | KeptOrdersLine | KeptReportsLine | KeptFloodLine
 Placed: TypeAlias = AcceptedLine | RejectedLine
 Occurred: TypeAlias = ExpiredLine | AmendedLine | StrayTradeLine | NoiseLine | EpochChangedLine | LoadLine | LoadedLine
 Command: TypeAlias = Placed | CanceledLine | Occurred
-Line: TypeAlias = EpochLine | Command
+Line: TypeAlias = EpochLine | Kept | Command
 
 
 def accepted_line(new: NewOrder, order: Order, reports: list[Report]) -> AcceptedLine:

@@ -5,7 +5,8 @@ sees it before it is durable is the caller's part (`service.py`).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from random import Random
 from typing import Literal
 
@@ -17,8 +18,13 @@ from simulated_exchange.entries import (
     AmendedLine,
     CanceledLine,
     Command,
+    CompactedLine,
     EpochChangedLine,
     ExpiredLine,
+    Kept,
+    KeptFloodLine,
+    KeptOrdersLine,
+    KeptReportsLine,
     LoadedLine,
     LoadLine,
     NoiseLine,
@@ -35,6 +41,7 @@ from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Load,
 from simulated_exchange.order_book import OrderBook
 from simulated_exchange.orders import (
     ExecType,
+    KeptOrder,
     NewOrder,
     Order,
     Refusal,
@@ -66,6 +73,7 @@ from simulated_exchange.trade_chains import TradeChain, TradeChains, amended
 from simulated_exchange.wire import OrderView, ReportView, order_view, report_view, text_us, time_text
 
 EXECUTIONS_LIMIT_MAX = 10_000
+KEPT_LINE_MAX = 1_000
 INVALID_ID = Rejected("invalid_client_order_id", "client_order_id must be 1 to 255 visible ASCII characters.")
 NOT_OPEN = CannotOccur("not_open", "The order is not open.")
 NO_TRADE = CannotOccur("no_trade", "This report is no trade's, so there is nothing to amend.")
@@ -302,6 +310,58 @@ class Exchange:
             return refused
         reports = log.encoded(after, min(limit, EXECUTIONS_LIMIT_MAX))
         return ExecutionsRaw(log.epoch, log.head, after, len(reports), b"[" + b",".join(reports) + b"]")
+
+    # The log
+
+    def compacted(self) -> Iterator[Kept]:
+        """All that it knows, for a log that is to begin with it; nothing may happen meanwhile."""
+        log = self.executions_log
+        yield CompactedLine(
+            time_text(self._last_us),
+            log.epoch,
+            log.exec_id_suffix,
+            log.dropped,
+            self._orders_count,
+            self._epochs_count,
+            tuple(self._open),
+            self._chains.kept(),
+        )
+        for orders in _batches(self._newest_by_id.values()):
+            yield KeptOrdersLine(orders, ())
+        for orders in _batches(self._superseded.values()):
+            yield KeptOrdersLine((), orders)
+        for after in range(log.dropped, log.head, KEPT_LINE_MAX):
+            yield KeptReportsLine(tuple(map(msgspec.Raw, log.encoded(after, KEPT_LINE_MAX))))
+        if self._flood is not None:
+            yield KeptFloodLine(self._flood.kept())
+
+    def restore(self, kept: Sequence[Kept]) -> None:
+        """Be as the log begins, and knows no more of; ValueError where that cannot be."""
+        by_id: dict[str, Order] = {}
+        for line in kept:
+            match line:
+                case CompactedLine():
+                    self._last_us = text_us(line.transact_time)
+                    self._orders_count, self._epochs_count = line.orders_count, line.epochs_count
+                    kept_max = self.executions_log.kept_max
+                    log = ExecutionLog(line.epoch, kept_max=kept_max, exec_id_suffix=line.exec_id_suffix)
+                    log.dropped = line.dropped
+                    self.executions_log = log
+                    self._chains.restore(line.chains)
+                case KeptOrdersLine():
+                    self._newest_by_id.update((order.client_order_id, order) for order in line.newest)
+                    self._superseded.update((order.exchange_order_id, order) for order in line.superseded)
+                    by_id.update((order.exchange_order_id, order) for order in (*line.newest, *line.superseded))
+                case KeptReportsLine():
+                    for report in line.reports:
+                        self.executions_log.append(bytes(report))
+                case KeptFloodLine():
+                    self._flood = Flood.restored(line.flood, by_id)
+        for name in (name for line in kept if isinstance(line, CompactedLine) for name in line.open):
+            if name not in by_id:
+                raise ValueError(f"{name} is open and not kept")
+            order = self._open[name] = by_id[name]
+            self._books.setdefault(order.instrument or "", OrderBook()).rest(order)
 
     def replay(self, command: Command) -> None:
         """Do again what the log says was done; ValueError if something else comes of it."""
@@ -598,6 +658,12 @@ class Exchange:
         """The clock, held back where it was set back: times in the log never decrease."""
         self._last_us = max(self._last_us, self._now_us())
         return self._last_us
+
+
+def _batches(orders: Iterable[Order]) -> Iterator[tuple[KeptOrder, ...]]:
+    left = iter(orders)
+    while batch := tuple(KeptOrder(*msgspec.structs.astuple(order)) for order in islice(left, KEPT_LINE_MAX)):
+        yield batch
 
 
 def _views(reports: list[Report]) -> tuple[ReportView, ...]:

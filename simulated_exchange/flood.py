@@ -1,5 +1,6 @@
 """A flood of reports: whose turn it is, which depends on nothing but the turns before, and what a turn is told as."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -48,6 +49,17 @@ def price_of(order: Order, turn: int) -> int:
     return max(base - step, 1) if order.is_buy else base + step
 
 
+class KeptFlood(msgspec.Struct, frozen=True):
+    """A flood and where it was; `orders` by their ids at the exchange, `waiting` by those of whoever placed them."""
+
+    load: Load
+    prefix: str
+    made: int
+    turn: int
+    waiting: tuple[str, ...]
+    orders: tuple[str, ...]
+
+
 class Flood:
     """The orders of one `Load`. `made_before` sets its ids apart from those of other floods."""
 
@@ -60,6 +72,20 @@ class Flood:
         self._orders = [flood_order(order) for order in usable.values() if order is not None]
         self._turn = 0
         self._is_endless = not load.client_order_ids
+
+    def kept(self) -> KeptFlood:
+        """Where it is."""
+        orders = tuple(entry.order.exchange_order_id for entry in self._orders)
+        return KeptFlood(self.load, self._prefix, self._made, self._turn, tuple(self._waiting), orders)
+
+    @classmethod
+    def restored(cls, kept: KeptFlood, orders: Mapping[str, Order]) -> "Flood":
+        """From there on; `orders` by their ids at the exchange."""
+        flood = cls(kept.load, {}, 0)
+        flood._prefix, flood._made, flood._turn = kept.prefix, kept.made, kept.turn
+        flood._waiting = list(kept.waiting)
+        flood._orders = [flood_order(orders[name]) for name in kept.orders]
+        return flood
 
     @property
     def is_over(self) -> bool:

@@ -54,6 +54,11 @@ class OrderBook(Generic[AnyOrder]):
             self._rest(order, order.price_ticks)
         return fills
 
+    def rest(self, order: AnyOrder) -> None:
+        """Let an order wait behind those of its price that are there, whatever it crosses."""
+        assert order.price_ticks is not None, "a market order never rests"
+        self._rest(order, order.price_ticks)
+
     def remove(self, order: AnyOrder) -> None:
         """Take a resting order out; KeyError if it does not rest here."""
         assert order.price_ticks is not None, "a market order never rests"

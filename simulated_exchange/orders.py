@@ -67,6 +67,10 @@ class Order(BookOrder, eq=False, gc=False):
         return self.ord_status in _OPEN
 
 
+class KeptOrder(Order, eq=False, gc=False, array_like=True):
+    """An order as a compacted log has it: short, for there are as many as there ever were orders."""
+
+
 class Report(msgspec.Struct, frozen=True, gc=False):
     """An execution report, small: what can be derived (exec_id, average, texts) is derived on reading."""
 

@@ -296,10 +296,12 @@ def open_exchange(
     now_us: Callable[[], int] = wall_clock_us,
     random: Random | None = None,
     reports_kept: int | None = None,
+    log_bytes_max: int | None = None,
 ) -> ExchangeService:
     """An exchange on the log in `folder`, as it was left; None: one that forgets, with bounded memory.
 
     `reports_kept`: how many execution reports can be read again at most; None: a million, or 80,000 where it forgets.
+    `log_bytes_max`: from which size on the log is compacted, whenever it has doubled; None: never.
     LogError where the log is in use or broken, ValueError where `faults` would break the `profile`.
     """
     random = random or SystemRandom()
@@ -331,6 +333,8 @@ def open_exchange(
             reports_kept=reports_kept or KEPT_REPORTS,
         )
         _replay(durable, exchange)
+        if log_bytes_max is not None:
+            durable.compact(log_bytes_max, exchange.compacted)
     except BaseException:
         durable.release()
         raise
@@ -338,6 +342,10 @@ def open_exchange(
 
 
 def _replay(log: DurableLog, exchange: Exchange) -> None:
+    try:
+        exchange.restore(log.kept())
+    except (ValueError, KeyError) as problem:
+        raise LogError(f"{log.path}, with what it was compacted to: {problem}.") from problem
     for number, command in log.commands():
         try:
             exchange.replay(command)

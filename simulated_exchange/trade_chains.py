@@ -13,6 +13,14 @@ class TradeChain(msgspec.Struct):
     ticks: int
 
 
+class KeptChain(msgspec.Struct, frozen=True):
+    """A chain, and the reports that name it: of each the order's id at the exchange, and its own."""
+
+    quantity: int
+    ticks: int
+    names: tuple[tuple[str | None, str], ...]
+
+
 class TradeChains:
     """The chains of trades that were ever amended; the others are what their reports say."""
 
@@ -27,6 +35,20 @@ class TradeChains:
         if report.exec_type != "trade" or report.last_px is None:
             return None
         return TradeChain(report.last_qty, price_ticks(report.last_px))
+
+    def kept(self) -> tuple[KeptChain, ...]:
+        """All of them."""
+        names: dict[int, list[tuple[str | None, str]]] = {}
+        for name, chain in self._of.items():
+            names.setdefault(id(chain), []).append(name)
+        chains = {id(chain): chain for chain in self._of.values()}
+        return tuple(KeptChain(chains[key].quantity, chains[key].ticks, tuple(of)) for key, of in names.items())
+
+    def restore(self, kept: tuple[KeptChain, ...]) -> None:
+        """Know them again."""
+        for each in kept:
+            chain = TradeChain(each.quantity, each.ticks)
+            self._of.update(dict.fromkeys(each.names, chain))
 
     def amend(self, target: ReportView, chain: TradeChain, by_exec_id: str, quantity: int, ticks: int) -> None:
         """From now on the trade counts so much, and `by_exec_id` names it too."""

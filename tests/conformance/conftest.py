@@ -8,9 +8,14 @@ import pytest
 from ordertrail.storage.order_rows import Rows
 from simulated_exchange.capabilities import Profile
 from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simulated
-from tests.conformance.subjects import Open, Subject, in_process, over_http, over_simulated_wire
+from tests.conformance.subjects import Open, Subject, in_process, over_http, over_http_compacted, over_simulated_wire
 
-ADAPTERS: dict[str, Open] = {"simulated": in_process, "http": over_http, "simulation": over_simulated_wire}
+ADAPTERS: dict[str, Open] = {
+    "simulated": in_process,
+    "http": over_http,
+    "http-compacted": over_http_compacted,
+    "simulation": over_simulated_wire,
+}
 
 
 @pytest.fixture(params=ADAPTERS)

@@ -164,7 +164,19 @@ async def over_simulated_wire(folder: Path, profile: Profile) -> AsyncIterator[S
 @contextlib.asynccontextmanager
 async def over_http(folder: Path, profile: Profile) -> AsyncIterator[Subject]:
     """The HTTP adapter and a simulated exchange behind a socket."""
-    service = open_exchange(folder, profile=profile)
+    async with _over_http(open_exchange(folder, profile=profile)) as subject:
+        yield subject
+
+
+@contextlib.asynccontextmanager
+async def over_http_compacted(folder: Path, profile: Profile) -> AsyncIterator[Subject]:
+    """The same, whose log is compacted as often as it doubles."""
+    async with _over_http(open_exchange(folder, profile=profile, log_bytes_max=0)) as subject:
+        yield subject
+
+
+@contextlib.asynccontextmanager
+async def _over_http(service: ExchangeService) -> AsyncIterator[Subject]:
     is_ready = asyncio.Event()
     server = ExchangeServer(service, on_ready=is_ready.set)
     with listening_socket() as listener:

@@ -1,18 +1,22 @@
 import asyncio
 import errno
+import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulated_exchange import log as log_module
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
-from simulated_exchange.log import DurableLog, LogError, read_lines
+from simulated_exchange.log import LOG_NAME, NEW_NAME, DurableLog, LogError, read_lines
 from simulated_exchange.orders import Refusal
-from simulated_exchange.results import Accepted, Compacted
+from simulated_exchange.results import Accepted, Compacted, Duplicate
 from simulated_exchange.service import ExchangeService, open_exchange
 from simulated_exchange.wire import OrderView
 from tests.support.clocks import ManualClock
@@ -135,6 +139,142 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(LogError, match="cannot be opened"):
         opened(tmp_path / "file" / "folder")
+
+
+# A log that is compacted
+
+
+def compacting(folder: Path, **changes: Any) -> ExchangeService:
+    return open_exchange(folder, now_us=ManualClock().now_us, random=Random(1), log_bytes_max=0, **changes)
+
+
+async def test_compacted_exchange_is_as_it_was_left(tmp_path: Path) -> None:
+    await some_trading(tmp_path)
+    service = compacting(tmp_path)
+    await service.place(limit("e", "sell", "11.00", 4))
+    before = await everything(service)
+    kinds = [type(line).__name__ for _, line in read_lines(tmp_path / LOG_NAME)]
+    await service.place(limit("f", "buy", "10.00", 1))
+    await service.close()
+
+    reopened = opened(tmp_path)
+
+    assert kinds == ["EpochLine", "CompactedLine", "KeptOrdersLine", "KeptReportsLine"]
+    assert (await everything(reopened))[1:5] == before[1:5]
+    found = await reopened.query("a")
+    assert isinstance(found, OrderView) and (found.cum_qty, found.leaves_qty) == (4, 6)
+    assert isinstance(await reopened.place(limit("a")), Duplicate)
+    assert isinstance(await reopened.place(limit("d")), Duplicate)
+    await reopened.close()
+
+
+async def test_compacted_log_stays_within_what_is_kept(tmp_path: Path) -> None:
+    service = open_exchange(tmp_path, log_bytes_max=20_000, reports_kept=8)
+    whole = open_exchange(tmp_path / "whole", reports_kept=8)
+    sizes = []
+    for number in range(200):
+        for one in (service, whole):
+            await one.place(limit(str(number), "buy" if number % 2 else "sell"))
+        sizes.append((tmp_path / LOG_NAME).stat().st_size)
+    pages = [await one.executions_raw(after, 100) for one in (service, whole) for after in (1, 393)]
+    await service.close()
+    await whole.close()
+
+    reopened = open_exchange(tmp_path, reports_kept=8)
+
+    assert max(sizes) < 60_000 < (tmp_path / "whole" / LOG_NAME).stat().st_size
+    assert isinstance(pages[0], Compacted) and pages[0] == pages[2]
+    assert await reopened.executions_raw(1, 100) == pages[0]
+    assert isinstance(await reopened.query("0"), OrderView)
+    assert (await reopened.executions(0, 100)).head == 400
+    await reopened.close()
+
+
+class Killed(BaseException):
+    """The process ends here, and nothing is tidied up."""
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "rename", "_sync_folder"])
+async def test_process_that_dies_while_it_compacts_has_what_it_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    await some_trading(tmp_path)
+    whole = (tmp_path / LOG_NAME).read_bytes()
+    service = compacting(tmp_path)
+    before = await everything(service)
+    log = service._log
+    assert isinstance(log, DurableLog)
+
+    def die(*_arguments: Any) -> Any:
+        raise Killed
+
+    def write_a_part(descriptor: int, data: Any) -> int:
+        os.pwrite(descriptor, data[: len(data) // 2], 0)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        place: Any = {"rename": Path, "_sync_folder": log_module}.get(call, os)
+        patched.setattr(place, call, write_a_part if call == "write" else die)
+        with suppress(Killed):
+            log._put(b"", log._kept_if_due())
+    log.release()  # as the system does for it
+
+    reopened = opened(tmp_path)
+
+    is_replaced = call == "_sync_folder"
+    assert ((tmp_path / LOG_NAME).read_bytes() != whole) == is_replaced
+    assert not (tmp_path / NEW_NAME).exists()
+    assert await everything(reopened) == before
+    await reopened.close()
+
+
+async def test_log_that_finds_no_room_for_another_goes_on_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    service = compacting(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", no_room)
+        await service.place(limit("a"))
+        kinds = [type(line).__name__ for _, line in read_lines(tmp_path / LOG_NAME)]
+    await service.close()
+
+    assert kinds == ["EpochLine", "AcceptedLine"]
+    assert not (tmp_path / NEW_NAME).exists()
+    reopened = opened(tmp_path)
+    assert isinstance(await reopened.query("a"), OrderView)
+    await reopened.close()
+
+
+async def test_log_that_was_just_replaced_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has opened it before, and locks what has no name any more."""
+    await opened(tmp_path).close()
+    lock = DurableLog._lock
+
+    def replace_and_lock(log: DurableLog) -> None:
+        (tmp_path / "other").write_bytes(log.path.read_bytes())
+        (tmp_path / "other").rename(log.path)
+        lock(log)
+
+    monkeypatch.setattr(DurableLog, "_lock", replace_and_lock)
+
+    with pytest.raises(LogError, match="in use by another process"):
+        opened(tmp_path)
+
+
+async def test_kept_lines_may_only_begin_a_log(tmp_path: Path) -> None:
+    service = compacting(tmp_path)
+    await service.place(limit("a"))
+    await service.close()
+    path = tmp_path / LOG_NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    await some_trading(tmp_path)
+    path.write_bytes(path.read_bytes() + lines[1])
+
+    with pytest.raises(LogError, match="may only be at the beginning"):
+        opened(tmp_path)
 
 
 class SlowDisk:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from simulated_exchange.capabilities import Profile
 from simulated_exchange.exchange import Exchange
+from simulated_exchange.log import DurableLog
 from simulated_exchange.noise import Noise
 from simulated_exchange.occurrences import (
     Amendment,
@@ -473,6 +474,33 @@ def test_everything_is_in_the_log_and_replayed(tmp_path_factory: pytest.TempPath
         await service.close()
 
     asyncio.run(run())
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps, steps, st.sampled_from(["forever", "while_open"]), st.sampled_from([4, 1_000]))
+def test_compacted_log_leads_to_the_same(
+    tmp_path_factory: pytest.TempPathFactory, before: list[Any], after: list[Any], unique: Any, reports_kept: int
+) -> None:
+    profile = Profile(client_order_id_unique=unique)
+
+    async def run(folder: Path, *, is_compacted: bool) -> list[object]:
+        now: list[object] = []
+        for taken in (before, after, []):
+            service = open_exchange(
+                folder, profile=profile, now_us=ManualClock().now_us, random=Random(1), reports_kept=reports_kept
+            )
+            now.append(shown(service.exchange))
+            for what in taken:
+                step(service.exchange, what)
+            now.append(shown(service.exchange))
+            if is_compacted and taken is before:
+                assert isinstance(service._log, DurableLog)
+                service._log.compact(0, service.exchange.compacted)
+            await service.close()
+        return now
+
+    compacted = asyncio.run(run(tmp_path_factory.mktemp("compacted"), is_compacted=True))
+    assert compacted == asyncio.run(run(tmp_path_factory.mktemp("whole"), is_compacted=False))
 
 
 def shown(subject: Exchange) -> tuple[object, ...]:
