@@ -38,6 +38,7 @@ class Broker:
         self.frames: dict[int, _Kept] = {}
         self.deliveries_max: int | None = None
         self.wipes = 0
+        self.on_publish: Callable[[], None] = lambda: None
         self._random = random
         self._now = now
         self.frames_max = frames_max
@@ -70,6 +71,7 @@ class Broker:
             assert frame.last is not None, "a chained frame has a last seq"
             self._tail = Position(frame.epoch, frame.last)
         self._wake()
+        self.on_publish()
 
     def take(self, reports_max: int) -> list[tuple[int, Frame]]:
         """What nobody else has; it is others' again after a while."""

@@ -33,10 +33,10 @@ SOCKET_FAULTS = ("gap", "duplicate", "shuffle", "stall", "cut", "garbage", "unkn
 BROKER_FAULTS = ("refused", "lost_request", "lost_answer", "slow")
 EXECUTION_EVENTS = (
     "feed or processor killed", "feed or processor stopped", "amended", "broker wiped", "broker away", "epoch",
-    "compacted", "poisoned", "head went back",
+    "compacted", "poisoned", "head went back", "queue wiped under way",
 )  # fmt: skip
 # Drawn last, so that what was drawn before them stays what it was.
-LATER_EVENTS = ("poisoned", "head went back")
+LATER_EVENTS = ("poisoned", "head went back", "queue wiped under way")
 # With these alone, what an exchange reports again in other reports' places must be read.
 EVENTS_WITHOUT_CUTS = frozenset({"amended", "poisoned", "head went back"})
 OPERATOR = Operator("chaos", Origin.CLI)
@@ -317,6 +317,7 @@ class Chaos:
         self.dice.is_healed = True
         self.dice.is_database_away = self.dice.is_broker_away = False
         site = self.site
+        site.is_wiped_next = False
         self._healed_at = site.loop.time()
         site.note("heal", "")
         self._tasks = [asyncio.create_task(self._stay_resumed())]
@@ -399,6 +400,8 @@ class Chaos:
                 self.dice.is_broker_away = False
             case "broker wiped" if site.broker is not None:
                 site.broker.wipe()
+            case "queue wiped under way":
+                site.is_wiped_next = True
             case "compacted":
                 compact(site, up_to=self._kept_by_queue())
             case "head went back" if site.exchange.process.is_alive:
@@ -436,6 +439,8 @@ class Chaos:
         """Up to where the queue has taken the exchange's reports, for good; 0 where it cannot be relied on."""
         site = self.site
         epoch = site.exchange.exchange.executions_log.epoch
+        if "queue wiped under way" in self.plan.events:
+            return 0
         if site.broker is None:
             feed = site.database.tables.reports.feeds.get("simulated")
             tail = (None, 0) if feed is None else (feed["epoch"], feed["seq"])

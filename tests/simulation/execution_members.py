@@ -53,6 +53,7 @@ class _Heard:
     def _and_report(self, work: Callable[[datetime], T]) -> Callable[[datetime], T]:
         def put(now: datetime) -> T:
             result = work(now)
+            self._site.was_put()
             for member in self._site.members:
                 if isinstance(member, ProcessorMember):
                     member.wake_up()

@@ -66,7 +66,7 @@ class Crossing:
     def kinds(self) -> tuple[str, ...]:
         """What may go wrong here."""
         if self.where == "database":
-            return DATABASE_KINDS
+            return (*DATABASE_KINDS, "wiped") if self.what.startswith("put_") else DATABASE_KINDS
         if self.where == "failpoint":
             return FAILPOINT_KINDS
         if self.where == "socket":
@@ -104,6 +104,9 @@ class Script:
             case "away":
                 self._for_a_while("is_database_away")
                 return with_fault(passage, "lost_answer")
+            case "wiped":
+                self._site.loop.call_later(0.005, self._site.wipe_queue, context=self._site.world)
+                return passage
             case "killed before" | "killed after" | "stopped":
                 self._process_fault(kind, 0.002, 0.006)
                 return passage
@@ -390,13 +393,13 @@ def singles(story: str, profile: str, *, queue: str | None = None) -> Iterator[C
             yield Case(story, profile, ((crossing.number, kind),), queue)
 
 
-def pairs(story: str, profile: str, *, share: int, of: int) -> Iterator[Case]:
+def pairs(story: str, profile: str, *, share: int, of: int, queue: str | None = None) -> Iterator[Case]:
     """Pairs of faults; share number `share` of `of`, so that all of them are told in so many runs.
 
     The second fault is at a crossing of the story as the first has changed it.
     """
     number = 0
-    for first in singles(story, profile):
+    for first in singles(story, profile, queue=queue):
         (at, _), *_ = first.faults
         changed: list[Crossing] | None = None
         for ahead in range(1, CROSSINGS_MAX):
@@ -409,7 +412,7 @@ def pairs(story: str, profile: str, *, share: int, of: int) -> Iterator[Case]:
                 break
             crossing = changed[at + ahead]
             for kind in crossing.kinds():
-                yield Case(story, profile, (*first.faults, (crossing.number, kind)))
+                yield Case(story, profile, (*first.faults, (crossing.number, kind)), queue)
 
 
 def all_shares(names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -147,6 +147,9 @@ class Site:
         self.broker: Broker | None = None
         if queue in {"chained", "unchained"}:
             self.broker = Broker(random, self.loop.time, is_chained=queue == "chained")
+            self.broker.on_publish = self.was_put
+        # Whether the queue loses what it has, once something is put into it again.
+        self.is_wiped_next = False
         self.exchange = ExchangeHost(
             self.loop,
             SimulatedClock(self.loop, wrong_by=0, counts_from=0),
@@ -182,6 +185,27 @@ class Site:
         """A request is on its way for so long."""
         self.held_until = max(self.held_until, self.loop.time() + seconds)
         return seconds
+
+    def was_put(self) -> None:
+        """A frame is in the queue."""
+        if self.is_wiped_next:
+            self.is_wiped_next = False
+            self.loop.call_later(self.random.random() * 0.008, self.wipe_queue, context=self.world)
+
+    def wipe_queue(self) -> None:
+        """All that waits in the queue is gone, and a broker's tail with it; or half of it, and the tail stays."""
+        inbox: dict[int, Any] = self.database.tables.reports.inbox
+        frames: dict[int, Any] = inbox if self.broker is None else self.broker.frames
+        numbers = list(frames)
+        self.counts["frames wiped"] += len(numbers)
+        self.note("wiped", str(len(numbers)))
+        if self.random.random() < 0.5:
+            numbers = numbers[len(numbers) // 2 :]
+        elif self.broker is not None:
+            self.broker.wipe()
+            return
+        for number in numbers:
+            del frames[number]
 
     def switch_of(self, fates: Fates) -> PostgresSwitch:
         """An operator's way to the switch, from outside of every process."""

@@ -26,6 +26,10 @@ PAIRS_SHARE = os.environ.get("ORDERTRAIL_PAIRS_SHARE", f"{datetime.now(UTC).toor
 
 # Those of the way of execution reports; CI tells all of them.
 EXECUTIONS_SHARE = os.environ.get("ORDERTRAIL_TEST_EXECUTIONS_SHARE", f"{datetime.now(UTC).toordinal() % 5}/5")
+WAY_SHARES = 2000
+WAY_PAIRS_SHARE = os.environ.get(
+    "ORDERTRAIL_TEST_WAY_PAIRS_SHARE", f"{datetime.now(UTC).toordinal() % WAY_SHARES}/{WAY_SHARES}"
+)
 
 
 @pytest.mark.timeout(1800)
@@ -79,6 +83,23 @@ def test_a_share_of_the_pairs_of_faults(story: str, counted: Count) -> None:
                 violations[case] = played.violations
 
     counted({"pairs of faults": played_with, "pairs of which both happened": hits[2]})
+    assert not violations
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("queue", ["inbox", "chained"])
+@pytest.mark.parametrize("story", EXECUTION_STORIES)
+def test_a_share_of_the_pairs_of_faults_on_the_way_of_execution_reports(story: str, queue: str, counted: Count) -> None:
+    share, of = map(int, WAY_PAIRS_SHARE.split("/"))
+    violations, hits, played_with = {}, Counter[int](), 0
+    for case in pairs(story, "durable", share=share, of=of, queue=queue):
+        played = play(case)
+        played_with += 1
+        hits[played.hits.total()] += 1
+        if played.violations:
+            violations[case] = played.violations
+
+    counted({"pairs of faults on the way": played_with, "pairs of which both happened": hits[2]})
     assert not violations
 
 

@@ -46,6 +46,7 @@ EXECUTION_FAULTS = (
     "parked unknown_order",
     "poison",
     "reports forgotten",
+    "frames wiped",
     "completed by execution",
 )
 SEEDS_FOR_ALL_EXECUTION_FAULTS = 500
