@@ -8,6 +8,11 @@ import os
 import signal
 from collections.abc import Callable
 
+from ordertrail.runtime.telemetry.log_writer import flush_all
+
+# What is said goes out by a thread of its own; so long it may take before a death or a stop.
+SAID_SECONDS_MAX = 10.0
+
 _armed: dict[str, Callable[[], None]] = {}
 
 
@@ -54,7 +59,12 @@ def _at_pass(number: int, action: Callable[[], None]) -> Callable[[], None]:
 
 
 def _signal(number: signal.Signals) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
+    def die_or_stop() -> None:
+        # Whoever started this process may wait for its first line, and would never hear it.
+        flush_all(SAID_SECONDS_MAX)
+        os.kill(os.getpid(), number)
+
+    return die_or_stop
 
 
 def _raise() -> None:
