@@ -158,7 +158,7 @@ def test_what_was_forgotten_is_owed_no_row_nor_what_took_its_place() -> None:
     assert check_executions((*REPORTS, again), both, gone=gone)[0] == []
 
 
-def test_log_tells_what_was_forgotten_and_what_took_its_place() -> None:
+def test_log_reports_what_was_forgotten_and_what_took_its_place() -> None:
     def view(seq: int, exec_id: str) -> NoiseLine:
         return NoiseLine(
             "", (ReportView(seq, exec_id, "new", "new", "a", "x", 0, None, 0, 1, None, "2026-01-01T00:00:00Z"),)
