@@ -272,8 +272,10 @@ class FeedConnection:
             try:
                 await self._queue.publish(frame, after=after)
                 break
-            except QueueFull:
+            except QueueFull as error:
                 metrics.FEED_QUEUE_REFUSALS.labels("full").inc()
+                if pause == PAUSE_SECONDS_MIN:
+                    _log.warning("the queue of execution reports is full", venue=self._venue, why=str(error))
             except QueueUnavailable as error:
                 metrics.FEED_QUEUE_REFUSALS.labels("unavailable").inc()
                 _log.warning("the queue did not take execution reports", venue=self._venue, error=str(error))

@@ -118,7 +118,9 @@ class NatsQueue:
         ack_wait_seconds: float = ACK_WAIT_SECONDS,
     ) -> None:
         parts = urllib.parse.urlsplit(url)
-        self._servers = [f"{parts.scheme}://{server}" for server in parts.netloc.split(",")]
+        servers = [server.rpartition("@") for server in parts.netloc.split(",")]
+        self._servers = [f"{parts.scheme}://{place}" for _, _, place in servers]
+        self._credentials = _credentials_of(next((known for known, _, _ in servers if known), ""))
         prefix = parts.path.strip("/") or "ordertrail"
         self._replicas = _replicas_of(parts.query)
         self._venue = venue
@@ -378,6 +380,9 @@ class NatsQueue:
             async with asyncio.timeout(self._timeout_seconds):
                 await client.connect(
                     self._servers,
+                    user=self._credentials.get("user"),
+                    password=self._credentials.get("password"),
+                    token=self._credentials.get("token"),
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
@@ -416,6 +421,14 @@ class NatsQueue:
         except (errors.Error, OSError, TimeoutError) as error:
             why = "The connection to NATS was lost" if connection.lost.done() else "NATS does not answer"
             raise QueueUnavailable(f"{why}: {_words(error)}") from error
+
+
+def _credentials_of(text: str) -> dict[str, str]:
+    """Of a URL, where they are escaped: `user:password`, or a token; the library takes them as they stand."""
+    user, colon, password = map(urllib.parse.unquote, text.partition(":"))
+    if not user:
+        return {}
+    return {"user": user, "password": password} if colon else {"token": user}
 
 
 def _replicas_of(query: str) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ordertrail.executions import frame_buffer
+from ordertrail.executions import feed_connection, frame_buffer
 from ordertrail.queues.queue import Overtaken, Position, QueueFull, QueueUnavailable
 from ordertrail.runtime.telemetry import metrics
 from tests.support.feeding import House, play
@@ -77,6 +77,28 @@ def test_full_queue_holds_the_socket_back_and_memory_stays_bounded(monkeypatch: 
         assert 3 * read * len(house.venue.log[-1]) < 13_000
 
     play(main())
+
+
+def test_full_queue_is_said_once_and_counted_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Log:
+        def warning(self, sentence: str, **_fields: Any) -> None:
+            said.append(sentence)
+
+    monkeypatch.setattr(feed_connection, "_log", Log())
+    before = metrics.FEED_QUEUE_REFUSALS.labels("full")._value.get()
+
+    async def main() -> None:
+        house = House()
+        house.venue.add(10)
+        house.queue.answers = [QueueFull()] * 7
+        house.start()
+        await house.until_published()
+
+    play(main())
+    assert said == ["the queue of execution reports is full"]
+    assert metrics.FEED_QUEUE_REFUSALS.labels("full")._value.get() - before == 7
 
 
 def test_queue_that_is_away_for_long_loses_nothing_and_the_connection_is_kept() -> None:
