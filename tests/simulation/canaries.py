@@ -210,6 +210,14 @@ def placed_before_completed_is_committed() -> Iterator[None]:
 @canary(
     profile="durable",
     database={"lost_answer": 0.5, "lost_request": 0.1},
+    # Whatever else goes wrong only keeps orders from being accepted.
+    network={},
+    exchange={},
+    failpoints={},
+    no_answer=0.0,
+    unreadable=0.0,
+    followers=0,
+    queue=None,
     events=("spool lost",) * 6 + ("database away",),
     keyless=1.0,
 )

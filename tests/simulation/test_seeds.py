@@ -1,6 +1,7 @@
 """Seeds: clients place, repeat and cancel while what the seed drew goes wrong; then all is healed and checked.
 
-ORDERTRAIL_SEEDS says how many. A seed that fails is told with the command that shows its run.
+ORDERTRAIL_SEEDS says how many, ORDERTRAIL_SEEDS_TWICE how many are run twice. A seed that fails is told with the
+command that shows its run.
 """
 
 import os
@@ -16,9 +17,10 @@ from tests.simulation.run import run_kept, run_seed
 from tests.support.checker import PLACED_SHARE_MIN
 from tests.support.counts import Count
 
-SEEDS = int(os.environ.get("ORDERTRAIL_SEEDS", "1000"))
-CHUNKS = 10
-SEEDS_TWICE = int(os.environ.get("ORDERTRAIL_SEEDS_TWICE", "40"))
+SEEDS = int(os.environ.get("ORDERTRAIL_SEEDS", "300"))
+# So many that each has runs enough for all faults, and all cores have work.
+CHUNKS = max(1, min(10, SEEDS // 100))
+SEEDS_TWICE = int(os.environ.get("ORDERTRAIL_SEEDS_TWICE", "20"))
 KEPT = sorted((Path(__file__).parent / "kept").glob("*.json"))
 ROOT = Path(__file__).parents[2]
 # Fewer runs than these prove nothing of the rarest faults.
