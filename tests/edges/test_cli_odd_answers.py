@@ -371,11 +371,15 @@ def test_full_disk_is_a_sentence_of_a_list_and_nothing_of_an_order() -> None:
     "command",
     ["doubts --limit", "orphans list --limit", "parked list --limit", "orphans show", "parked show"],
 )
-def test_number_that_no_list_has_is_wrong_usage_and_no_trouble_of_the_database(command: str, number: str) -> None:
-    result = shell(f"{ORDERTRAIL} {command} {number}")
+def test_number_that_no_list_has_is_wrong_usage_and_no_trouble_of_the_database(
+    command: str, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), number])
 
-    assert result.returncode == 2 and result.stderr.count(b"\n") == 1
-    assert b"database" not in result.stderr
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert "database" not in said
 
 
 STATUS: dict[str, object] = {
