@@ -15,10 +15,12 @@ from typing import Any, Protocol, TypeVar
 import asyncpg
 
 from ordertrail.domain.deadlines import Deadlines
+from ordertrail.storage.comparison_rows import ComparisonRows
 from ordertrail.storage.doubt_rows import DoubtRows, OrphanRows, SweepRows
 from ordertrail.storage.execution_rows import ExecutionRows, FeedRows, InboxRows
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.parked_rows import ParkedRows
+from ordertrail.storage.postgres.comparisons import PostgresComparisons
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.executions import PostgresExecutions
@@ -106,6 +108,9 @@ class DatabaseSubject(Protocol):
     def executions(self) -> Executions: ...
 
     @property
+    def comparisons(self) -> ComparisonRows: ...
+
+    @property
     def doubts(self) -> Doubts: ...
 
     @property
@@ -163,6 +168,7 @@ class Postgres:
         self.switch: SwitchRows = PostgresSwitch(database)
         self.parked: ParkedRows = PostgresParked(database)
         self.executions: Executions = PostgresExecutions(database)
+        self.comparisons: ComparisonRows = PostgresComparisons(database)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return PostgresRows(self._database, deadlines)
@@ -227,6 +233,7 @@ class Simulated:
         self.switch: SwitchRows = self._database.switch(self._connection)
         self.parked: ParkedRows = self._database.parked(self._connection)
         self.executions: Executions = self._database.executions(self._connection)
+        self.comparisons: ComparisonRows = self._database.comparisons(self._connection)
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return self._database.rows(deadlines, self._connection)
@@ -301,6 +308,7 @@ class Simulated:
         self.switch = self._database.switch(self._connection)
         self.parked = self._database.parked(self._connection)
         self.executions = self._database.executions(self._connection)
+        self.comparisons = self._database.comparisons(self._connection)
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
         return await asyncio.gather(*calls)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeVar, cast
 
 from ordertrail.domain.deadlines import Deadlines
+from ordertrail.storage.postgres.comparisons import PostgresComparisons
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.executions import PostgresExecutions
@@ -69,6 +70,10 @@ class SimulatedDatabase:
     def executions(self, connection: Connection) -> PostgresExecutions:
         """`ExecutionRows`, `InboxRows` and `FeedRows` over a connection."""
         return PostgresExecutions(self._over(connection))
+
+    def comparisons(self, connection: Connection) -> PostgresComparisons:
+        """`ComparisonRows` over a connection."""
+        return PostgresComparisons(self._over(connection))
 
     def _over(self, connection: Connection) -> Database:
         return cast("Database", self._server.session(connection))

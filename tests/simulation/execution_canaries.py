@@ -9,6 +9,8 @@ from typing import Any
 from ordertrail.domain import execution as execution_module
 from ordertrail.domain import settling
 from ordertrail.domain.trail import OrderStatus
+from ordertrail.executions import compare as compare_module
+from ordertrail.executions import compared_page
 from ordertrail.executions.applying import Applying, _Part
 from ordertrail.executions.feed import Feed
 from ordertrail.executions.gap_watch import GapWatch
@@ -181,6 +183,19 @@ def what_the_queue_took_counted_as_applied() -> Iterator[None]:
 
     original = GapWatch._is_due
     with patch.object(GapWatch, "_is_due", is_due):
+        yield
+
+
+@canary(queue="inbox", exec_ids="order", events=("head went back",) * 2, **UNCUT)
+def executions_compared_by_their_numbers() -> Iterator[None]:
+    """A row in a report's place is taken for that report."""
+
+    def compare_page(reports: Any, kept: Any) -> Any:
+        result = original(reports, kept)
+        return replace(result, counted=made(sum(row.is_counted for row in kept)))
+
+    original = compared_page.compare_page
+    with patch.object(compare_module, "compare_page", compare_page):
         yield
 
 

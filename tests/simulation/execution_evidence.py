@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from ordertrail.domain.execution import Execution, fold_executions
+from ordertrail.storage.comparison_rows import Comparison
 from simulated_exchange.entries import EpochLine, Line
 from tests.simulation.execution_tables import joined
 from tests.simulation.occurrences import poison_of, without_poison
@@ -64,6 +65,34 @@ def reports(site: Site) -> list[Logged]:
 
 def _lines(site: Site) -> list[Line]:
     return [FIRST_EPOCH, *site.exchange.log.lines]
+
+
+def wrongly_compared(site: Site, comparison: Comparison | str) -> Iterator[str]:
+    """What a comparison must find, reckoned from the exchange's log and the tables alone."""
+    if isinstance(comparison, str):
+        yield f"comparison: {comparison}"
+        return
+    log, tables = site.exchange.exchange.executions_log, site.database.tables
+    session = tables.reports.epochs.get((VENUE, log.epoch), 0)
+    views = log.views(log.dropped, log.head)
+    there = {(view.client_order_id, view.exec_id) for view in views}
+    kept = {
+        (row_id, exec_id): row
+        for row_id, rows in tables.reports.executions.items()
+        for (of, exec_id), row in rows.items()
+        if of == session
+    }
+    parked = {row["seq"] for row in tables.parked.values() if row["kind"] == KIND and row["epoch"] == log.epoch}
+    missing = sum(key not in kept for key in there)
+    missing -= sum((view.client_order_id, view.exec_id) not in kept and view.seq in parked for view in views)
+    unknown = sum(
+        row["epoch"] == log.epoch and log.dropped < row["seq"] <= log.head and key not in there
+        for key, row in kept.items()
+    )
+    expected = (len(views), missing, 0, unknown)
+    found = (comparison.reports, comparison.missing, comparison.different, comparison.unknown)
+    if found != expected:
+        yield f"comparison: (reports, missing, different, unknown) are {expected}, and {found} were found"
 
 
 def gone(site: Site) -> WentBack:

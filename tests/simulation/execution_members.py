@@ -1,6 +1,7 @@
 """The processes on the way of execution reports: feeds and processors, as `ordertrail feed` and `process` wire them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -8,18 +9,22 @@ from typing_extensions import override
 
 from ordertrail.executions.applied_reports import AppliedReports
 from ordertrail.executions.applying import Applying
+from ordertrail.executions.compare import CannotCompare, ExecutionComparer
 from ordertrail.executions.feed import Feed, FeedLimits
 from ordertrail.executions.processor import Processor, ProcessorLimits
 from ordertrail.executions.sources import BrokerSource, InboxSource, Source
 from ordertrail.executions.upkeep import Upkeep
 from ordertrail.queues.queue import Queue
+from ordertrail.storage.comparison_rows import Comparison
 from ordertrail.storage.inbox_queue import InboxQueue
+from ordertrail.storage.postgres.comparisons import PostgresComparisons
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.parked import PostgresParked
 from tests.simulation.broker import BrokerQueue
-from tests.simulation.network import Fates
-from tests.simulation.site import SETTINGS, Resident, Site
+from tests.simulation.network import DatabaseWire, ExchangeWire, Fates
+from tests.simulation.site import SETTINGS, Resident, SimulatedClock, Site
 from tests.simulation.tables import Connection
+from tests.support.gateway import gateway_to, service_gate
 
 T = TypeVar("T")
 
@@ -90,6 +95,25 @@ class _WokenSource(InboxSource):
     @override
     def idle_seconds_max(self) -> float:
         return IDLE_SECONDS_MAX
+
+
+async def compare(site: Site, fates: Fates) -> Comparison | str:
+    """`ordertrail executions compare`, by an operator; or why there is nothing to compare with."""
+    clock = SimulatedClock(site.loop, wrong_by=0, counts_from=0)
+    wire = DatabaseWire(fates, site.now, site.world, timeout_seconds=SETTINGS.database_timeout_seconds, note=site.note)
+    session: Any = site.database.session(wire)
+    timeout_seconds = SETTINGS.exchange_timeout_seconds
+    gate = service_gate(clock, settings=SETTINGS, chance=site.random.random)
+    venue = ExchangeWire(site.exchange, fates, clock)
+    gateway = gateway_to(venue, clock, gate=gate, timeout_seconds=timeout_seconds)
+    rows = PostgresComparisons(session)
+    try:
+        comparison = await ExecutionComparer(rows, PostgresExecutions(session), gateway, clock, venue=VENUE).run_once()
+    except CannotCompare as error:
+        return str(error)
+    newest = await rows.newest_comparison(VENUE)
+    is_kept = newest is not None and replace(newest, compared_at=None) == comparison
+    return comparison if is_kept else f"{comparison} was to be kept, and {newest} is"
 
 
 class ProcessorMember(Resident):

@@ -43,6 +43,7 @@ class ExecutionTables:
     inbox: dict[int, Record] = field(default_factory=dict)
     feeds: dict[str, Record] = field(default_factory=dict)
     retries: dict[int, tuple[int, datetime]] = field(default_factory=dict)
+    comparisons: list[Record] = field(default_factory=list)
     frame_numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
 

@@ -18,7 +18,8 @@ from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
 from tests.simulation.clients import LARGE_PRICES, PRICES, Clients
 from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unfounded_claims
-from tests.simulation.execution_evidence import check_way, is_all_applied, is_all_tried
+from tests.simulation.execution_evidence import check_way, is_all_applied, is_all_tried, wrongly_compared
+from tests.simulation.execution_members import compare
 from tests.simulation.followers import Followers, check_advice
 from tests.simulation.loop import NothingLeft
 from tests.simulation.site import SETTINGS, Site
@@ -115,6 +116,8 @@ async def _story(site: Site, chaos: Chaos, clients: Clients, followers: Follower
     await following
     await _tail(site, clients)
     await settle(site)
+    if site.queue is not None:
+        site.compared = await compare(site, chaos.dice)
 
 
 async def settle(site: Site) -> None:
@@ -154,7 +157,7 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
     )
     if site.queue is not None:
         wrong, counts = check_way(site)
-        violations += wrong
+        violations += [*wrong, *wrongly_compared(site, site.compared)]
         site.counts.update(counts)
         site.counts[f"queue: {site.queue}"] += 1
     if site.counts["event: spool lost"]:

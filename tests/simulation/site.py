@@ -41,6 +41,7 @@ from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.runtime.telemetry import buffered
 from ordertrail.server.service import deadlines_of
 from ordertrail.storage import spool
+from ordertrail.storage.comparison_rows import Comparison
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
@@ -148,6 +149,8 @@ class Site:
         if queue in {"chained", "unchained"}:
             self.broker = Broker(random, self.loop.time, is_chained=queue == "chained")
             self.broker.on_publish = self.was_put
+        # What an operator's comparison of executions came to in the end, or why there was none.
+        self.compared: Comparison | str = "there was none"
         # Whether the queue loses what it has, once something is put into it again.
         self.is_wiped_next = False
         self.exchange = ExchangeHost(

@@ -23,6 +23,7 @@ from ordertrail.storage.postgres import (
     switch_statements,
 )
 from ordertrail.storage.postgres.order_statements import Variant
+from tests.simulation.comparison_twins import COMPARISON_STATEMENTS
 from tests.simulation.execution_twins import EXECUTION_STATEMENTS
 from tests.simulation.table_rows import (
     NOT_PLACED,
@@ -954,6 +955,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     switch_statements.HALT_UNDER_WAY: ("halt_under_way", _halt_under_way),
     feed_statements.LIVE_ORDERS: ("live_orders", _live_orders),
     **EXECUTION_STATEMENTS,
+    **COMPARISON_STATEMENTS,
 }
 
 __all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables", "is_unresolved"]
