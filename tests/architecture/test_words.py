@@ -95,6 +95,7 @@ KEPT: dict[str, dict[str, str]] = {
         "Closed": "the exchange's result: the market is closed",
         "last_seen": "a column of the table doubts",
         "sightings": "a table",
+        "sign": "a certificate is signed: the library's own word",
     },
     "bench/": {"Spread": "how far rates lie apart: statistics, and no metric"},
 }

@@ -156,7 +156,7 @@ async def test_a_certificate_that_nobody_trusts_is_refused_and_said(tmp_path: Pa
 
 
 @pytest.mark.parametrize("password", [SECRET, f"{SECRET}-wrong"])
-async def test_credentials_of_the_url_are_used_and_never_told(
+async def test_credentials_of_the_url_are_used_and_never_shown(
     tmp_path: Path, configured: Callable[[str], None], capfd: pytest.CaptureFixture[str], password: str
 ) -> None:
     configured(f'authorization {{ user: ada, password: "{SECRET}" }}\n')
@@ -172,5 +172,5 @@ async def test_credentials_of_the_url_are_used_and_never_told(
         shown = await BrokerDepth(queue_title(url), lambda: queue_at(url)).read()
 
     assert (said == "") == (password == SECRET) == (shown.frames == 1)
-    told = f"{said} {shown} {server.log.read_text()} {''.join(capfd.readouterr())}"
-    assert not any(secret in told for secret in (SECRET, quote(SECRET, safe="")))
+    written = f"{said} {shown} {server.log.read_text()} {''.join(capfd.readouterr())}"
+    assert not any(secret in written for secret in (SECRET, quote(SECRET, safe="")))
