@@ -50,7 +50,7 @@ async def test_rows_of_the_range_are_counted_until_there_are_no_more(database: D
     assert await database.comparisons.count_kept(compared, last) == (0, None)
 
 
-async def test_parked_reports_are_told_by_their_places(database: DatabaseSubject, rows: Rows) -> None:
+async def test_parked_reports_are_found_by_their_places(database: DatabaseSubject, rows: Rows) -> None:
     _, compared = await arranged(database, rows)
 
     assert await database.comparisons.parked_seqs(compared, [3, 4, 5]) == {4}
