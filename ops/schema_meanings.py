@@ -155,13 +155,19 @@ TABLES: Mapping[str, Meaning] = {
         {"seqs": "ranges of seq, without those that are missing"},
     ),
     "position_sums": Meaning(
-        "What the trades of each transaction come to at their face value, joined from time to time; busts and"
-        " corrections are reckoned in when positions are read.",
+        "What the trades of each transaction come to at their face value, and what busts and corrections change; joined"
+        " from time to time. With what `position_revisions` come to it is what all executions come to.",
         {
             "instruments": "the arrays go together: element by element an instrument, a side, and two sums",
             "quantities": "sums of last_qty",
             "notionals": "sums of last_qty times last_px",
         },
+    ),
+    "position_revisions": Meaning(
+        "What refers to an execution, a bust or a correction mostly, and is not in `position_sums` yet: a row is noted"
+        " with the execution, and deleted by the statement that adds what it changes. Those whose trade is not there"
+        " stay.",
+        {"looked_at": "when its trade was last looked for in vain", "noted_at": "for a minute a reader looks, too"},
     ),
     "execution_inbox": Meaning(
         "The queue that lives in the database: frames that no processor has applied. A row is deleted by the statement"

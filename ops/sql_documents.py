@@ -27,6 +27,7 @@ MODULES = "ordertrail.storage.postgres"
 SUBJECTS = {
     "orders": "order_statements",
     "execution_reads": "execution_read_statements",
+    "positions": "position_statements",
     "comparisons": "comparison_statements",
     "doubts": "doubt_statements",
     "sweep": "sweep_statements",

@@ -4,7 +4,8 @@
 -- is found is brought together by grouping: a join of one part of a statement with another would compare each row with
 -- each. `(x IN (SELECT …)) IS TRUE` is a hashed look-up.
 --
--- Locks are taken in one order, and each kind in the order of its key: sightings, doubts, executions, orders, parked.
+-- Locks are taken in one order, and each kind in the order of its key: sightings, doubts, executions, orders, revisions,
+-- parked.
 --
 -- Made from ordertrail/storage/postgres/execution_statements.py by `make documents`; not written by hand.
 
@@ -167,6 +168,11 @@ WITH frames AS MATERIALIZED (
       FROM (SELECT instrument, side, sum(traded) AS quantity, sum(notional) AS notional
               FROM progress WHERE traded > 0 GROUP BY instrument, side ORDER BY instrument, side) AS s
     HAVING count(*) > 0
+), revising AS (
+    INSERT INTO position_revisions (order_id, session, exec_id, exec_ref_id)
+    SELECT order_id, $4::integer, exec_id, exec_ref_id FROM inserted
+     WHERE exec_ref_id IS NOT NULL AND exec_type <> 'trade'
+     ORDER BY order_id, exec_id
 ), repeated AS MATERIALIZED (
     SELECT i.number, i.ordinal, i.client_order_id, i.seq,
            CASE WHEN ((client_order_id, exec_id) IN (SELECT order_id, exec_id FROM inserted)) IS TRUE
@@ -421,6 +427,11 @@ WITH taken AS (
       FROM (SELECT instrument, side, sum(traded) AS quantity, sum(notional) AS notional
               FROM progress WHERE traded > 0 GROUP BY instrument, side ORDER BY instrument, side) AS s
     HAVING count(*) > 0
+), revising AS (
+    INSERT INTO position_revisions (order_id, session, exec_id, exec_ref_id)
+    SELECT order_id, (SELECT session FROM origin), exec_id, exec_ref_id FROM inserted
+     WHERE exec_ref_id IS NOT NULL AND exec_type <> 'trade'
+     ORDER BY order_id, exec_id
 ), repeated AS MATERIALIZED (
     SELECT i.number, i.ordinal, i.client_order_id, i.seq,
            CASE WHEN ((client_order_id, exec_id) IN (SELECT order_id, exec_id FROM inserted)) IS TRUE

@@ -342,6 +342,16 @@ CREATE TABLE position_sums (
     as_of       timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 
+CREATE TABLE position_revisions (
+    order_id    varchar COLLATE "C" NOT NULL,
+    session     integer NOT NULL,
+    exec_id     varchar COLLATE "C" NOT NULL,
+    exec_ref_id varchar COLLATE "C" NOT NULL,
+    noted_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    looked_at   timestamptz,
+    PRIMARY KEY (order_id, session, exec_id)
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
 CREATE TABLE execution_inbox (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     venue         varchar NOT NULL,

@@ -64,5 +64,5 @@ SELECT clock_timestamp() AS read_at,
        (SELECT count(*) FROM (SELECT FROM execution_inbox ORDER BY id LIMIT 10000) AS waiting) AS inbox_frames,
        (SELECT extract(epoch FROM clock_timestamp() - put_at)::float8
           FROM execution_inbox ORDER BY id LIMIT 1) AS inbox_oldest_seconds,
-       (SELECT as_of FROM position_sums ORDER BY id DESC LIMIT 1) AS last_trade_applied_at
+       (SELECT max(as_of) FROM position_sums) AS last_trade_applied_at
   FROM doubt LEFT JOIN switch ON true LEFT JOIN feed ON true;

@@ -11,7 +11,8 @@ from ordertrail.runtime.telemetry import metrics
 from ordertrail.storage.execution_rows import ExecutionRows
 
 INTERVAL_SECONDS = 1.0
-COMPACT_SECONDS = 5.0
+# A read of positions adds up all that is not joined yet.
+COMPACT_SECONDS = 1.0
 PARTITIONS_SECONDS = 24 * 3600.0
 # What is done once a day is tried again sooner, where it failed.
 FAILED_SECONDS_MAX = 60.0

@@ -18,6 +18,9 @@ REPORT_KIND = "execution_report"
 PARKED_RETRY_SECONDS = (1, 10, 60)
 """After these, one by one, a report of an unknown order is applied again; then it is an orphan."""
 
+STRAY_SECONDS, STRAY_PAUSE_SECONDS = 60, 10
+"""So long readers of positions look for the trade of a bust or correction; then processors do, with pauses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:

@@ -16,8 +16,8 @@ VENUE = "v"
 UNIT = 100.0
 # Which only these operations write.
 TABLES = {
-    "execution_epochs", "executions", "execution_coverage", "position_sums", "execution_inbox", "feeds",
-    "parked_retries",
+    "execution_epochs", "executions", "execution_coverage", "position_sums", "position_revisions",
+    "execution_inbox", "feeds", "parked_retries",
 }  # fmt: skip
 TRADED = {"exec_type": "trade", "last_qty": 1, "last_px": "1.50"}
 SAID: tuple[dict[str, Any], ...] = (

@@ -1,22 +1,27 @@
 """The reads of executions against a real PostgreSQL: what SQL makes of a set of them is what the domain makes of it."""
 
+import asyncio
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from ordertrail.domain.execution import TRADE, TRADE_CANCEL, TRADE_CORRECT, Execution, average, fold_executions
 from ordertrail.storage.execution_reads import NEWEST_EXECUTIONS_MAX, InstrumentPosition, Positions
+from ordertrail.storage.postgres import position_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
+from ordertrail.storage.postgres.executions import PostgresExecutions
 from tests.support.execution_sets import (
     EPOCHS,
     INSERT_EPOCHS,
     INSERT_EXECUTION,
-    INSERT_POSITION_SUMS,
+    INSERT_POSITION_SUM,
+    INSERT_REVISION,
     execution,
     random_executions,
     row_of,
@@ -31,7 +36,7 @@ INSERT INTO orders (id, type, side, instrument, quantity, status) VALUES ($1, 'm
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, timeout_seconds=20, connections_max=2)
+    database = Database(database_url, timeout_seconds=20, connections_max=3)
     await database.open()
     ranks = [(epoch, rank, session) for (session, epoch), rank in EPOCHS.items()]
     await database.fetch(INSERT_EPOCHS, *map(list, zip(*ranks, strict=True)))
@@ -54,9 +59,14 @@ async def insert(database: Database, sets: Mapping[str, Sequence[Execution]]) ->
                 for number, order_id in enumerate(sets)
             ],
         )
-        await connection.executemany(INSERT_EXECUTION, [row_of(each) for rows in sets.values() for each in rows])
-        for share in range(7):
-            await connection.execute(INSERT_POSITION_SUMS, share)
+        await insert_rows(connection, [row for rows in sets.values() for row in rows])
+
+
+async def insert_rows(connection: Any, executions: Sequence[Execution]) -> None:
+    """As the statement does that applies reports, for its transaction."""
+    await connection.executemany(INSERT_EXECUTION, [row_of(each) for each in executions])
+    for statement in (INSERT_POSITION_SUM, INSERT_REVISION):
+        await connection.executemany(statement, [row_of(each)[:3] for each in executions])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -162,7 +172,8 @@ async def test_positions_are_as_of_the_newest_row_that_changed_them(
     bust = execution("E2", TRADE_CANCEL, seq=2, order_id="a", exec_ref_id="E1")
     await insert(database, {"a": [execution("E1", order_id="a"), execution("E9", "new", seq=9, order_id="a")]})
     before = await reads.positions(limit=7, after="")
-    await database.fetch(INSERT_EXECUTION, *row_of(bust))
+    async with database.connection() as connection:
+        await insert_rows(connection, [bust])
 
     after = await reads.positions(limit=7, after="")
 
@@ -208,3 +219,115 @@ async def test_an_average_that_lies_just_below_a_half_is_rounded_once(
     assert order is not None
     assert order.progress.avg_px == fold_executions(rows, quantity=QUANTITY).avg_px
     assert (await all_positions(reads))[0].buy_avg_px == order.progress.avg_px
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_positions_are_right_at_every_moment_whatever_comes_first_and_whenever_it_is_reckoned_in(
+    database: Database, reads: PostgresExecutionReads, seed: int
+) -> None:
+    chance = random.Random(seed)
+    upkeep = PostgresExecutions(database)
+    arrived: dict[str, list[Execution]] = {f"order{number}": [] for number in range(12)}
+    await insert(database, arrived)
+    coming = [row for id_ in arrived for row in random_executions(chance, id_, count=chance.choice((3, 5, 8, 13)))]
+    chance.shuffle(coming)
+
+    while coming:
+        together, coming = coming[: (size := chance.randrange(1, 9))], coming[size:]
+        async with database.connection() as connection, connection.transaction():
+            await insert_rows(connection, together)
+        for row in together:
+            arrived[row.order_id].append(row)
+        if chance.random() < 0.5:
+            await upkeep.compact("venue")
+
+        assert await all_positions(reads, limit=9) == expected_positions(arrived)
+    [kept] = await database.fetch("SELECT count(*) AS count FROM position_revisions")
+    assert kept["count"] < sum(row.exec_ref_id is not None for rows in arrived.values() for row in rows)
+
+
+IS_WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'position_revisions'::regclass AND NOT granted)"
+TRADE_OF_TEN = execution("E1", order_id="a")
+CORRECTION = execution("E2", TRADE_CORRECT, seq=2, order_id="a", exec_ref_id="E1", last_qty=7)
+BUST = execution("E3", TRADE_CANCEL, seq=3, order_id="a", exec_ref_id="E2", last_qty=0, last_px=None)
+
+
+async def bought(reads: PostgresExecutionReads) -> list[int]:
+    return [each.buy_qty for each in await all_positions(reads)]
+
+
+@pytest.mark.parametrize("late", [TRADE_OF_TEN, CORRECTION, BUST], ids=lambda row: str(row.exec_type))
+async def test_what_is_committed_beside_a_reckoning_is_counted_once(
+    database: Database, reads: PostgresExecutionReads, late: Execution
+) -> None:
+    rows = [TRADE_OF_TEN, CORRECTION, BUST]
+    await insert(database, {"a": [row for row in rows if row is not late]})
+    upkeep = PostgresExecutions(database)
+    async with database.connection() as connection:
+        late_commit = connection.transaction()
+        await late_commit.start()
+        await insert_rows(connection, [late])
+        await upkeep.compact("venue")
+        before = await bought(reads)
+        await late_commit.commit()
+
+    after = await bought(reads)
+    await upkeep.compact("venue")
+
+    expected = {"trade": [], "trade_correct": [10], "trade_cancel": [7]}[late.exec_type]
+    assert (before, after, await bought(reads)) == (expected, [0], [0])
+    assert await database.fetch("SELECT 1 FROM position_revisions") == []
+
+
+async def test_who_reckons_second_sees_what_the_first_has_reckoned(
+    database: Database, reads: PostgresExecutionReads
+) -> None:
+    await insert(database, {"a": [TRADE_OF_TEN, CORRECTION]})
+    async with database.connection() as first, database.connection() as other:
+        reckoning = first.transaction()
+        await reckoning.start()
+        await first.execute(position_statements.LOCK_REVISIONS)
+        await first.fetch(position_statements.RECKON_REVISIONS, 10)
+        await insert_rows(other, [BUST])
+        second = asyncio.create_task(PostgresExecutions(database).compact("venue"))
+        while not await other.fetchval(IS_WAITED_FOR):
+            continue
+        await reckoning.commit()
+        await second
+
+    assert await bought(reads) == [0]
+    assert await database.fetch("SELECT 1 FROM position_revisions") == []
+
+
+async def test_a_reckoning_that_is_not_committed_has_changed_nothing(
+    database: Database, reads: PostgresExecutionReads
+) -> None:
+    await insert(database, {"a": [TRADE_OF_TEN, BUST, CORRECTION]})
+    async with database.connection() as connection:
+        killed = connection.transaction()
+        await killed.start()
+        await connection.fetch(position_statements.RECKON_REVISIONS, 10)
+        beside = await bought(reads)
+        await killed.rollback()
+
+    assert (beside, await bought(reads)) == ([0], [0])
+    await PostgresExecutions(database).compact("venue")
+    assert await bought(reads) == [0]
+
+
+async def test_a_trade_that_comes_long_after_its_bust_is_found_by_the_processors(
+    database: Database, reads: PostgresExecutionReads
+) -> None:
+    upkeep = PostgresExecutions(database)
+    await insert(database, {"a": [CORRECTION]})
+    await upkeep.compact("venue")
+    await database.fetch(
+        "UPDATE position_revisions SET noted_at = noted_at - interval '1 hour', looked_at = looked_at - interval '1 h'"
+    )
+    async with database.connection() as connection:
+        await insert_rows(connection, [TRADE_OF_TEN])
+
+    await upkeep.compact("venue")
+
+    assert await bought(reads) == [7]
+    assert await database.fetch("SELECT 1 FROM position_revisions") == []

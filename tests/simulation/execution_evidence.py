@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from ordertrail.domain.execution import Execution, fold_executions
+from ordertrail.domain.execution import Execution, average, fold_executions
 from ordertrail.storage.comparison_rows import Comparison
 from simulated_exchange.entries import EpochLine, Line
 from tests.simulation.execution_tables import joined
+from tests.simulation.execution_twins import summed_up
 from tests.simulation.occurrences import poison_of, without_poison
 from tests.simulation.site import Site
 from tests.simulation.table_rows import Record, Tables
@@ -19,6 +20,7 @@ from tests.support.execution_checker import (
     ExecutionRow,
     Logged,
     ParkedReport,
+    Position,
     Progress,
     TrailRow,
     WentBack,
@@ -41,21 +43,15 @@ def check_way(site: Site) -> tuple[list[str], Counter[str]]:
 
 
 def _sums_that_differ(tables: Tables) -> Iterator[str]:
-    """What positions are reckoned from is the face value of all trades that are rows, and of nothing else."""
-    kept: defaultdict[tuple[str, str], tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
-    rows: defaultdict[tuple[str, str], tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
-    for sums in tables.reports.position_sums:
-        for key, (quantity, notional) in sums.items():
-            kept[key] = (kept[key][0] + quantity, kept[key][1] + notional)
-    for order_id, executions in tables.reports.executions.items():
+    """What positions are reckoned from is what the rows of each order come to, also those that the exchange forgot."""
+    kept = {key: quantity for key, (quantity, _) in summed_up(tables).items()}
+    rows: Counter[tuple[str, str]] = Counter()
+    for order_id, progress in _progress(tables, frozenset()).items():
         first = tables.orders[order_id]["INITIATED"]
-        key = (first["instrument"], first["side"])
-        for row in executions.values():
-            if row["exec_type"] == "trade":
-                rows[key] = (rows[key][0] + row["last_qty"], rows[key][1] + row["last_qty"] * row["last_px"])
+        rows[first["instrument"], first["side"]] += progress.cum_qty
     for key in sorted(kept.keys() | rows.keys()):
-        if kept[key] != rows[key]:
-            yield f"position {key}: {kept[key]} is kept, and the trades come to {rows[key]}"
+        if kept.get(key, 0) != rows[key]:
+            yield f"position {key}: {kept.get(key, 0)} is kept, and the executions come to {rows[key]}"
 
 
 def reports(site: Site) -> list[Logged]:
@@ -159,6 +155,7 @@ def _evidence(site: Site) -> ExecutionEvidence:
         {epoch: session for (_, epoch), session in tables.reports.epochs.items()},
         covered,
         progress=_progress(tables, between_epochs(site) | _of_forgotten(site)),
+        positions=None if went_back(_lines(site)).forgotten else _positions(tables),
         reviewed=frozenset(tables.doubts),
         orphans=frozenset(orphan["client_order_id"] for orphan in tables.orphans.values()),
         placed_by_processor=site.placed_by_processor,
@@ -223,3 +220,19 @@ def _progress_of(tables: Tables, ranks: Mapping[str, int]) -> Iterator[tuple[str
                 progress.cum_qty, progress.leaves_qty, progress.avg_px, progress.is_live, progress.executions_complete
             ),
         )
+
+
+def _positions(tables: Tables) -> Mapping[str, Position]:
+    """What `GET /positions` says."""
+    sums = summed_up(tables)
+    nothing = (0, Decimal(0))
+    return {
+        instrument: Position(
+            *_told(*sums.get((instrument, "buy"), nothing)), *_told(*sums.get((instrument, "sell"), nothing))
+        )
+        for instrument, _ in sums
+    }
+
+
+def _told(quantity: int, notional: Decimal) -> tuple[int, Decimal | None]:
+    return quantity, average([(quantity, notional / quantity)]) if quantity else None

@@ -34,12 +34,16 @@ _BIGINT_MAX = 2**63 - 1
 
 @dataclass(slots=True)
 class ExecutionTables:
-    """`executions`: by order id, then by session and exec id. `retries`: by parked id, the tries and when it is due."""
+    """`executions`: by order id, then by session and exec id. `retries`: by parked id, the tries and when it is due.
+
+    `revisions`: by order id, session and exec id, what is not in the sums yet: when it was noted, and looked at.
+    """
 
     epochs: dict[tuple[str, str], int] = field(default_factory=dict)
     executions: dict[str, dict[tuple[int, str], Record]] = field(default_factory=dict)
     coverage: list[tuple[str, str, Ranges]] = field(default_factory=list)
     position_sums: list[Sums] = field(default_factory=list)
+    revisions: dict[tuple[str, int, str], tuple[datetime, datetime | None]] = field(default_factory=dict)
     inbox: dict[int, Record] = field(default_factory=dict)
     feeds: dict[str, Record] = field(default_factory=dict)
     retries: dict[int, tuple[int, datetime]] = field(default_factory=dict)

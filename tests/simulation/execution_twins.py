@@ -22,10 +22,10 @@ from ordertrail.domain.execution import (
     proves_acceptance,
 )
 from ordertrail.storage.errors import StatementFailed
-from ordertrail.storage.execution_rows import PARKED_RETRY_SECONDS, REPORT_KIND
+from ordertrail.storage.execution_rows import PARKED_RETRY_SECONDS, REPORT_KIND, STRAY_PAUSE_SECONDS, STRAY_SECONDS
 from ordertrail.storage.postgres import execution_statements as statements
 from ordertrail.storage.postgres import execution_upkeep_statements as upkeep_statements
-from ordertrail.storage.postgres import feed_statements
+from ordertrail.storage.postgres import feed_statements, position_statements
 from tests.simulation.execution_tables import (
     Sums,
     elements_of,
@@ -34,7 +34,16 @@ from tests.simulation.execution_tables import (
     report_of,
     unreadable_field,
 )
-from tests.simulation.table_rows import ORDER_COLUMNS, Record, Tables, insert_row, plain, reopen_doubt, was_accepted
+from tests.simulation.table_rows import (
+    ORDER_COLUMNS,
+    Record,
+    Tables,
+    insert_row,
+    plain,
+    reopen_doubt,
+    reports_of,
+    was_accepted,
+)
 
 _ENDED = {"FILLED", "CANCELED", "EXPIRED"}
 _OVER = ("canceled", "expired", REJECTED)
@@ -135,6 +144,10 @@ def _apply(
     for order in known.values():
         _append_said(tables, now, order, is_refused=order.id in was_refused)
     _sum_positions(tables, known.values())
+    for order in known.values():
+        for each in order.inserted:
+            if each.exec_ref_id is not None and each.exec_type != TRADE:
+                tables.reports.revisions[order.id, session, each.exec_id] = (now, None)
     strange = [
         *((each, "unreadable") for each in reports if each.unreadable is not None),
         *((each, "unknown_order") for each in readable if each.client_order_id not in known),
@@ -543,17 +556,87 @@ def _compact_coverage(tables: Tables, _now: datetime, venue: str, most: int, lea
     return []
 
 
-def _compact_positions(tables: Tables, _now: datetime, most: int, least: int) -> list[Record]:
-    if len(tables.reports.position_sums) < least:
-        return []
-    taken, rest = tables.reports.position_sums[:most], tables.reports.position_sums[most:]
+def _added(sums: Iterable[Sums]) -> Sums:
     together: Sums = {}
-    for sums in taken:
-        for key, (quantity, notional) in sums.items():
+    for each in sums:
+        for key, (quantity, notional) in each.items():
             before = together.get(key, (0, Decimal(0)))
             together[key] = (before[0] + quantity, before[1] + notional)
-    tables.reports.position_sums = [*rest, together]
+    return together
+
+
+def _compact_positions(tables: Tables, _now: datetime, most: int, least: int) -> list[Record]:
+    if len(tables.reports.position_sums) >= least:
+        taken, rest = tables.reports.position_sums[:most], tables.reports.position_sums[most:]
+        tables.reports.position_sums = [*rest, _added(taken)]
     return []
+
+
+def _lock_revisions(_tables: Tables, _now: datetime) -> list[Record]:
+    return []
+
+
+def _latest(rows: Iterable[Record]) -> tuple[int, Decimal]:
+    """What the latest says, of rows that are in their order, the latest last."""
+    *_, latest = (row for row in rows if row["exec_type"] in {TRADE, TRADE_CANCEL, TRADE_CORRECT})
+    if latest["exec_type"] == TRADE_CANCEL:
+        return 0, Decimal(0)
+    return latest["last_qty"], latest["last_qty"] * (latest["last_px"] or Decimal(0))
+
+
+def _revised(tables: Tables, due: Iterable[tuple[str, int, str]]) -> tuple[Sums, set[tuple[str, int, str]]]:
+    """What those change that are not in the sums yet, and which they are with all others of their chains."""
+    sums: Sums = {}
+    reckoned: set[tuple[str, int, str]] = set()
+    roots: set[tuple[str, int, str]] = set()
+    for order_id, session, exec_id in due:
+        rows, seen = tables.reports.executions[order_id], set[str]()
+        row: Record | None = rows[session, exec_id]
+        while row is not None and row["exec_type"] != TRADE and row["exec_id"] not in seen:
+            seen.add(row["exec_id"])
+            row = rows.get((session, row["exec_ref_id"]))
+        if row is not None and row["exec_type"] == TRADE:
+            roots.add((order_id, session, row["exec_id"]))
+    for order_id, session, trade_id in sorted(roots):
+        in_order = [row for row in reports_of(tables, order_id) if row["session"] == session]
+        chain, known = [trade_id], [trade_id]
+        for above in chain:
+            below = [row["exec_id"] for row in in_order if row["exec_ref_id"] == above and row["exec_type"] != TRADE]
+            chain += below
+            known += [each for each in below if (order_id, session, each) not in tables.reports.revisions]
+        now = _latest(row for row in in_order if row["exec_id"] in chain)
+        before = _latest(row for row in in_order if row["exec_id"] in known)
+        order = next(iter(tables.orders[order_id].values()))
+        change = (now[0] - before[0], now[1] - before[1])
+        sums = _added([sums, {(order["instrument"], order["side"]): change}])
+        reckoned |= {(order_id, session, each) for each in chain}
+    return sums, reckoned
+
+
+def _reckon_revisions(tables: Tables, now: datetime, limit: int) -> list[Record]:
+    revisions = tables.reports.revisions
+    due = sorted(
+        (looked_at is not None, looked_at, key)
+        for key, (noted_at, looked_at) in revisions.items()
+        if looked_at is None
+        or now - noted_at < timedelta(seconds=STRAY_SECONDS)
+        or now - looked_at >= timedelta(seconds=STRAY_PAUSE_SECONDS)
+    )[:limit]
+    keys = [key for _, _, key in due]
+    sums, reckoned = _revised(tables, keys)
+    if sums:
+        tables.reports.position_sums.append(sums)
+    for key in reckoned & revisions.keys():
+        del revisions[key]
+    for key in keys:
+        if key in revisions:
+            revisions[key] = (revisions[key][0], now)
+    return [{"count": len(keys)}]
+
+
+def summed_up(tables: Tables) -> Sums:
+    """What `GET /positions` is made from, once every revision is looked at."""
+    return _added([*tables.reports.position_sums, _revised(tables, tables.reports.revisions)[0]])
 
 
 def _make_partitions(_tables: Tables, _now: datetime) -> list[Record]:
@@ -586,7 +669,9 @@ EXECUTION_STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     upkeep_statements.END_RETRIES: ("end_retries", _end_retries),
     upkeep_statements.REPLAYABLE: ("replayable", _replayable),
     upkeep_statements.COMPACT_COVERAGE: ("compact_coverage", _compact_coverage),
-    upkeep_statements.COMPACT_POSITIONS: ("compact_positions", _compact_positions),
+    position_statements.COMPACT_POSITIONS: ("compact_positions", _compact_positions),
+    position_statements.LOCK_REVISIONS: ("lock_revisions", _lock_revisions),
+    position_statements.RECKON_REVISIONS: ("reckon_revisions", _reckon_revisions),
     upkeep_statements.MAKE_PARTITIONS: ("make_partitions", _make_partitions),
     upkeep_statements.COUNT_MISPLACED: ("count_misplaced", _count_misplaced),
 }

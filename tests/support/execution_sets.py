@@ -23,15 +23,18 @@ INSERT INTO executions (order_id, session, exec_id, epoch, seq, exec_type, ord_s
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 """
 
-# What the statement that inserts executions does in its own transaction.
-INSERT_POSITION_SUMS = """
+# What the statement that inserts executions does in its own transaction, each of one.
+INSERT_REVISION = """
+INSERT INTO position_revisions (order_id, session, exec_id, exec_ref_id)
+SELECT order_id, session, exec_id, exec_ref_id FROM executions
+ WHERE order_id = $1 AND session = $2 AND exec_id = $3 AND exec_ref_id IS NOT NULL AND exec_type <> 'trade'
+"""
+
+INSERT_POSITION_SUM = """
 INSERT INTO position_sums (instruments, sides, quantities, notionals)
-SELECT array_agg(instrument), array_agg(side), array_agg(quantity), array_agg(notional)
-  FROM (SELECT o.instrument, o.side, sum(e.last_qty) AS quantity, sum(e.last_qty * e.last_px) AS notional
-          FROM executions e JOIN orders o ON o.id = e.order_id AND o.status = 'INITIATED'
-         WHERE e.exec_type = 'trade' AND abs(hashtext(e.exec_id)) % 7 = $1
-         GROUP BY o.instrument, o.side) AS t
-HAVING count(*) > 0
+SELECT ARRAY[o.instrument], ARRAY[o.side], ARRAY[e.last_qty], ARRAY[e.last_qty * e.last_px]
+  FROM executions e JOIN orders o ON o.id = e.order_id AND o.status = 'INITIATED'
+ WHERE e.order_id = $1 AND e.session = $2 AND e.exec_id = $3 AND e.exec_type = 'trade'
 """
 
 

@@ -1,10 +1,9 @@
-"""The statements that read executions, and what they come to: `domain/execution.py` in SQL, which a test holds equal.
+"""The statements that read executions, and what those of an order come to: the domain's fold, which a test holds equal.
 
 Nothing of it is kept: sums are made from an order's own range of rows, and trades that were corrected since are found
 by what refers to them, which is little.
 """
 
-from ordertrail.domain.execution import AVG_PX_DECIMALS
 from ordertrail.storage.execution_reads import NEWEST_EXECUTIONS_MAX
 from ordertrail.storage.postgres import fragments
 
@@ -36,26 +35,15 @@ _LISTED = ", ".join(
     f"array_agg({column} ORDER BY {_POSITION}) AS executions_{column}" for column in fragments.EXECUTION_COLUMNS
 )
 
-
-def _average(quantity: str, notional: str) -> str:
-    """Rounded half up once, in whole numbers: a quotient of numerics is rounded already, and would be rounded twice."""
-    units = 10**AVG_PX_DECIMALS
-    whole = f"div({2 * units} * abs({notional}) + {quantity}, 2 * {quantity})"
-    return f"CASE WHEN {quantity} > 0 THEN sign({notional}) * {whole} * {1 / units:.{AVG_PX_DECIMALS}f} END"
-
-
-def _chains(of: str) -> str:
-    """The trades that others refer to, and what counts of each: `_chains` of the domain, from the trade on.
-
-    `of` is a condition on what refers, `r`. Each step is a look-up by a key.
-    """
-    return f"""\
+# The trades of an order that others refer to, and what counts of each: `_chains` of the domain, from the trade on. Each
+# step is a look-up by a key.
+_CHAINS = f"""\
 chain AS (
     SELECT t.order_id, t.session, t.exec_id AS trade_id, t.last_qty AS face_qty,
            t.last_qty * coalesce(t.last_px, 0) AS face_notional,
            t.exec_id, t.epoch, t.seq, t.exec_type, t.last_qty, t.last_px, t.transact_time, t.recorded_at
       FROM (SELECT DISTINCT r.order_id, r.session, r.exec_ref_id FROM executions r
-             WHERE {of} AND r.exec_ref_id IS NOT NULL AND r.exec_type <> 'trade') AS r
+             WHERE r.order_id = {_ORDER} AND r.exec_ref_id IS NOT NULL AND r.exec_type <> 'trade') AS r
      CROSS JOIN LATERAL (
         SELECT * FROM executions t
          WHERE t.order_id = r.order_id AND t.session = r.session AND t.exec_id = r.exec_ref_id
@@ -83,7 +71,6 @@ chain AS (
               c.exec_id DESC
 )"""
 
-
 # An order with its trail, oldest first, and what was executed of it; its newest executions come as arrays, oldest
 # first, with its first row alone.
 # $1 the order's id.
@@ -102,7 +89,7 @@ WITH RECURSIVE newest AS MATERIALIZED (
     SELECT coalesce(sum(e.last_qty), 0) AS quantity, coalesce(sum(e.last_qty * coalesce(e.last_px, 0)), 0) AS notional
       FROM executions e
      WHERE e.order_id = {_ORDER} AND e.exec_type = 'trade'
-), {_chains(f"r.order_id = {_ORDER}")}, corrected AS (
+), {_CHAINS}, corrected AS (
     SELECT coalesce(sum(last_qty - face_qty), 0) AS quantity, coalesce(sum(notional - face_notional), 0) AS notional,
            coalesce(bool_or(is_busted), false) AS is_busted
       FROM counted
@@ -118,7 +105,7 @@ SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_
        e.*
   FROM orders
   LEFT JOIN LATERAL (
-    SELECT total.quantity AS executed_qty, {_average("total.quantity", "total.notional")} AS executed_avg_px,
+    SELECT total.quantity AS executed_qty, {fragments.average("total.quantity", "total.notional")} AS executed_avg_px,
            total.is_busted,
            word.ord_status AS word_ord_status, word.cum_qty AS word_cum_qty,
            listed.*
@@ -142,41 +129,4 @@ SELECT {", ".join(f"page.{column}" for column in fragments.EXECUTION_COLUMNS)}
      LIMIT $2
   ) AS page ON true
  ORDER BY {_POSITION}
-"""
-
-# A page of positions by instrument: what trades were worth at their face, and what was corrected since. One row of
-# nulls beside the time where there is none.
-# $1 how many at the most; $2 the instrument after which it begins, '': at the first.
-LIST_POSITIONS = f"""
-WITH RECURSIVE {_chains("true")}, sums AS (
-    SELECT s.instrument, s.side, sum(s.quantity) AS quantity, sum(s.notional) AS notional
-      FROM position_sums p
-     CROSS JOIN LATERAL unnest(p.instruments, p.sides, p.quantities, p.notionals)
-        AS s(instrument, side, quantity, notional)
-     WHERE s.instrument COLLATE "C" > $2::varchar
-     GROUP BY s.instrument, s.side
-    UNION ALL
-    SELECT o.instrument, o.side, sum(c.last_qty - c.face_qty), sum(c.notional - c.face_notional)
-      FROM counted c
-     {fragments.initiated_row_of("c.order_id")}
-     WHERE o.instrument COLLATE "C" > $2::varchar
-     GROUP BY o.instrument, o.side
-), page AS (
-    SELECT instrument,
-           coalesce(sum(quantity) FILTER (WHERE side = 'buy'), 0) AS buy_qty,
-           coalesce(sum(notional) FILTER (WHERE side = 'buy'), 0) AS buy_notional,
-           coalesce(sum(quantity) FILTER (WHERE side = 'sell'), 0) AS sell_qty,
-           coalesce(sum(notional) FILTER (WHERE side = 'sell'), 0) AS sell_notional
-      FROM sums
-     GROUP BY instrument
-     ORDER BY instrument COLLATE "C"
-     LIMIT $1
-)
-SELECT page.instrument, page.buy_qty, {_average("page.buy_qty", "page.buy_notional")} AS buy_avg_px,
-       page.sell_qty, {_average("page.sell_qty", "page.sell_notional")} AS sell_avg_px,
-       as_of.at AS as_of
-  FROM (SELECT greatest((SELECT max(p.as_of) FROM position_sums p),
-                        (SELECT max(c.recorded_at) FROM chain c)) AS at) AS as_of
-  LEFT JOIN page ON true
- ORDER BY page.instrument COLLATE "C"
 """

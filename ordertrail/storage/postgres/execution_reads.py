@@ -10,7 +10,7 @@ from ordertrail.domain.stored_order import ExecutedOrder
 from ordertrail.storage.execution_reads import InstrumentPosition, Positions
 from ordertrail.storage.order_reads import is_storable
 from ordertrail.storage.postgres import execution_read_statements as statements
-from ordertrail.storage.postgres import fragments
+from ordertrail.storage.postgres import fragments, position_statements
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.orders import stored_order
 
@@ -54,7 +54,7 @@ class PostgresExecutionReads:
         return [_execution(order_id, record) for record in records if record["exec_id"] is not None]
 
     async def positions(self, *, limit: int, after: str) -> Positions:
-        records = await self._database.fetch(statements.LIST_POSITIONS, limit, after)
+        records = await self._database.fetch(position_statements.LIST_POSITIONS, limit, after)
         return Positions(
             positions=tuple(_position(record) for record in records if record["instrument"] is not None),
             as_of=records[0]["as_of"],

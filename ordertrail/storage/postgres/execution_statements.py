@@ -4,7 +4,8 @@ Plans are kept, and may be made while the tables are empty; rows are joined by l
 is found is brought together by grouping: a join of one part of a statement with another would compare each row with
 each. `(x IN (SELECT …)) IS TRUE` is a hashed look-up.
 
-Locks are taken in one order, and each kind in the order of its key: sightings, doubts, executions, orders, parked.
+Locks are taken in one order, and each kind in the order of its key: sightings, doubts, executions, orders, revisions,
+parked.
 """
 
 from ordertrail.domain.execution import (
@@ -207,6 +208,11 @@ WITH {frames}, input AS MATERIALIZED (
       FROM (SELECT instrument, side, sum(traded) AS quantity, sum(notional) AS notional
               FROM progress WHERE traded > 0 GROUP BY instrument, side ORDER BY instrument, side) AS s
     HAVING count(*) > 0
+), revising AS (
+    INSERT INTO position_revisions (order_id, session, exec_id, exec_ref_id)
+    SELECT order_id, {session}, exec_id, exec_ref_id FROM inserted
+     WHERE exec_ref_id IS NOT NULL AND exec_type <> '{TRADE}'
+     ORDER BY order_id, exec_id
 ), repeated AS MATERIALIZED (
     SELECT i.number, i.ordinal, i.client_order_id, i.seq,
            CASE WHEN ((client_order_id, exec_id) IN (SELECT order_id, exec_id FROM inserted)) IS TRUE

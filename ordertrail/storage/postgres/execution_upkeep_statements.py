@@ -93,29 +93,6 @@ INSERT INTO execution_coverage (venue, epoch, seqs)
 SELECT $1::varchar, epoch, range_agg(seqs) FROM joined GROUP BY epoch
 """
 
-# The same for the sums of positions.
-# $1 rows at the most; $2 rows at the least.
-COMPACT_POSITIONS = """
-WITH joined AS (
-    DELETE FROM position_sums
-     WHERE id = ANY(ARRAY(SELECT id FROM position_sums
-                           WHERE (SELECT count(*) FROM (SELECT FROM position_sums LIMIT $2::integer) AS noted)
-                                 >= $2::integer
-                           ORDER BY id LIMIT $1::integer FOR UPDATE SKIP LOCKED))
-    RETURNING instruments, sides, quantities, notionals
-), summed AS (
-    SELECT instrument, side, sum(quantity) AS quantity, sum(notional) AS notional
-      FROM joined
-     CROSS JOIN unnest(instruments, sides, quantities, notionals) AS u(instrument, side, quantity, notional)
-     GROUP BY instrument, side
-)
-INSERT INTO position_sums (instruments, sides, quantities, notionals)
-SELECT array_agg(instrument ORDER BY instrument, side), array_agg(side ORDER BY instrument, side),
-       array_agg(quantity ORDER BY instrument, side), array_agg(notional ORDER BY instrument, side)
-  FROM summed
-HAVING count(*) > 0
-"""
-
 # The months that executions may be in soon, and the one before this.
 MAKE_PARTITIONS = """
 SELECT make_executions_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)

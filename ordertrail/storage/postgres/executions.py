@@ -12,12 +12,13 @@ from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.execution_rows import REPORT_KIND, Applied, Coverage, FeedLease, FeedView, LivePage, Retried
 from ordertrail.storage.postgres import execution_statements as statements
 from ordertrail.storage.postgres import execution_upkeep_statements as upkeep_statements
-from ordertrail.storage.postgres import feed_statements
+from ordertrail.storage.postgres import feed_statements, position_statements
 from ordertrail.storage.postgres.database import Database
 
 DEPTH_MAX = 100_000
 MISPLACED_MAX = 10_000
 COMPACTED_MIN, COMPACTED_MAX = 8, 5_000
+REVISIONS_MAX, RECKONINGS_MAX = 500, 20
 # Reports that met the same ones in another transaction are compared in the next statement, which sees those.
 UNSEEN_REPEATS_MAX = 5
 
@@ -101,7 +102,13 @@ class PostgresExecutions:
 
     async def compact(self, venue: str) -> None:
         await self._database.fetch(upkeep_statements.COMPACT_COVERAGE, venue, COMPACTED_MAX, COMPACTED_MIN)
-        await self._database.fetch(upkeep_statements.COMPACT_POSITIONS, COMPACTED_MAX, COMPACTED_MIN)
+        for _ in range(RECKONINGS_MAX):
+            [reckoned] = await self._database.fetch_in_order(
+                (position_statements.LOCK_REVISIONS, ()), (position_statements.RECKON_REVISIONS, (REVISIONS_MAX,))
+            )
+            if reckoned["count"] < REVISIONS_MAX:
+                break
+        await self._database.fetch(position_statements.COMPACT_POSITIONS, COMPACTED_MAX, COMPACTED_MIN)
 
     async def ensure_partitions(self) -> int:
         await self._database.fetch(upkeep_statements.MAKE_PARTITIONS)

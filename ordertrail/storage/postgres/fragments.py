@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ordertrail.domain.deadlines import RETRIED_TYPES
-from ordertrail.domain.execution import TERMINAL_ORD_STATUSES
+from ordertrail.domain.execution import AVG_PX_DECIMALS, TERMINAL_ORD_STATUSES
 from ordertrail.domain.operator_action import OperatorAction
 
 # What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
@@ -182,3 +182,10 @@ acted AS (
       FROM {source}
     RETURNING id, acted_at
 )"""
+
+
+def average(quantity: str, notional: str) -> str:
+    """Rounded half up once, in whole numbers: a quotient of numerics is rounded already, and would be rounded twice."""
+    units = 10**AVG_PX_DECIMALS
+    whole = f"div({2 * units} * abs({notional}) + {quantity}, 2 * {quantity})"
+    return f"CASE WHEN {quantity} > 0 THEN sign({notional}) * {whole} * {1 / units:.{AVG_PX_DECIMALS}f} END"

@@ -92,7 +92,8 @@ CREATE TABLE execution_coverage (
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0)
 """
 
-# What the trades of each transaction add to positions at their face value; joined from time to time.
+# What the trades of each transaction add to positions at their face value, and what revisions have changed since;
+# joined from time to time.
 POSITIONS = """
 CREATE TABLE position_sums (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -101,6 +102,19 @@ CREATE TABLE position_sums (
     quantities  numeric[] NOT NULL,
     notionals   numeric[] NOT NULL,
     as_of       timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0)
+"""
+
+# What refers to an execution and is not in the sums yet, or to none that is there.
+REVISIONS = """
+CREATE TABLE position_revisions (
+    order_id    varchar COLLATE "C" NOT NULL,
+    session     integer NOT NULL,
+    exec_id     varchar COLLATE "C" NOT NULL,
+    exec_ref_id varchar COLLATE "C" NOT NULL,
+    noted_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    looked_at   timestamptz,
+    PRIMARY KEY (order_id, session, exec_id)
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0)
 """
 
@@ -168,7 +182,7 @@ APPEND_ONLY = ("execution_epochs", "executions", "executions_default", "executio
 def upgrade() -> None:
     for statement in (EPOCHS, EXECUTIONS, DEFAULT_PARTITION, MAKE_PARTITION, MONTHS, REJECTED, REFERS, ENDED):
         op.execute(statement)
-    for statement in (COVERAGE, POSITIONS, INBOX, INBOX_PLAIN, FEEDS, RETRIES, RETRIES_DUE, COMPARISONS):
+    for statement in (COVERAGE, POSITIONS, REVISIONS, INBOX, INBOX_PLAIN, FEEDS, RETRIES, RETRIES_DUE, COMPARISONS):
         op.execute(statement)
     for table in APPEND_ONLY:
         op.execute(
