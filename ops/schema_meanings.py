@@ -167,7 +167,7 @@ TABLES: Mapping[str, Meaning] = {
         "What refers to an execution, a bust or a correction mostly, and is not in `position_sums` yet: a row is noted"
         " with the execution, and deleted by the statement that adds what it changes. Those whose trade is not there"
         " stay.",
-        {"looked_at": "when its trade was last looked for in vain", "noted_at": "for a minute a reader looks, too"},
+        {"reviewed_at": "when its trade was last looked for in vain", "noted_at": "for a minute a reader looks, too"},
     ),
     "execution_inbox": Meaning(
         "The queue that lives in the database: frames that no processor has applied. A row is deleted by the statement"

@@ -348,7 +348,7 @@ CREATE TABLE position_revisions (
     exec_id     varchar COLLATE "C" NOT NULL,
     exec_ref_id varchar COLLATE "C" NOT NULL,
     noted_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-    looked_at   timestamptz,
+    reviewed_at   timestamptz,
     PRIMARY KEY (order_id, session, exec_id)
 ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 

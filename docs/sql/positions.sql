@@ -14,7 +14,7 @@
 -- $1 how many at the most; $2 the instrument after which it begins, '': at the first.
 WITH RECURSIVE fresh AS (
     SELECT * FROM position_revisions
-     WHERE looked_at IS NULL OR noted_at > clock_timestamp() - 60 * interval '1 second'
+     WHERE reviewed_at IS NULL OR noted_at > clock_timestamp() - 60 * interval '1 second'
 ), climbed AS (
     SELECT order_id, session, exec_id, exec_ref_id, false AS is_trade FROM fresh
     UNION
@@ -128,9 +128,9 @@ LOCK TABLE position_revisions IN SHARE UPDATE EXCLUSIVE MODE;
 -- $1 how many at the most.
 WITH RECURSIVE due AS MATERIALIZED (
     SELECT order_id, session, exec_id, exec_ref_id, ctid AS noted_as FROM position_revisions
-     WHERE looked_at IS NULL OR noted_at > clock_timestamp() - 60 * interval '1 second'
-        OR looked_at <= clock_timestamp() - 10 * interval '1 second'
-     ORDER BY looked_at NULLS FIRST, order_id, session, exec_id
+     WHERE reviewed_at IS NULL OR noted_at > clock_timestamp() - 60 * interval '1 second'
+        OR reviewed_at <= clock_timestamp() - 10 * interval '1 second'
+     ORDER BY reviewed_at NULLS FIRST, order_id, session, exec_id
      LIMIT (SELECT $1::bigint)
 ), climbed AS (
     SELECT order_id, session, exec_id, exec_ref_id, false AS is_trade FROM due
@@ -184,7 +184,7 @@ WITH RECURSIVE due AS MATERIALIZED (
     DELETE FROM position_revisions
      WHERE ctid = ANY(ARRAY(SELECT noted_as FROM chain WHERE noted_as IS NOT NULL))
 ), waiting AS (
-    UPDATE position_revisions SET looked_at = clock_timestamp()
+    UPDATE position_revisions SET reviewed_at = clock_timestamp()
      WHERE ctid = ANY(ARRAY(SELECT noted_as FROM due EXCEPT SELECT noted_as FROM chain))
 ), summed AS (
     INSERT INTO position_sums (instruments, sides, quantities, notionals, as_of)

@@ -72,7 +72,7 @@ COLUMNS = {
     ),
     "execution_coverage": ("venue", "epoch", "seqs"),
     "position_sums": ("instruments", "sides", "quantities", "notionals"),
-    "position_revisions": ("order_id", "session", "exec_id", "noted_at", "looked_at"),
+    "position_revisions": ("order_id", "session", "exec_id", "noted_at", "reviewed_at"),
     "execution_inbox": ("venue", "epoch", "exec_id_scope", "count", "first_seq", "last_seq", "body", "put_at"),
     "feeds": ("venue", "holder", "leased_until", "fence", "epoch", "seq", "changed_at"),
     "parked_retries": ("tries", "due_at"),

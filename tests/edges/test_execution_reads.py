@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -299,6 +300,19 @@ async def test_who_reckons_second_sees_what_the_first_has_reckoned(
     assert await database.fetch("SELECT 1 FROM position_revisions") == []
 
 
+async def test_a_chain_is_reckoned_in_whole_though_the_turn_was_one_report_of_it(
+    database: Database, reads: PostgresExecutionReads
+) -> None:
+    await insert(database, {"a": [TRADE_OF_TEN, CORRECTION, BUST]})
+
+    async with database.connection() as connection:
+        await connection.fetch(position_statements.RECKON_REVISIONS, 1)
+    once = await bought(reads)
+    await PostgresExecutions(database).compact("venue")
+
+    assert (once, await bought(reads)) == ([0], [0])
+
+
 async def test_a_reckoning_that_is_not_committed_has_changed_nothing(
     database: Database, reads: PostgresExecutionReads
 ) -> None:
@@ -322,7 +336,8 @@ async def test_a_trade_that_comes_long_after_its_bust_is_found_by_the_processors
     await insert(database, {"a": [CORRECTION]})
     await upkeep.compact("venue")
     await database.fetch(
-        "UPDATE position_revisions SET noted_at = noted_at - interval '1 hour', looked_at = looked_at - interval '1 h'"
+        "UPDATE position_revisions SET noted_at = noted_at - $1::interval, reviewed_at = reviewed_at - $1::interval",
+        timedelta(hours=1),
     )
     async with database.connection() as connection:
         await insert_rows(connection, [TRADE_OF_TEN])

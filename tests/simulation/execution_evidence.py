@@ -228,11 +228,11 @@ def _positions(tables: Tables) -> Mapping[str, Position]:
     nothing = (0, Decimal(0))
     return {
         instrument: Position(
-            *_told(*sums.get((instrument, "buy"), nothing)), *_told(*sums.get((instrument, "sell"), nothing))
+            *_side(*sums.get((instrument, "buy"), nothing)), *_side(*sums.get((instrument, "sell"), nothing))
         )
         for instrument, _ in sums
     }
 
 
-def _told(quantity: int, notional: Decimal) -> tuple[int, Decimal | None]:
+def _side(quantity: int, notional: Decimal) -> tuple[int, Decimal | None]:
     return quantity, average([(quantity, notional / quantity)]) if quantity else None

@@ -590,10 +590,10 @@ def _revised(tables: Tables, due: Iterable[tuple[str, int, str]]) -> tuple[Sums,
     reckoned: set[tuple[str, int, str]] = set()
     roots: set[tuple[str, int, str]] = set()
     for order_id, session, exec_id in due:
-        rows, seen = tables.reports.executions[order_id], set[str]()
+        rows, passed = tables.reports.executions[order_id], set[str]()
         row: Record | None = rows[session, exec_id]
-        while row is not None and row["exec_type"] != TRADE and row["exec_id"] not in seen:
-            seen.add(row["exec_id"])
+        while row is not None and row["exec_type"] != TRADE and row["exec_id"] not in passed:
+            passed.add(row["exec_id"])
             row = rows.get((session, row["exec_ref_id"]))
         if row is not None and row["exec_type"] == TRADE:
             roots.add((order_id, session, row["exec_id"]))
@@ -616,11 +616,11 @@ def _revised(tables: Tables, due: Iterable[tuple[str, int, str]]) -> tuple[Sums,
 def _reckon_revisions(tables: Tables, now: datetime, limit: int) -> list[Record]:
     revisions = tables.reports.revisions
     due = sorted(
-        (looked_at is not None, looked_at, key)
-        for key, (noted_at, looked_at) in revisions.items()
-        if looked_at is None
+        (reviewed_at is not None, reviewed_at, key)
+        for key, (noted_at, reviewed_at) in revisions.items()
+        if reviewed_at is None
         or now - noted_at < timedelta(seconds=STRAY_SECONDS)
-        or now - looked_at >= timedelta(seconds=STRAY_PAUSE_SECONDS)
+        or now - reviewed_at >= timedelta(seconds=STRAY_PAUSE_SECONDS)
     )[:limit]
     keys = [key for _, _, key in due]
     sums, reckoned = _revised(tables, keys)

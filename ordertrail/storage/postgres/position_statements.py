@@ -91,7 +91,7 @@ _AFTER = "(SELECT $2::varchar)"
 LIST_POSITIONS = f"""
 WITH RECURSIVE fresh AS (
     SELECT * FROM position_revisions
-     WHERE looked_at IS NULL OR noted_at > clock_timestamp() - {STRAY_SECONDS} * interval '1 second'
+     WHERE reviewed_at IS NULL OR noted_at > clock_timestamp() - {STRAY_SECONDS} * interval '1 second'
 ), {_revised("fresh")}, sums AS (
     SELECT s.instrument, s.side, s.quantity, s.notional
       FROM position_sums p
@@ -157,15 +157,15 @@ LOCK TABLE position_revisions IN SHARE UPDATE EXCLUSIVE MODE
 RECKON_REVISIONS = f"""
 WITH RECURSIVE due AS MATERIALIZED (
     SELECT order_id, session, exec_id, exec_ref_id, ctid AS noted_as FROM position_revisions
-     WHERE looked_at IS NULL OR noted_at > clock_timestamp() - {STRAY_SECONDS} * interval '1 second'
-        OR looked_at <= clock_timestamp() - {STRAY_PAUSE_SECONDS} * interval '1 second'
-     ORDER BY looked_at NULLS FIRST, order_id, session, exec_id
+     WHERE reviewed_at IS NULL OR noted_at > clock_timestamp() - {STRAY_SECONDS} * interval '1 second'
+        OR reviewed_at <= clock_timestamp() - {STRAY_PAUSE_SECONDS} * interval '1 second'
+     ORDER BY reviewed_at NULLS FIRST, order_id, session, exec_id
      LIMIT (SELECT $1::bigint)
 ), {_revised("due")}, reckoned AS (
     DELETE FROM position_revisions
      WHERE ctid = ANY(ARRAY(SELECT noted_as FROM chain WHERE noted_as IS NOT NULL))
 ), waiting AS (
-    UPDATE position_revisions SET looked_at = clock_timestamp()
+    UPDATE position_revisions SET reviewed_at = clock_timestamp()
      WHERE ctid = ANY(ARRAY(SELECT noted_as FROM due EXCEPT SELECT noted_as FROM chain))
 ), summed AS (
     INSERT INTO position_sums (instruments, sides, quantities, notionals, as_of)
