@@ -42,7 +42,7 @@ test-brokers: development ## Run the tests that start a NATS or an SQS server
 
 soak: development ## Prove more than the tests do, for hours: SEEDS=1000000, ORDERS=20000, PAIRS=0/1 (all of them)
 	@$(python) -m tests.simulation --seeds $(or $(SEEDS),1000000) --first 1000000
-	@ORDERTRAIL_MATRIX_PROFILES=all ORDERTRAIL_MATRIX_SHARE=0/1 ORDERTRAIL_TEST_EXECUTIONS_SHARE=0/1 \
+	@ORDERTRAIL_MATRIX_PROFILES=all ORDERTRAIL_TEST_MATRIX_SHARE=0/1 ORDERTRAIL_TEST_EXECUTIONS_SHARE=0/1 \
 	    ORDERTRAIL_PAIRS_SHARE=$(or $(PAIRS),0/1) \
 	    $(python) -m pytest -n 2 -o timeout=0 tests/simulation/test_matrix.py
 	@ORDERTRAIL_SOAK_ORDERS=$(or $(ORDERS),20000) $(python) -m pytest tests/journeys/test_kills_under_load.py -k soak

@@ -1,7 +1,7 @@
 """Every single fault at every step of every story, and each day another share of the pairs.
 
-ORDERTRAIL_PAIRS_SHARE=7/100 tells the seventh hundredth of them; ORDERTRAIL_MATRIX_SHARE the same of the single faults,
-ORDERTRAIL_TEST_EXECUTIONS_SHARE and ORDERTRAIL_TEST_WAY_PAIRS_SHARE of those on the way of execution reports;
+ORDERTRAIL_PAIRS_SHARE=7/100 tells the seventh hundredth of them; ORDERTRAIL_TEST_MATRIX_SHARE the same of the single
+faults, ORDERTRAIL_TEST_EXECUTIONS_SHARE and ORDERTRAIL_TEST_WAY_PAIRS_SHARE of those on the way of execution reports;
 ORDERTRAIL_MATRIX_PROFILES names the kinds of venues, or `all`.
 """
 
@@ -33,7 +33,7 @@ def _share(variable: str, of: int) -> tuple[int, int]:
 
 PAIRS_SHARE = _share("ORDERTRAIL_PAIRS_SHARE", 4000)
 # Of the single faults; CI tells all of them.
-MATRIX_SHARE = _share("ORDERTRAIL_MATRIX_SHARE", 5)
+MATRIX_SHARE = _share("ORDERTRAIL_TEST_MATRIX_SHARE", 5)
 EXECUTIONS_SHARE = _share("ORDERTRAIL_TEST_EXECUTIONS_SHARE", 5)
 WAY_PAIRS_SHARE = _share("ORDERTRAIL_TEST_WAY_PAIRS_SHARE", 2000)
 
