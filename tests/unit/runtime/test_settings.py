@@ -9,8 +9,6 @@ from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, _is_known, _said, load_settings, variable_of
 
 ROOT = Path(__file__).parents[3]
-
-ROOT = Path(__file__).parents[3]
 FILES = ("README.md", "CHANGELOG.md", "Makefile", "Dockerfile", "compose.yaml")
 
 
@@ -122,14 +120,6 @@ def test_marks_of_ours_are_passed_over(
     load_settings()
 
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("path", [".ci/run", "Makefile", "docs/testing.md"])
-def test_what_tests_are_started_with_keeps_no_program_from_starting(path: str) -> None:
-    names = set(re.findall(r"ORDERTRAIL_(\w+)", (ROOT / path).read_text()))
-
-    assert names
-    assert [name for name in sorted(names) if not _is_known(name, "1")] == []
 
 
 def test_setting_of_a_later_version_is_taken_and_said(
