@@ -88,7 +88,10 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/reconciliation/pass_report.py": (("tests/unit/reconciliation",), None),
     "ordertrail/executions/feed.py": (FEED, FEED_DECIDES),
     "ordertrail/executions/feed_connection.py": (FEED, None),
-    "ordertrail/executions/gap_watch.py": (FEED, None),
+    "ordertrail/executions/gap_watch.py": (
+        ("tests/unit/executions/test_gap_watch.py", "tests/unit/executions/test_feed_queue.py"),
+        None,
+    ),
     "ordertrail/executions/processor.py": (PROCESSOR, ("_work", "_rest", "wake_up")),
     "ordertrail/executions/applying.py": (PROCESSOR, None),
     "ordertrail/executions/sources.py": (PROCESSOR, None),
