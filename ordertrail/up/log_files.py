@@ -47,13 +47,11 @@ class LogFile:
         if self._file is None:
             self.open()
         assert self._file is not None
-        room = self._file_bytes_max - self._size
-        if self._ends_with_line and len(content) > room:
-            fitting = content.rfind(b"\n", 0, max(room, 0)) + 1
-            if fitting:
-                content = content[:fitting]
-            elif self._size:
+        if self._ends_with_line and len(content) > self._room:
+            if self._size and not self._fitting(content):
                 self._rotate()
+            # A line that is longer than a file has one of its own.
+            content = content[: self._fitting(content) or None]
         written = os.write(self._file, content)
         self._size += written
         self._ends_with_line = content[:written].endswith(b"\n")
@@ -64,6 +62,14 @@ class LogFile:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    @property
+    def _room(self) -> int:
+        return self._file_bytes_max - self._size
+
+    def _fitting(self, content: bytes) -> int:
+        """How many bytes of it are whole lines for which there is room."""
+        return content.rfind(b"\n", 0, max(self._room, 0)) + 1
 
     def _rotate(self) -> None:
         for number in range(KEPT, 1, -1):

@@ -54,6 +54,17 @@ def test_files_stay_within_their_bytes_and_keep_the_newest(tmp_path: Path) -> No
     assert len(lines) > 1000
 
 
+def test_more_at_once_than_a_file_may_have_is_shared_over_files(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "child.log", bytes_max=BYTES_MAX)
+    content = b"".join(b"%099d\n" % number for number in range(2500))
+
+    while content:
+        content = content[log.write(content) :]
+    log.close()
+
+    assert sorted(file.stat().st_size for file in files_of(log.path)) == [50_000, 100_000, 100_000]
+
+
 def test_log_is_appended_to_over_restarts(tmp_path: Path) -> None:
     path = tmp_path / "child.log"
 
