@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -224,10 +225,8 @@ def test_second_signal_hurries(database_url: str, tmp_path: Path, workers: int) 
 
 
 def test_bare_uvicorn_finishes_what_it_has_taken(database_url: str, tmp_path: Path, exchange: Program) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "app.api:app", "--port", str(port), "--log-level", "info"],
+        [sys.executable, "-m", "uvicorn", "app.api:app", "--port", "0", "--log-level", "info"],
         env={
             **os.environ,
             "ORDERTRAIL_DATABASE_URL": database_url,
@@ -241,8 +240,9 @@ def test_bare_uvicorn_finishes_what_it_has_taken(database_url: str, tmp_path: Pa
         assert process.stderr is not None
         try:
             line = next(line for line in process.stderr if "running on" in line or "rror" in line)
-            assert "running on" in line
-            with socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS) as connection:
+            running = re.search(r"running on http://127\.0\.0\.1:(\d+)", line)
+            assert running is not None, line
+            with socket.create_connection(("127.0.0.1", int(running[1])), timeout=WAIT_SECONDS) as connection:
                 connection.sendall(request("bare"))
                 wait_for_rows(database_url, 1)
                 process.send_signal(signal.SIGTERM)
