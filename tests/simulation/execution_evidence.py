@@ -132,6 +132,7 @@ def _evidence(site: Site) -> ExecutionEvidence:
     for _, epoch, ranges in tables.reports.coverage:
         covered[epoch] += ranges
     rows = [row for rows in tables.reports.executions.values() for row in rows.values()]
+    left_out = between_epochs(site)
     return ExecutionEvidence(
         [
             TrailRow(row["id"], row["status"], row["reason"], row["instrument"], row["side"], row["quantity"])
@@ -154,8 +155,8 @@ def _evidence(site: Site) -> ExecutionEvidence:
         ],
         {epoch: session for (_, epoch), session in tables.reports.epochs.items()},
         covered,
-        progress=_progress(tables, between_epochs(site) | _of_forgotten(site)),
-        positions=None if went_back(_lines(site)).forgotten else _positions(tables),
+        progress=_progress(tables, left_out | _of_forgotten(site)),
+        positions=None if left_out or went_back(_lines(site)).forgotten else _positions(tables),
         reviewed=frozenset(tables.doubts),
         orphans=frozenset(orphan["client_order_id"] for orphan in tables.orphans.values()),
         placed_by_processor=site.placed_by_processor,
