@@ -81,9 +81,10 @@ def whole_way(url: str, folder: Path, ids: Sequence[str], *, queue: str = "", pr
 def lag(url: str, folder: Path, ids: Sequence[str]) -> Measured:
     """How long after the exchange made a report its row is visible to others, at a steady rate."""
     visible: list[tuple[int, int, float]] = []
-    with open_way(url, folder) as way:
-        load(way, ids, rate=LAG_RATE, seconds=60, reports=2 * LAG_RATE)
-        wait_for(url, 2 * LAG_RATE)
+    warm = 2 * LAG_RATE
+    with open_way(url, folder, processors=1) as way:
+        load(way, ids, rate=LAG_RATE, seconds=60, reports=warm)
+        wait_for(url, warm)
         load(way, ids, rate=LAG_RATE, seconds=LAG_SECONDS)
 
         async def watch() -> None:
@@ -102,7 +103,7 @@ def lag(url: str, folder: Path, ids: Sequence[str]) -> Measured:
         asyncio.run(watch())
         head = head_of(way)
         wait_for(url, head)
-    sent = {r["seq"]: r["transact_time"].timestamp() for r in fetch(url, WHEN_SENT)}
+    sent = {r["seq"]: r["transact_time"].timestamp() for r in fetch(url, WHEN_SENT) if r["seq"] > warm}
     # A joined row repeats what was visible before: the first time counts.
     first: dict[int, float] = {}
     for lower, upper, now in visible:
@@ -271,7 +272,7 @@ def main() -> int:
                 found = lag(url, its_folder, ids)
             lines.append(
                 f"- Lag at {LAG_RATE:,} reports a second, from the exchange's time of the report until its row is "
-                f"visible: p50 {found.more['p50_ms']:.1f} ms, p99 {found.more['p99_ms']:.1f} ms "
+                f"visible, with one processor: p50 {found.more['p50_ms']:.1f} ms, p99 {found.more['p99_ms']:.1f} ms "
                 f"({found.more['samples']:,.0f} samples; to reach: p99 < 50 ms)."
             )
             write_report(lines)
