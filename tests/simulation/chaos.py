@@ -435,7 +435,7 @@ class Chaos:
         head = max(log.dropped, log.head - random.randint(1, 8))
         exchange.kill()
         exchange.go_back(head, others=random.randint(0, max(0, log.head - head - 1)))
-        await asyncio.sleep(random.random() * 2)
+        await asyncio.sleep(random.random() * 2)  # of simulated time, in which others find it away
         exchange.start()
 
     def _kept_by_queue(self) -> int:

@@ -47,7 +47,7 @@ class GoneAfterAnAnswer:
 
 async def test_server_that_goes_away_while_we_connect_has_done_nothing() -> None:
     database = Database("postgresql://nowhere", timeout_seconds=1, connections_max=1)
-    database._pool = GoneWhileConnecting()  # type: ignore[assignment]
+    database._pool = GoneWhileConnecting()  # type: ignore[assignment]  # in the place of the driver's
 
     with pytest.raises(StatementOutcomeUnknown) as caught:
         await database.fetch("SELECT 1")
@@ -57,7 +57,7 @@ async def test_server_that_goes_away_while_we_connect_has_done_nothing() -> None
 
 async def test_what_was_answered_stays_an_answer_however_its_connection_ends() -> None:
     database = Database("postgresql://nowhere", timeout_seconds=1, connections_max=1)
-    database._pool = GoneAfterAnAnswer()  # type: ignore[assignment]
+    database._pool = GoneAfterAnAnswer()  # type: ignore[assignment]  # in the place of the driver's
     database._wanted = 1  # somebody else waits for a connection, so that it is let go at once
 
     assert len(await database.fetch("SELECT 1")) == 1
@@ -65,7 +65,7 @@ async def test_what_was_answered_stays_an_answer_however_its_connection_ends() -
 
 async def test_pool_whose_server_goes_away_is_ended_all_the_same() -> None:
     database = Database("postgresql://nowhere", timeout_seconds=1, connections_max=1)
-    database._pool = pool = GoneAfterAnAnswer()  # type: ignore[assignment]
+    database._pool = pool = GoneAfterAnAnswer()  # type: ignore[assignment]  # in the place of the driver's
     await database.fetch("SELECT 1")
 
     await database.close()

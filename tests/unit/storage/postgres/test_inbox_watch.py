@@ -50,7 +50,7 @@ async def listening_to(server: ServerThatGoesAway) -> AsyncIterator[tuple[InboxW
     """Once it listens."""
     heard = asyncio.Event()
     watch = InboxWatch("postgresql://nowhere", venue=VENUE, timeout_seconds=1)
-    watch._connector = server  # type: ignore[assignment]
+    watch._connector = server  # type: ignore[assignment]  # it connects to itself, and goes away when told
     task = asyncio.get_running_loop().create_task(watch.run(heard.set))
     hearing = asyncio.get_running_loop().create_task(heard.wait())
     await asyncio.wait({task, hearing}, timeout=WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
