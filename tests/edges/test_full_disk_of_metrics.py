@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.test_full_disk import fill, small_disk
 from tests.support.http_calls import place
 from tests.support.programs import api_program, exchange_program
 from tests.support.site import children_of
+from tests.support.small_disks import fill, small_disk
 from tests.support.until import until
 
 pytestmark = pytest.mark.machine

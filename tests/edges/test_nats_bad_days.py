@@ -20,8 +20,8 @@ from ordertrail.queues.registry import queue_title
 from ordertrail.server.queue_depth import BrokerDepth
 from ordertrail.up import embedded_nats
 from ordertrail.up.embedded_nats import EmbeddedNats
-from tests.journeys.test_full_disk import fill, small_disk
 from tests.support.queues import frame
+from tests.support.small_disks import fill, small_disk
 
 pytestmark = pytest.mark.brokers
 

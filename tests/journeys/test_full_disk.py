@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from tests.support.clients import Load, orders, session, until
 from tests.support.counts import Count
 from tests.support.postgres import OPTIONS, run
 from tests.support.site import DEADLINE_SECONDS, FORGIVES_NOTHING, SETTINGS, Site
+from tests.support.small_disks import fill, small_disk
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(5 * DEADLINE_SECONDS)]
 
@@ -33,33 +32,6 @@ FRESH = 5
 SMALL = {**OPTIONS, "max_wal_size": "32MB", "min_wal_size": "32MB"}
 POSTGRES_MEGABYTES = 160
 SPOOL_KILOBYTES = 64
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of this size at `folder`."""
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if mount is None or umount is None:
-        pytest.skip("mount is not there")
-    folder.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", f"size={size},mode=0755", "none", str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"this account may not mount: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run([umount, "--lazy", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Until nothing more fits; returns the file to delete."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    return ballast
 
 
 @contextlib.contextmanager
