@@ -58,8 +58,8 @@ WITH RECURSIVE newest AS MATERIALIZED (
            c.exec_type = 'trade_cancel' OR c.last_qty < c.face_qty AS is_busted
       FROM chain c JOIN execution_epochs p ON p.session = c.session AND p.epoch = c.epoch
      WHERE c.exec_type IN ('trade', 'trade_cancel', 'trade_correct')
-     ORDER BY c.order_id, c.session, c.trade_id, p.rank DESC, coalesce(c.seq, -1) DESC, c.transact_time DESC,
-              c.exec_id DESC
+     ORDER BY c.order_id, c.session, c.trade_id,
+              p.rank DESC, coalesce(c.seq, -1) DESC, c.transact_time DESC, c.exec_id DESC
 ), corrected AS (
     SELECT coalesce(sum(last_qty - face_qty), 0) AS quantity, coalesce(sum(notional - face_notional), 0) AS notional,
            coalesce(bool_or(is_busted), false) AS is_busted

@@ -54,21 +54,16 @@ chain AS (
     SELECT c.order_id, c.session, c.trade_id, c.face_qty, c.face_notional,
            r.exec_id, r.epoch, r.seq, r.exec_type, r.last_qty, r.last_px, r.transact_time, r.recorded_at
       FROM chain c
-     CROSS JOIN LATERAL (
-        SELECT * FROM executions r
-         WHERE r.order_id = c.order_id AND r.session = c.session AND r.exec_ref_id = c.exec_id
-           AND r.exec_type <> 'trade'
-        OFFSET 0
-     ) AS r
+     {fragments.CHAIN_LINKS}
 ), counted AS (
     SELECT DISTINCT ON (c.order_id, c.session, c.trade_id) c.order_id, c.face_qty, c.face_notional,
-           CASE c.exec_type WHEN 'trade_cancel' THEN 0 ELSE c.last_qty END AS last_qty,
-           CASE c.exec_type WHEN 'trade_cancel' THEN 0 ELSE c.last_qty * coalesce(c.last_px, 0) END AS notional,
+           {fragments.CHAIN_QUANTITY} AS last_qty,
+           {fragments.CHAIN_NOTIONAL} AS notional,
            c.exec_type = 'trade_cancel' OR c.last_qty < c.face_qty AS is_busted
       FROM chain c JOIN execution_epochs p ON p.session = c.session AND p.epoch = c.epoch
-     WHERE c.exec_type IN ('trade', 'trade_cancel', 'trade_correct')
-     ORDER BY c.order_id, c.session, c.trade_id, p.rank DESC, coalesce(c.seq, -1) DESC, c.transact_time DESC,
-              c.exec_id DESC
+     WHERE {fragments.CHAIN_COUNTED}
+     ORDER BY c.order_id, c.session, c.trade_id,
+              {fragments.CHAIN_LATEST_FIRST}
 )"""
 
 # An order with its trail, oldest first, and what was executed of it; its newest executions come as arrays, oldest

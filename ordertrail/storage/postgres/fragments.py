@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ordertrail.domain.deadlines import RETRIED_TYPES
-from ordertrail.domain.execution import AVG_PX_DECIMALS, TERMINAL_ORD_STATUSES
+from ordertrail.domain.execution import AVG_PX_DECIMALS, TERMINAL_ORD_STATUSES, TRADE, TRADE_CANCEL, TRADE_CORRECT
 from ordertrail.domain.operator_action import OperatorAction
 
 # What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
@@ -189,3 +189,20 @@ def average(quantity: str, notional: str) -> str:
     units = 10**AVG_PX_DECIMALS
     whole = f"div({2 * units} * abs({notional}) + {quantity}, 2 * {quantity})"
     return f"CASE WHEN {quantity} > 0 THEN sign({notional}) * {whole} * {1 / units:.{AVG_PX_DECIMALS}f} END"
+
+
+# Of chains, `c`, a trade each and all that refers to it, with the epochs `p`: which reports count, the latest of them
+# first, and what one says of quantity and notional; `fold_executions` says the same.
+CHAIN_COUNTED = f"c.exec_type IN ('{TRADE}', '{TRADE_CANCEL}', '{TRADE_CORRECT}')"
+CHAIN_LATEST_FIRST = "p.rank DESC, coalesce(c.seq, -1) DESC, c.transact_time DESC, c.exec_id DESC"
+CHAIN_QUANTITY = f"CASE c.exec_type WHEN '{TRADE_CANCEL}' THEN 0 ELSE c.last_qty END"
+CHAIN_NOTIONAL = f"CASE c.exec_type WHEN '{TRADE_CANCEL}' THEN 0 ELSE c.last_qty * coalesce(c.last_px, 0) END"
+
+# A chain's next links, `r`: what refers to `c`, by a key.
+CHAIN_LINKS = f"""\
+CROSS JOIN LATERAL (
+        SELECT * FROM executions r
+         WHERE r.order_id = c.order_id AND r.session = c.session AND r.exec_ref_id = c.exec_id
+           AND r.exec_type <> '{TRADE}'
+        OFFSET 0
+     ) AS r"""

@@ -6,21 +6,16 @@ to, so that it does not matter whether, when, and in which order anything is rec
 there counts nothing and stays; read after a minute no more, it is looked for by the processors alone.
 """
 
-from ordertrail.domain.execution import TRADE, TRADE_CANCEL, TRADE_CORRECT
+from ordertrail.domain.execution import TRADE
 from ordertrail.storage.execution_rows import STRAY_PAUSE_SECONDS, STRAY_SECONDS
 from ordertrail.storage.postgres import fragments
-
-_COUNTED = f"('{TRADE}', '{TRADE_CANCEL}', '{TRADE_CORRECT}')"
-_LATEST_FIRST = "p.rank DESC, coalesce(c.seq, -1) DESC, c.transact_time DESC, c.exec_id DESC"
-_QUANTITY = f"CASE c.exec_type WHEN '{TRADE_CANCEL}' THEN 0 ELSE c.last_qty END"
-_NOTIONAL = f"CASE c.exec_type WHEN '{TRADE_CANCEL}' THEN 0 ELSE c.last_qty * coalesce(c.last_px, 0) END"
 
 
 def _change(of: str) -> str:
     """What the latest of a chain says, less what the latest of those said that are reckoned in."""
     return (
-        f"(array_agg({of} ORDER BY {_LATEST_FIRST}))[1]\n"
-        f"           - (array_agg({of} ORDER BY {_LATEST_FIRST}) FILTER (WHERE c.noted_as IS NULL))[1]"
+        f"(array_agg({of} ORDER BY {fragments.CHAIN_LATEST_FIRST}))[1]\n"
+        f"           - (array_agg({of} ORDER BY {fragments.CHAIN_LATEST_FIRST}) FILTER (WHERE c.noted_as IS NULL))[1]"
     )
 
 
@@ -59,19 +54,14 @@ climbed AS (
            (SELECT q.ctid FROM position_revisions q
              WHERE q.order_id = r.order_id AND q.session = r.session AND q.exec_id = r.exec_id)
       FROM chain c
-     CROSS JOIN LATERAL (
-        SELECT * FROM executions r
-         WHERE r.order_id = c.order_id AND r.session = c.session AND r.exec_ref_id = c.exec_id
-           AND r.exec_type <> '{TRADE}'
-        OFFSET 0
-     ) AS r
+     {fragments.CHAIN_LINKS}
 ), changed AS (
     SELECT c.order_id,
-           {_change(_QUANTITY)} AS quantity,
-           {_change(_NOTIONAL)} AS notional,
+           {_change(fragments.CHAIN_QUANTITY)} AS quantity,
+           {_change(fragments.CHAIN_NOTIONAL)} AS notional,
            max(c.recorded_at) AS as_of
       FROM chain c JOIN execution_epochs p ON p.session = c.session AND p.epoch = c.epoch
-     WHERE c.exec_type IN {_COUNTED}
+     WHERE {fragments.CHAIN_COUNTED}
      GROUP BY c.order_id, c.session, c.trade_id
 ), revised AS (
     SELECT o.instrument, o.side, sum(c.quantity) AS quantity, sum(c.notional) AS notional, max(c.as_of) AS as_of
