@@ -13,6 +13,8 @@ BUFFER_BYTES_MAX = 8 * 1024 * 1024
 JOINED_REPORTS_MAX = 1000
 # What every queue takes as one message.
 PIECE_BYTES_MAX = 512 * 1024
+# Both, less the comma that the last report does without.
+BRACKETS_BYTES = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,11 @@ def split_piece(piece: Piece) -> list[Piece]:
         elements.sort(key=lambda element: element[0] or 0)
     pieces: list[Piece] = []
     chunk: list[tuple[int | None, bytes]] = []
-    size = 0
+    size = BRACKETS_BYTES
     for element in elements:
         if chunk and size + len(element[1]) + 1 > PIECE_BYTES_MAX:
             pieces.append(_piece_of(chunk, is_run=is_run, is_chained=piece.is_chained))
-            chunk, size = [], 0
+            chunk, size = [], BRACKETS_BYTES
         chunk.append(element)
         size += len(element[1]) + 1
     return [*pieces, _piece_of(chunk, is_run=is_run, is_chained=piece.is_chained)]
