@@ -230,11 +230,17 @@ class FeedConnection:
             await self._put_in_order(page, page.first, page.last)
             return
         newest = max(self._head, self._reached + PAGE_REPORTS)
-        elements = split_reports(page.body)
-        runs = sorted({seq: raw for seq, raw in elements if seq is not None and self._reached < seq <= newest}.items())
-        if others := [raw for seq, raw in elements if seq is None or not self._reached < seq <= newest]:
+        numbered: dict[int, bytes] = {}
+        others: list[bytes] = []
+        for seq, raw in split_reports(page.body):
+            if seq is not None and self._reached < seq <= newest and seq not in numbered:
+                numbered[seq] = raw
+            else:
+                others.append(raw)
+        if others:
             await self.put_unnumbered(others)
-        if runs and (runs[0][0] > self._reached + 1 or others or len(runs) != page.count):
+        runs = sorted(numbered.items())
+        if runs and (runs[0][0] > self._reached + 1 or others):
             _log.error(
                 "the venue's log of execution reports is not in order",
                 venue=self._venue,
