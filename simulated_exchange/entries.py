@@ -15,6 +15,7 @@ from simulated_exchange.trade_chains import KeptChain
 from simulated_exchange.wire import ReportView, price_text, report_view, time_text
 
 FORMAT = 1
+KEPT_LINE_MAX = 1_000  # so many orders, or reports, are in one line of a compacted log
 
 
 class LoggedOrder(msgspec.Struct, frozen=True):

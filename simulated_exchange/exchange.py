@@ -4,27 +4,22 @@ It never waits. What it decides is in memory at once and in the log's buffer in 
 sees it before it is durable is the caller's part (`service.py`).
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from random import Random
 from typing import Literal
 
 import msgspec
 
 from simulated_exchange.capabilities import Profile
+from simulated_exchange.compaction import Known, kept_lines, restored
 from simulated_exchange.entries import (
     AcceptedLine,
     AmendedLine,
     CanceledLine,
     Command,
-    CompactedLine,
     EpochChangedLine,
     ExpiredLine,
     Kept,
-    KeptFloodLine,
-    KeptOrdersLine,
-    KeptReportsLine,
     LoadedLine,
     LoadLine,
     NoiseLine,
@@ -39,9 +34,9 @@ from simulated_exchange.log import Log
 from simulated_exchange.noise import Noise, noise
 from simulated_exchange.occurrences import Amendment, EpochChange, Expiry, Load, StrayTrade, price_ticks
 from simulated_exchange.order_book import OrderBook
+from simulated_exchange.order_store import OrderStore
 from simulated_exchange.orders import (
     ExecType,
-    KeptOrder,
     NewOrder,
     Order,
     Refusal,
@@ -73,7 +68,6 @@ from simulated_exchange.trade_chains import TradeChain, TradeChains, amended
 from simulated_exchange.wire import OrderView, ReportView, order_view, report_view, text_us, time_text
 
 EXECUTIONS_LIMIT_MAX = 10_000
-KEPT_LINE_MAX = 1_000
 INVALID_ID = Rejected("invalid_client_order_id", "client_order_id must be 1 to 255 visible ASCII characters.")
 NOT_OPEN = CannotOccur("not_open", "The order is not open.")
 NO_TRADE = CannotOccur("no_trade", "This report is no trade's, so there is nothing to amend.")
@@ -109,12 +103,7 @@ class Exchange:
         self._profile = Profile()
         self.dice = FaultDice(Faults(), random)
         self._keep_orders = keep_orders
-        self._newest_by_id: dict[str, Order] = {}
-        self._superseded: dict[str, Order] = {}  # by the exchange's id: another order has the same client_order_id
-        self._open: dict[str, Order] = {}
-        self._books: dict[str, OrderBook[Order]] = {}
-        self._kept: deque[Order] = deque()
-        self._orders_count = 0
+        self.orders = OrderStore(keep_orders=keep_orders)
         self._epochs_count = 0
         self._chains = TradeChains()
         self._flood: Flood | None = None
@@ -149,7 +138,7 @@ class Exchange:
 
     def taken_by(self, client_order_id: str) -> Order | None:
         """The order that holds the id against a new one, as far as the profile says that ids are unique."""
-        order = self._newest_by_id.get(client_order_id)
+        order = self.orders.newest_by_id.get(client_order_id)
         if order is None:
             return None
         unique = self._profile.client_order_id_unique
@@ -180,7 +169,7 @@ class Exchange:
 
     def cancel(self, client_order_id: str) -> CancelDecision:
         """Cancel the newest order with the id, if it is open."""
-        order = self._newest_by_id.get(client_order_id)
+        order = self.orders.newest_by_id.get(client_order_id)
         if order is None:
             return UnknownOrder()
         if not order.is_open:
@@ -191,14 +180,14 @@ class Exchange:
 
     def refuse_cancel(self, client_order_id: str) -> TooLate | UnknownOrder:
         """The newest order with the id as it stands; nothing changes."""
-        order = self._newest_by_id.get(client_order_id)
+        order = self.orders.newest_by_id.get(client_order_id)
         return UnknownOrder() if order is None else TooLate(order_view(order))
 
     # What happens on demand
 
     def expire(self, expiry: Expiry) -> OccurrenceResult:
         """The newest order with the id expires, if it is open."""
-        order = self._newest_by_id.get(expiry.client_order_id)
+        order = self.orders.newest_by_id.get(expiry.client_order_id)
         if order is None:
             return UnknownOrder()
         if not order.is_open:
@@ -217,7 +206,7 @@ class Exchange:
         chain = self._chains.of(target)
         if chain is None:
             return NO_TRADE
-        order = self._order_of(target)
+        order = self.orders.of(target)
         if order is None:
             return UnknownOrder()
         now_us = self._now()
@@ -227,7 +216,7 @@ class Exchange:
 
     def trade(self, trade: StrayTrade) -> OccurrenceResult:
         """The newest order with the id trades with nobody, whatever state it is in, unless it was rejected."""
-        order = self._newest_by_id.get(trade.client_order_id)
+        order = self.orders.newest_by_id.get(trade.client_order_id)
         if order is None:
             return UnknownOrder()
         if order.ord_status == "rejected":
@@ -239,7 +228,7 @@ class Exchange:
 
     def report_noise(self, kind: Noise, about: ReportView) -> None:
         """A report that comes of nothing: of an unknown type about the same order, or of a stranger."""
-        order = self._order_of(about)
+        order = self.orders.of(about)
         if order is None or order.ord_status == "rejected":
             return  # a report of any type but `rejected` would say that it had been accepted
         log, at = self.executions_log, time_text(self._now())
@@ -286,7 +275,7 @@ class Exchange:
 
     def query(self, client_order_id: str) -> OrderView | None:
         """The newest order with the id, as far as the exchange shows it (`hide_seconds`, `ask_covers`)."""
-        order = self._newest_by_id.get(client_order_id)
+        order = self.orders.newest_by_id.get(client_order_id)
         if order is None or (self._profile.ask_covers == "open_only" and not order.is_open):
             return None
         hide_seconds = self.faults.ask.hide_seconds
@@ -295,7 +284,7 @@ class Exchange:
         return order_view(order)
 
     def open_orders(self) -> OpenOrders:
-        return OpenOrders(tuple(map(order_view, self._open.values())), time_text(self._now()))
+        return OpenOrders(tuple(map(order_view, self.orders.open.values())), time_text(self._now()))
 
     def executions(self, after: int, limit: int) -> Executions:
         """Reports with `seq` above `after`, in order, at most `limit` and never more than a page."""
@@ -315,53 +304,18 @@ class Exchange:
 
     def compacted(self) -> Iterator[Kept]:
         """All that it knows, for a log that is to begin with it; nothing may happen meanwhile."""
-        log = self.executions_log
-        yield CompactedLine(
-            time_text(self._last_us),
-            log.epoch,
-            log.exec_id_suffix,
-            log.dropped,
-            self._orders_count,
-            self._epochs_count,
-            tuple(self._open),
-            self._chains.kept(),
+        return kept_lines(
+            Known(self._last_us, self._epochs_count, self.executions_log, self.orders, self._chains, self._flood)
         )
-        for orders in _batches(self._newest_by_id.values()):
-            yield KeptOrdersLine(orders, ())
-        for orders in _batches(self._superseded.values()):
-            yield KeptOrdersLine((), orders)
-        for after in range(log.dropped, log.head, KEPT_LINE_MAX):
-            yield KeptReportsLine(tuple(map(msgspec.Raw, log.encoded(after, KEPT_LINE_MAX))))
-        if self._flood is not None:
-            yield KeptFloodLine(self._flood.kept())
 
     def restore(self, kept: Sequence[Kept]) -> None:
-        """Be as the log begins, and knows no more of; ValueError where that cannot be."""
-        by_id: dict[str, Order] = {}
-        for line in kept:
-            match line:
-                case CompactedLine():
-                    self._last_us = text_us(line.transact_time)
-                    self._orders_count, self._epochs_count = line.orders_count, line.epochs_count
-                    kept_max = self.executions_log.kept_max
-                    log = ExecutionLog(line.epoch, kept_max=kept_max, exec_id_suffix=line.exec_id_suffix)
-                    log.dropped = line.dropped
-                    self.executions_log = log
-                    self._chains.restore(line.chains)
-                case KeptOrdersLine():
-                    self._newest_by_id.update((order.client_order_id, order) for order in line.newest)
-                    self._superseded.update((order.exchange_order_id, order) for order in line.superseded)
-                    by_id.update((order.exchange_order_id, order) for order in (*line.newest, *line.superseded))
-                case KeptReportsLine():
-                    for report in line.reports:
-                        self.executions_log.append(bytes(report))
-                case KeptFloodLine():
-                    self._flood = Flood.restored(line.flood, by_id)
-        for name in (name for line in kept if isinstance(line, CompactedLine) for name in line.open):
-            if name not in by_id:
-                raise ValueError(f"{name} is open and not kept")
-            order = self._open[name] = by_id[name]
-            self._books.setdefault(order.instrument or "", OrderBook()).rest(order)
+        """Be as the log begins, and knows no more of; ValueError and KeyError where that cannot be."""
+        if not kept:
+            return
+        known = restored(kept, reports_kept=self.executions_log.kept_max, keep_orders=self._keep_orders)
+        self._last_us, self._epochs_count = known.last_us, known.epochs_count
+        self.executions_log, self.orders = known.executions_log, known.orders
+        self._chains, self._flood = known.chains, known.flood
 
     def replay(self, command: Command) -> None:
         """Do again what the log says was done; ValueError if something else comes of it."""
@@ -394,9 +348,9 @@ class Exchange:
                 has_id = all(report.exchange_order_id is not None for report in line.reports)
                 return self._reject(as_ordered(line.order), refusal, at_us, has_id=has_id)
             case CanceledLine() | ExpiredLine():
-                if line.exchange_order_id not in self._open:
+                if line.exchange_order_id not in self.orders.open:
                     raise ValueError(f"it ends {line.exchange_order_id}, which is not open")
-                order = self._open[line.exchange_order_id]
+                order = self.orders.open[line.exchange_order_id]
                 return order, self._end(order, "canceled" if isinstance(line, CanceledLine) else "expired", at_us)
 
     def _replay_occurrence(
@@ -411,14 +365,14 @@ class Exchange:
                 self._epochs_count += 1
                 return self._change_epoch(line.change, line.epoch, line.exec_id_suffix)
             case StrayTradeLine(trade=trade):
-                order = self._newest_by_id.get(trade.client_order_id)
+                order = self.orders.newest_by_id.get(trade.client_order_id)
                 if order is None:
                     raise ValueError(f"{trade.client_order_id} trades, which is not there")
                 return _views([self._trade(order, trade.last_qty, price_ticks(trade.last_px), at_us)])
             case AmendedLine(amendment=amendment):
                 target = self.executions_log.find(amendment.exec_id)
                 chain = None if target is None else self._chains.of(target)
-                amended_order = None if target is None else self._order_of(target)
+                amended_order = None if target is None else self.orders.of(target)
                 if target is None or chain is None or amended_order is None:
                     raise ValueError(f"it amends {amendment.exec_id}, which is no trade")
                 return _views(self._amend(amended_order, target, chain, amendment, at_us))
@@ -428,21 +382,21 @@ class Exchange:
     def _accept(self, new: NewOrder, now_us: int) -> tuple[Order, list[Report]]:
         order = self._take_in(new, now_us)
         reports = [self._report(order, "new", now_us)]
-        if order.price_ticks is not None or new.instrument in self._books:
+        if order.price_ticks is not None or new.instrument in self.orders.books:
             self._match(order, reports, now_us)
         if order.leaves_qty and order.price_ticks is None:
             order.leaves_qty = 0
             order.ord_status = "canceled"
             reports.append(self._report(order, "canceled", now_us))
         if order.is_open:
-            self._open[order.exchange_order_id] = order
+            self.orders.open[order.exchange_order_id] = order
         return order, reports
 
     def _match(self, order: Order, reports: list[Report], now_us: int) -> None:
         instrument = order.instrument or ""
-        book = self._books.get(instrument)
+        book = self.orders.books.get(instrument)
         if book is None:
-            book = self._books[instrument] = OrderBook()
+            book = self.orders.books[instrument] = OrderBook()
         for resting, quantity, ticks in book.place(order):
             for side in (order, resting):
                 side.cum_qty += quantity
@@ -454,9 +408,9 @@ class Exchange:
             reports.append(self._report(order, "trade", now_us, quantity, ticks, leaves_qty=order_leaves))
             reports.append(self._report(resting, "trade", now_us, quantity, ticks))
             if not resting.is_open:
-                del self._open[resting.exchange_order_id]
+                del self.orders.open[resting.exchange_order_id]
         if book.is_empty:
-            del self._books[instrument]
+            del self.orders.books[instrument]
 
     def _reject(self, new: NewOrder, refusal: Refusal, now_us: int, *, has_id: bool) -> tuple[Order, list[Report]]:
         order = self._take_in(new, now_us)
@@ -467,7 +421,7 @@ class Exchange:
         return order, [self._report(order, "rejected", now_us)]
 
     def _end(self, order: Order, how: Literal["canceled", "expired"], now_us: int) -> list[Report]:
-        self._take_out(order)
+        self.orders.take_out(order)
         order.leaves_qty = 0
         order.ord_status = how
         return [self._report(order, how, now_us)]
@@ -494,7 +448,7 @@ class Exchange:
         if is_back and order.is_open:
             self._match(order, reports, now_us)
             if order.is_open:
-                self._open[order.exchange_order_id] = order
+                self.orders.open[order.exchange_order_id] = order
         return reports
 
     def _trade(self, order: Order, quantity: int, ticks: int, now_us: int) -> Report:
@@ -504,9 +458,9 @@ class Exchange:
         return self._report(order, "trade", now_us, quantity, ticks)
 
     def _flood_of(self, load: Load) -> Flood:
-        newest = {name: self._newest_by_id.get(name) for name in load.client_order_ids}
+        newest = {name: self.orders.newest_by_id.get(name) for name in load.client_order_ids}
         usable = {name: order for name, order in newest.items() if order is None or order.is_open}
-        return Flood(load, usable, self._orders_count)
+        return Flood(load, usable, self.orders.count)
 
     def _take_turns(self, count: int, now_us: int) -> int:
         flood = self._flood
@@ -520,7 +474,7 @@ class Exchange:
                 if flood.is_over:
                     return turn
                 new = flood.new_order()
-                if new.client_order_id not in self._newest_by_id:
+                if new.client_order_id not in self.orders.newest_by_id:
                     flood.add(self._accept(new, now_us)[0])
             elif entry.order.leaves_qty > 1:
                 log.append(entry.trade(turn, log.head + 1, suffix, now_us))
@@ -534,7 +488,7 @@ class Exchange:
             return
         leaves_qty = max((order.quantity or 0) - order.cum_qty, 0)
         if not leaves_qty and not is_open_again:
-            self._take_out(order)
+            self.orders.take_out(order)
         order.leaves_qty = leaves_qty
         if leaves_qty:
             order.ord_status = "partially_filled" if order.cum_qty else "new"
@@ -551,21 +505,11 @@ class Exchange:
                 self._chains = TradeChains()
         self.executions_log = log
         if change.forget:
-            self._newest_by_id.clear()
-            self._superseded.clear()
-            self._open.clear()
-            self._books.clear()
-            self._kept.clear()
+            self.orders.forget_all()
             self._flood = None
         if self.on_report is not None:
             self.on_report()
         return log.views(0, log.head) if change.replay else ()
-
-    def _order_of(self, report: ReportView) -> Order | None:
-        newest = self._newest_by_id.get(report.client_order_id)
-        if newest is not None and newest.exchange_order_id == report.exchange_order_id:
-            return newest
-        return self._superseded.get(report.exchange_order_id or "")
 
     def _occurred(self, reports: tuple[ReportView, ...]) -> Occurred:
         return Occurred(self.executions_log.epoch, self.executions_log.head, reports)
@@ -576,46 +520,22 @@ class Exchange:
             self.on_report()
 
     def _take_in(self, new: NewOrder, now_us: int) -> Order:
-        self._orders_count += 1
+        number = self.orders.count + 1
         order = Order(
-            self._orders_count,
+            number,
             new.side == "buy",
             None if new.limit_price is None else ticks_of(new.limit_price),
             new.quantity or 0,
             new.client_order_id,
-            f"{self.epoch}-{self._orders_count}",
+            f"{self.epoch}-{number}",
             new.type,
             new.side,
             new.instrument,
             new.quantity,
             now_us,
         )
-        superseded = self._newest_by_id.get(new.client_order_id)
-        if superseded is not None:
-            self._superseded[superseded.exchange_order_id] = superseded
-        self._newest_by_id[new.client_order_id] = order
-        if self._keep_orders is not None:
-            self._forget(order, self._keep_orders)
+        self.orders.add(order)
         return order
-
-    def _take_out(self, order: Order) -> None:
-        del self._open[order.exchange_order_id]
-        instrument = order.instrument or ""
-        book = self._books[instrument]
-        book.remove(order)
-        if book.is_empty:
-            del self._books[instrument]
-
-    def _forget(self, newest: Order, keep_orders: int) -> None:
-        self._kept.append(newest)
-        if len(self._kept) > keep_orders:
-            oldest = self._kept.popleft()
-            if oldest.is_open:
-                self._take_out(oldest)
-                oldest.leaves_qty = 0  # a flood passes it over
-            if self._newest_by_id.get(oldest.client_order_id) is oldest:
-                del self._newest_by_id[oldest.client_order_id]
-            self._superseded.pop(oldest.exchange_order_id, None)
 
     def _report(
         self,
@@ -658,12 +578,6 @@ class Exchange:
         """The clock, held back where it was set back: times in the log never decrease."""
         self._last_us = max(self._last_us, self._now_us())
         return self._last_us
-
-
-def _batches(orders: Iterable[Order]) -> Iterator[tuple[KeptOrder, ...]]:
-    left = iter(orders)
-    while batch := tuple(KeptOrder(*msgspec.structs.astuple(order)) for order in islice(left, KEPT_LINE_MAX)):
-        yield batch
 
 
 def _views(reports: list[Report]) -> tuple[ReportView, ...]:

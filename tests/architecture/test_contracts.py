@@ -93,6 +93,8 @@ BREACHES = [
     breach("edge-documents", "ordertrail/reconciliation/sweep.py", "msgspec"),
     breach("edge-book", "ordertrail/venues/gate/rate.py", "sortedcontainers"),
     breach("exchange-knows-nothing-of-us", "simulated_exchange/log.py", "ordertrail.runtime.clock"),
+    breach("exchange", "simulated_exchange/order_store.py", "simulated_exchange.log"),
+    breach("exchange", "simulated_exchange/new_module.py", "", ""),
     breach("wire-only", "ordertrail/storage/journal.py", "simulated_exchange.log"),
     breach("app-is-a-name", "ordertrail/cli/main.py", "app.api"),
 ]

@@ -321,12 +321,12 @@ async def test_resend_refused_while_the_first_was_accepted_is_completed(house: I
         house.fail("refuse")
 
     failpoints.arm("after_claim", arrive)
-    house.exchange._newest_by_id.pop(order.id)
-    leases = house.exchange._newest_by_id
+    house.exchange.orders.newest_by_id.pop(order.id)
+    leases = house.exchange.orders.newest_by_id
     await house.due()
 
     assert await house.attempts(order.id) == [(2, "refused", "refused:refused_on_purpose")]
-    accepted = house.exchange._open[house.at_exchange(order)[0]]
+    accepted = house.exchange.orders.open[house.at_exchange(order)[0]]
     leases[order.id] = accepted
     await house.due()
     assert await house.rows(order.id) == [INITIATED, UNKNOWN_ERROR, VERIFIED]
@@ -745,7 +745,7 @@ async def test_late_arrival_that_the_exchange_does_not_show_yet_is_not_forgotten
     async with installation(database_url, tmp_path, profile) as house:
         order = await presumed_not_placed(house)
         house.arrives(order)
-        house.exchange._newest_by_id.pop(order.id)
+        house.exchange.orders.newest_by_id.pop(order.id)
 
         await house.due()
         await house.due()
@@ -791,7 +791,7 @@ async def test_canceled_order_is_let_go_of_where_only_open_ones_can_be_queried(
 
         await house.due()
 
-        assert house.exchange._newest_by_id[order.id].ord_status == "canceled"
+        assert house.exchange.orders.newest_by_id[order.id].ord_status == "canceled"
         assert await house.rows(order.id) == [INITIATED, ("COMPLETED", None)]
         assert await house.is_settled(order.id)
 

@@ -104,7 +104,7 @@ def draw_epoch(site: Site, *, is_all_applied: bool) -> EpochChange | None:
 
 def draw_poison(site: Site) -> Happening | None:
     """About any order that the exchange has accepted; None: there is none."""
-    orders = [order for order in site.exchange.exchange._newest_by_id.values() if order.ord_status != "rejected"]
+    orders = [order for order in site.exchange.exchange.orders.newest_by_id.values() if order.ord_status != "rejected"]
     if not orders:
         return None
     return Poison(site.random.choice(orders), *site.random.choice(POISONS))

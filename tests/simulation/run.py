@@ -162,7 +162,7 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
         site.counts[f"queue: {site.queue}"] += 1
     if site.counts["event: spool lost"]:
         # Records of failures may go with it, and nothing else may: such an order is at no exchange.
-        known = site.database.tables.orders.keys() | site.exchange.exchange._newest_by_id.keys()
+        known = site.database.tables.orders.keys() | site.exchange.exchange.orders.newest_by_id.keys()
         violations = [text for text in violations if text.startswith("key ") or text.partition(":")[0] in known]
         if site.exchange.exchange.capabilities().ask_covers == "open_only":
             # That it was accepted, or never sent, was in the spool alone; the exchange does not show what has ended.

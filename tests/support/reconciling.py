@@ -95,7 +95,7 @@ class Installation:
             for table, columns in TIMES.items():
                 back = ", ".join(f"{column} = {column} - $1 * interval '1 second'" for column in columns)
                 await self.connection.execute(f"UPDATE {table} SET {back}", seconds)
-        for order in self.exchange._newest_by_id.values():
+        for order in self.exchange.orders.newest_by_id.values():
             order.transacted_at_us -= int(seconds * 1_000_000)
 
     async def rows(self, order_id: str) -> list[tuple[str, str | None]]:

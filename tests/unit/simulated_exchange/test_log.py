@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from simulated_exchange import log as log_module
 from simulated_exchange.capabilities import Profile
+from simulated_exchange.entries import CompactedLine
 from simulated_exchange.exchange import Exchange
 from simulated_exchange.log import LOG_NAME, NEW_NAME, DurableLog, LogError, read_lines
+from simulated_exchange.occurrences import Amendment
 from simulated_exchange.orders import Refusal
-from simulated_exchange.results import Accepted, Compacted, Duplicate
+from simulated_exchange.results import Accepted, Compacted, Duplicate, Occurred
 from simulated_exchange.service import ExchangeService, open_exchange
-from simulated_exchange.wire import OrderView
+from simulated_exchange.trade_chains import KeptChain
+from simulated_exchange.wire import OrderView, ReportView
 from tests.support.clocks import ManualClock
 from tests.unit.simulated_exchange.making import limit, market
 
@@ -166,6 +169,50 @@ async def test_compacted_exchange_is_as_it_was_left(tmp_path: Path) -> None:
     assert isinstance(await reopened.place(limit("a")), Duplicate)
     assert isinstance(await reopened.place(limit("d")), Duplicate)
     await reopened.close()
+
+
+@pytest.mark.parametrize("named", ["trade", "correction"])
+async def test_trade_that_was_corrected_is_busted_and_corrected_on_after_compactions(
+    tmp_path: Path, named: str
+) -> None:
+    await some_trading(tmp_path)
+    service = compacting(tmp_path)
+    [traded] = [each for each in (await service.executions(0, 100)).executions if each.ord_status == "partially_filled"]
+    corrected = await amended(service, traded.exec_id, "trade_correct", last_qty=2, last_px="9.50")
+    await service.close()
+
+    service = compacting(tmp_path)
+    assert len(compacted_chains(tmp_path)) == 1
+    assert await service.query("a") == corrected.order
+    name = traded.exec_id if named == "trade" else corrected.report.exec_id
+    busted = await amended(service, name, "trade_cancel")
+    await service.close()
+    service = opened(tmp_path)
+    again = await amended(service, busted.report.exec_id, "trade_correct", last_qty=1)
+
+    assert (corrected.order.cum_qty, corrected.order.avg_px) == (2, "9.50")
+    assert (busted.order.cum_qty, busted.order.leaves_qty, busted.order.avg_px) == (0, 10, None)
+    assert (again.order.cum_qty, again.order.avg_px) == (1, "9.50")
+    assert (again.report.last_px, again.report.exec_ref_id) == ("9.50", busted.report.exec_id)
+    await service.close()
+
+
+class Amended(NamedTuple):
+    report: ReportView
+    order: OrderView
+
+
+async def amended(service: ExchangeService, exec_id: str, exec_type: Any, **changes: Any) -> Amended:
+    """Of the order `a`: the report that says it, and the order after it."""
+    result = await service.occur(Amendment(exec_id=exec_id, exec_type=exec_type, **changes))
+    order = await service.query("a")
+    assert isinstance(result, Occurred) and isinstance(order, OrderView)
+    return Amended(result.executions[0], order)
+
+
+def compacted_chains(folder: Path) -> tuple[KeptChain, ...]:
+    [line] = [line for _, line in read_lines(folder / LOG_NAME) if isinstance(line, CompactedLine)]
+    return line.chains
 
 
 async def test_compacted_log_stays_within_what_is_kept(tmp_path: Path) -> None:
