@@ -3,9 +3,11 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from ordertrail.queues.queue import Position
 from ordertrail.runtime.clock import SystemClock
 from ordertrail.storage.inbox_queue import InboxQueue
 from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.inbox_watch import InboxWatch
 from tests.support.executions import EPOCH, VENUE, MemoryQueue, frame, frames, report
@@ -26,6 +29,7 @@ from tests.support.postgres import execute, fetch
 
 QUEUE_BYTES = 10**9
 WAIT_SECONDS = 30
+ONCE_EACH = ("INITIATED", "COMPLETED", "PARTIALLY_FILLED", "FILLED")
 OF_EACH_TYPE = ("seq", "last_qty", "last_px", "exec_id")
 FIELDS = sorted(report(1) | {"exec_ref_id": None, "reject_reason": None})
 
@@ -48,14 +52,15 @@ class House:
         )
         return Processor(source, ProcessorLimits(**limits))
 
-    def place(self, *order_ids: str) -> None:
+    def place(self, *order_ids: str, quantity: int = 10) -> None:
         """Orders that were accepted."""
         ids = ", ".join(f"('{order_id}')" for order_id in order_ids)
         for status in ("INITIATED", "COMPLETED"):
             execute(
                 self.url,
                 "INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status) "
-                f"SELECT id, now(), 'limit', 'buy', 'AAPL12345678', 150, 10, '{status}' FROM (VALUES {ids}) AS t(id)",
+                f"SELECT id, now(), 'limit', 'buy', 'AAPL12345678', 150, {quantity}, '{status}' "
+                f"FROM (VALUES {ids}) AS t(id)",
             )
 
     def exec_ids(self) -> set[str]:
@@ -145,6 +150,43 @@ async def test_what_is_applied_twice_shuffled_and_cut_off_is_there_once(house: H
     assert house.parked() == []
     [trail] = fetch(house.url, "SELECT count(*) AS count FROM orders WHERE status = 'PARTIALLY_FILLED'")
     assert trail["count"] == 40
+
+
+async def test_one_order_with_ten_thousand_fills_is_worked_off_by_two_processors_at_once(house: House) -> None:
+    """In any order, with fills that were corrected or taken back: each statement locks, and adds to, the same order."""
+    fills, revised = 10_000, 20
+    chance = random.Random(14)
+    house.place("one", quantity=fills)
+    prices = [Decimal(100 + number % 7) / 100 for number in range(fills)]
+    of_one = {"client_order_id": "one", "exchange_order_id": "X", "cum_qty": fills, "leaves_qty": 0}
+    reports = [report(number + 1, **of_one, last_px=str(price)) for number, price in enumerate(prices)]
+    reports[-1]["ord_status"] = "filled"
+    for number in range(0, revised, 2):
+        for revises, exec_type in ((number, "trade_cancel"), (number + 1, "trade_correct")):
+            seq = len(reports) + 1
+            revising = {"exec_type": exec_type, "exec_ref_id": f"x{revises + 1}", "last_px": "9.99"}
+            reports.append(report(seq, **of_one, **revising, ord_status="filled"))
+        prices[number], prices[number + 1] = Decimal(0), Decimal("9.99")
+    chance.shuffle(reports)
+    for first in range(0, len(reports), 250):
+        await house.queue.publish(frame(*reports[first : first + 250]), after=None)
+
+    await asyncio.gather(*(house.processor(reports_max=500).run_until_empty() for _ in range(2)))
+
+    assert (await house.rows.coverage(VENUE, EPOCH)).ranges == ((1, len(reports)),)
+    assert house.parked() == []
+    reads = PostgresExecutionReads(house.database)
+    pages = []
+    while page := await reads.executions("one", limit=2_000, after=pages[-1].position if pages else None):
+        pages += page
+    assert [each.exec_id for each in pages] == [f"x{seq}" for seq in range(1, len(reports) + 1)]
+    order = await reads.order("one")
+    assert order is not None
+    assert Counter(row.status.name for row in order.stored.rows) == dict.fromkeys(ONCE_EACH, 1)
+    assert order.progress.cum_qty == fills - revised // 2
+    assert order.progress.avg_px == (sum(prices) / order.progress.cum_qty).quantize(order.progress.avg_px)
+    [position] = (await reads.positions(limit=10, after="")).positions
+    assert (position.buy_qty, position.buy_avg_px) == (order.progress.cum_qty, order.progress.avg_px)
 
 
 async def test_a_broker_is_worked_off_as_the_inbox_is(house: House) -> None:
