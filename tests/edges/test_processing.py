@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ordertrail.domain.execution import AVG_PX_DECIMALS, Execution
 from ordertrail.executions.applied_reports import AppliedReports
 from ordertrail.executions.applying import Applying
 from ordertrail.executions.processor import Processor, ProcessorLimits
@@ -176,7 +177,7 @@ async def test_one_order_with_ten_thousand_fills_is_worked_off_by_two_processors
     assert (await house.rows.coverage(VENUE, EPOCH)).ranges == ((1, len(reports)),)
     assert house.parked() == []
     reads = PostgresExecutionReads(house.database)
-    pages = []
+    pages: list[Execution] = []
     while page := await reads.executions("one", limit=2_000, after=pages[-1].position if pages else None):
         pages += page
     assert [each.exec_id for each in pages] == [f"x{seq}" for seq in range(1, len(reports) + 1)]
@@ -184,7 +185,7 @@ async def test_one_order_with_ten_thousand_fills_is_worked_off_by_two_processors
     assert order is not None
     assert Counter(row.status.name for row in order.stored.rows) == dict.fromkeys(ONCE_EACH, 1)
     assert order.progress.cum_qty == fills - revised // 2
-    assert order.progress.avg_px == (sum(prices) / order.progress.cum_qty).quantize(order.progress.avg_px)
+    assert order.progress.avg_px == round(sum(prices, Decimal(0)) / order.progress.cum_qty, AVG_PX_DECIMALS)
     [position] = (await reads.positions(limit=10, after="")).positions
     assert (position.buy_qty, position.buy_avg_px) == (order.progress.cum_qty, order.progress.avg_px)
 
