@@ -189,7 +189,9 @@ WITH frames AS MATERIALIZED (
 ), strange AS MATERIALIZED (
     SELECT number, ordinal, client_order_id, seq, field,
            CASE WHEN field IS NULL THEN 'unknown_order' ELSE 'unreadable' END AS verdict
-      FROM input WHERE field IS NOT NULL OR (client_order_id IN (SELECT id FROM known)) IS NOT TRUE
+      FROM input
+     WHERE (SELECT count(*) FROM input) > (SELECT count(*) FROM inserted)
+       AND (field IS NOT NULL OR (client_order_id IN (SELECT id FROM known)) IS NOT TRUE)
      UNION ALL
     SELECT number, ordinal, client_order_id, seq, NULL, 'contradicts' FROM repeated WHERE contradicts
 ), raws AS MATERIALIZED (
@@ -448,7 +450,9 @@ WITH taken AS (
 ), strange AS MATERIALIZED (
     SELECT number, ordinal, client_order_id, seq, field,
            CASE WHEN field IS NULL THEN 'unknown_order' ELSE 'unreadable' END AS verdict
-      FROM input WHERE field IS NOT NULL OR (client_order_id IN (SELECT id FROM known)) IS NOT TRUE
+      FROM input
+     WHERE (SELECT count(*) FROM input) > (SELECT count(*) FROM inserted)
+       AND (field IS NOT NULL OR (client_order_id IN (SELECT id FROM known)) IS NOT TRUE)
      UNION ALL
     SELECT number, ordinal, client_order_id, seq, NULL, 'contradicts' FROM repeated WHERE contradicts
 ), raws AS MATERIALIZED (
