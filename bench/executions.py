@@ -162,6 +162,7 @@ def beside(postgres: Postgres, parent: Path, *, pairs: int, seconds: float) -> M
         server.wait_for_workers(contender.workers)
 
         def measured(rate: float | None) -> dict[str, Any]:
+            postgres.execute(url, "CHECKPOINT")  # what was written before is not flushed meanwhile
             result, _, _ = run_load(
                 server, connections=contender.connections, warm_seconds=2, seconds=seconds, rate=rate
             )
