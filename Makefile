@@ -18,6 +18,9 @@ find_python = for candidate in $(PYTHON) python3 python3.14 python3.13 python3.1
          "(on Debian and Ubuntu: apt install python3-venv). PYTHON=/path/to/python make ... names one." >&2; \
     exit 1
 
+# Where this is set, each of some hundred programs that the tests start would compile the service anew, and pytest its tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 ifdef PORT
 export ORDERTRAIL_PORT := $(PORT)
 endif
