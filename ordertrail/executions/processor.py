@@ -110,5 +110,5 @@ class Processor:
             async with asyncio.timeout(seconds):
                 await end.wait()
         except TimeoutError:
-            if may_be_woken and end in self._idle:
+            if end in self._idle:
                 self._idle.remove(end)
