@@ -445,7 +445,18 @@ def unknown_recorded_as_not_sent() -> Iterator[None]:
         yield
 
 
-@canary(network={"silent_answer": 0.25}, database={"slow": 0.25}, events=(), no_answer=0.5, cancels=1.0)
+@canary(
+    # Much time lies between reading a doubt and its verdict, in which the order is canceled.
+    network={"slow": 0.5},
+    database={"slow_answer": 0.5, "slow": 0.25},
+    events=(),
+    failpoints={},
+    no_answer=0.5,
+    cancels=1.0,
+    keyless=0.0,
+    followers=0,
+    queue=None,
+)
 def no_fence() -> Iterator[None]:
     """Whoever held an order once concludes and claims, however long ago that was."""
     original = dict(STATEMENTS)
@@ -520,7 +531,18 @@ def only_failures_are_reviewed() -> Iterator[None]:
         yield
 
 
-@canary(cancels=0.7)
+@canary(
+    # Many of the first cancels come to nothing.
+    network={"lost_answer": 0.25, "refused": 0.25},
+    database={},
+    exchange={},
+    events=("exchange away", "exchange away"),
+    failpoints={},
+    no_answer=0.5,
+    cancels=0.7,
+    followers=0,
+    queue=None,
+)
 def a_cancel_that_is_sent_once() -> Iterator[None]:
     original = Review._cancel
 
@@ -582,7 +604,16 @@ def a_claim_that_does_not_read_the_switch() -> Iterator[None]:
         yield
 
 
-@canary(events=("halt", "stop", "stop"), is_watcher_dead=True, network={"slow": 0.25}, database={"slow": 0.25})
+@canary(
+    # Much time lies between the commit of an order and its sender's hearing of it, in which placing is halted.
+    events=("halt", "halt"),
+    is_watcher_dead=True,
+    network={},
+    database={"slow_answer": 0.5},
+    failpoints={},
+    followers=0,
+    queue=None,
+)
 def a_halt_that_does_not_wait() -> Iterator[None]:
     original = Halting.wait
 
