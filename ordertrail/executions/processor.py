@@ -22,8 +22,8 @@ class ProcessorLimits:
     had some waits for more, and twice as long each time. `stop_seconds`: how long what is in flight may take.
     """
 
-    statements_in_flight: int = 2
-    reports_max: int = 4000
+    statements_in_flight: int
+    reports_max: int
     idle_seconds_min: float = 0.005
     stop_seconds: float = 15.0
 
@@ -46,12 +46,6 @@ class Processor:
         else:
             self._woken_early = True
 
-    def wake_all(self) -> None:
-        """Nobody is to wait any longer."""
-        while self._idle:
-            self._idle.popleft().set()
-        self._woken_early = True
-
     async def run(self) -> None:
         """Work until cancelled; then what is in flight is finished first, and nothing else is begun."""
         work = asyncio.gather(*(self._work() for _ in range(self._limits.statements_in_flight)))
@@ -59,7 +53,8 @@ class Processor:
             await asyncio.shield(work)
         except asyncio.CancelledError:
             self._stop.set()
-            self.wake_all()
+            while self._idle:
+                self._idle.popleft().set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.stop_seconds):
                     await work

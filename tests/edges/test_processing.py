@@ -51,7 +51,7 @@ class House:
             if broker is None
             else BrokerSource(broker, applying, SystemClock())
         )
-        return Processor(source, ProcessorLimits(**limits))
+        return Processor(source, ProcessorLimits(**{"statements_in_flight": 2, "reports_max": 4000} | limits))
 
     def place(self, *order_ids: str, quantity: int = 10) -> None:
         """Orders that were accepted."""

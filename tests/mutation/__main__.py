@@ -92,10 +92,7 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
         ("tests/unit/executions/test_gap_watch.py", "tests/unit/executions/test_feed_queue.py"),
         None,
     ),
-    "ordertrail/executions/processor.py": (
-        ("tests/unit/executions/test_processor_workers.py", *PROCESSOR),
-        ("_work", "_rest", "wake_up"),
-    ),
+    "ordertrail/executions/processor.py": (("tests/unit/executions/test_processor_workers.py", *PROCESSOR), None),
     "ordertrail/executions/applying.py": (("tests/unit/executions/test_applying.py", *PROCESSOR), None),
     "ordertrail/executions/sources.py": (("tests/unit/executions/test_sources.py", *PROCESSOR), None),
     "ordertrail/executions/trouble.py": (("tests/unit/executions/test_trouble.py",), None),

@@ -31,12 +31,17 @@ class Workers:
     """`calls`: when the source was called, and for how many reports at the most."""
 
     def __init__(
-        self, *finds: Find, workers: int = 1, reports_max: int = 40, idle: tuple[float, float] = (LONG_SECONDS,) * 2
+        self,
+        *finds: Find,
+        workers: int = 1,
+        reports_max: int = 40,
+        idle: tuple[float, float] = (LONG_SECONDS,) * 2,
+        limits: ProcessorLimits | None = None,
     ) -> None:
         self.calls: list[tuple[float, int]] = []
         idle_seconds_min, self.idle_seconds_max = idle
         self._finds = list(finds)
-        limits = ProcessorLimits(
+        limits = limits or ProcessorLimits(
             statements_in_flight=workers, reports_max=reports_max, idle_seconds_min=idle_seconds_min, stop_seconds=9.0
         )
         self.processor = Processor(self, limits)
@@ -245,3 +250,12 @@ def test_a_stop_waits_no_longer_for_a_statement_than_it_may() -> None:
     workers = Workers()
 
     assert workers.run(until=7.0) == 7.0 + 9.0
+
+
+def test_unless_a_caller_says_otherwise_rests_are_short_and_a_stop_waits_for_a_quarter_of_a_minute() -> None:
+    workers = Workers(None, None, limits=ProcessorLimits(statements_in_flight=1, reports_max=40))
+
+    ended = workers.run(until=7.0)
+
+    assert pauses(workers.times) == [0.005, 0.01]
+    assert ended == 7.0 + 15.0
