@@ -208,7 +208,7 @@ class Dice:
                 return Passage(out, back, starts_before=out * random.random())
             case "slow_answer":
                 # In no plan that is drawn: canaries have it, where what is committed must stay unknown for a while.
-                return replace(passage, back_seconds=random.random() * SETTINGS.database_timeout_seconds)
+                return passage._replace(back_seconds=random.random() * SETTINGS.database_timeout_seconds)
             case "error":
                 return with_fault(passage, fault, error=random.choice(("40P01", "53200", "25006", "57014")))
             case _:

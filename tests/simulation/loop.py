@@ -43,6 +43,43 @@ class NothingLeft(Exception):
     """Nothing is due and nothing ever will be: somebody waits for what cannot come."""
 
 
+class _Handle(asyncio.Handle):
+    """As asyncio's, without its care for debugging: a run makes some thousand of them."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+    @override
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]  # asyncio does so, too
+
+
+class _Timer(_Handle, asyncio.TimerHandle):
+    """The same, later."""
+
+    __slots__ = ()
+
+    def __init__(self, when: float, *of: Any) -> None:
+        _Handle.__init__(self, *of)
+        self._when = when
+        self._scheduled = False
+
+
 class SimulationLoop(asyncio.BaseEventLoop):
     """`executor_seconds()` says how long work in a thread takes."""
 
@@ -103,10 +140,29 @@ class SimulationLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         # Numbered, so that of two at the same moment the first is the first, and compared without asking Python.
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, timer))
         return timer
+
+    @override
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    @override
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        self._check_closed()  # type: ignore[attr-defined]
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
 
     def _run_once(self) -> None:
         ready, timers = self._ready, self._timers  # type: ignore[attr-defined]  # asyncio's own, and in no stub

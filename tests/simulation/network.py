@@ -6,10 +6,9 @@ Whatever a process asks for happens on the other side, whether or not it lives t
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ordertrail.domain.capabilities import Capabilities
 from ordertrail.domain.order import Order
@@ -29,9 +28,11 @@ from tests.simulation.sockets import SimulatedSocket, SocketFrame
 
 T = TypeVar("T")
 
+# Named here: an annotation within a function is made anew whenever that runs.
+Announce = Callable[[Any], None]
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+
+class Passage(NamedTuple):
     """One request's fate. Seconds: until the other side acts, and from then until its answer is here.
 
     `refused`: nobody takes it. `lost_request`, `lost_answer`: the connection is cut before, or after, the other side
@@ -62,7 +63,7 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
 
 def with_fault(passage: Passage, fault: str, **changes: Any) -> Passage:
     """The passage as this fault leaves it; KeyError where there is no such fault."""
-    return replace(passage, **{**FAULTS[fault], **changes})
+    return passage._replace(**{**FAULTS[fault], **changes})
 
 
 class Fates(Protocol):
@@ -125,13 +126,13 @@ class DatabaseWire:
             else:
                 reply(answer.set_result, result)
 
-        def reply(announce: Callable[[Any], None], what: Any) -> None:
+        def reply(announce: Announce, what: Any) -> None:
             if not passage.lost_answer:
                 loop.call_later(passage.back_seconds, settle, announce, what, context=self._world)
             elif not passage.is_silent:
                 loop.call_later(passage.back_seconds, settle, answer.set_exception, cut(), context=self._world)
 
-        def settle(announce: Callable[[Any], None], what: Any) -> None:
+        def settle(announce: Announce, what: Any) -> None:
             if not answer.done():
                 announce(what)
 
