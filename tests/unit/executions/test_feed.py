@@ -38,12 +38,12 @@ class WatchedVenue(FeedVenue):
     """Knows when it was asked for a connection, and which ones it gave. `refuses`: it gives none."""
 
     refuses: bool = False
-    asked_at: list[float] = field(default_factory=list)
+    tried_at: list[float] = field(default_factory=list)
     followings: list[FeedFollowing] = field(default_factory=list)
 
     @override
     async def capabilities(self, *, timeout_seconds: float) -> Capabilities | NoAnswer:
-        self.asked_at.append(now())
+        self.tried_at.append(now())
         return await super().capabilities(timeout_seconds=timeout_seconds)
 
     @override
@@ -60,7 +60,7 @@ class WatchedVenue(FeedVenue):
     @property
     def waits(self) -> list[float]:
         """How long it was left alone, each time."""
-        return [round(later - before, 1) for before, later in zip(self.asked_at, self.asked_at[1:], strict=False)]
+        return [round(later - before, 1) for before, later in zip(self.tried_at, self.tried_at[1:], strict=False)]
 
     @property
     def open(self) -> list[FeedFollowing]:
@@ -311,7 +311,7 @@ def test_owner_who_is_overtaken_while_the_database_is_away_remains_it() -> None:
 
 
 @pytest.mark.parametrize("how", ["is_away", "refuses"])
-def test_venue_that_gives_no_connection_is_asked_less_and_less_often_and_it_is_said_once(
+def test_venue_that_gives_no_connection_is_tried_less_and_less_often_and_it_is_said_once(
     how: str, said: list[str]
 ) -> None:
     async def main() -> None:
@@ -335,7 +335,7 @@ def test_connection_that_brought_reports_begins_the_waits_anew() -> None:
         house.venue.refuses = False
         house.venue.add(3)
         await house.until_published()
-        house.venue.asked_at.clear()
+        house.venue.tried_at.clear()
         for _ in range(2):
             house.venue.restart(head=house.venue.head)
             house.venue.add(1)
@@ -382,7 +382,7 @@ def test_trouble_that_comes_again_after_reports_came_is_said_again(said: list[st
 
 
 def test_queue_that_loses_its_tail_again_and_again_is_tried_less_and_less_often() -> None:
-    class ForgetfulQueue(WatchedQueue):
+    class QueueWithoutItsTail(WatchedQueue):
         """Has a tail whenever a connection begins, and none when it is asked what became of a frame."""
 
         @override
@@ -396,7 +396,7 @@ def test_queue_that_loses_its_tail_again_and_again_is_tried_less_and_less_often(
             return tail
 
     async def main() -> None:
-        house = WatchedHouse(queue=ForgetfulQueue(position=Position("e1", 3)))
+        house = WatchedHouse(queue=QueueWithoutItsTail(position=Position("e1", 3)))
         house.venue.add(6)
         house.start()
         await asyncio.sleep(9)

@@ -261,19 +261,19 @@ async def test_all_that_came_is_with_the_queue_when_the_connection_has_ended() -
     assert line.chain == [(0, 1, 3)]
 
 
-async def test_head_and_lag_are_told_before_the_queue_has_what_came_and_after() -> None:
+async def test_head_and_lag_are_shown_before_the_queue_has_what_came_and_after() -> None:
     line = Line(answers=[QueueFull()])
-    told = []
+    shown = []
 
-    def tell() -> Any:
-        told.append((gauge(metrics.FEED_HEAD), gauge(metrics.FEED_LAG)))
+    def note() -> Any:
+        shown.append((gauge(metrics.FEED_HEAD), gauge(metrics.FEED_LAG)))
         return run(4, 4)
 
     held = _Held()
     line.clock.sleep = held  # type: ignore[method-assign]
-    await line.bring(run(1, 3), tell, held.let_go)
+    await line.bring(run(1, 3), note, held.let_go)
 
-    assert told == [(3, 3)]
+    assert shown == [(3, 3)]
     assert (gauge(metrics.FEED_HEAD), gauge(metrics.FEED_LAG), gauge(metrics.FEED_TAIL)) == (4, 0, 4)
 
 
@@ -439,7 +439,7 @@ async def test_garbage_is_kept_and_the_log_is_read_up_to_the_venue_s_head() -> N
     assert fetches("unreadable") - before == 1
 
 
-async def test_garbage_may_have_been_one_report_that_no_head_has_told_of() -> None:
+async def test_garbage_may_have_been_one_report_that_no_head_has_counted() -> None:
     line = Line(reached=3, head=3, pages=[run(4, 4)])
 
     await line.bring(GARBAGE, run(5, 5))
@@ -515,7 +515,7 @@ async def test_heartbeat_of_another_epoch_ends_the_connection() -> None:
 # A stall
 
 
-async def test_gap_that_heartbeats_tell_of_is_fetched_after_two_seconds() -> None:
+async def test_gap_that_heartbeats_show_is_fetched_after_two_seconds() -> None:
     before = fetches("stall")
     line = Line(reached=3)
 
@@ -529,7 +529,7 @@ async def test_gap_that_heartbeats_tell_of_is_fetched_after_two_seconds() -> Non
     assert fetches("stall") - before == 2
 
 
-async def test_gap_that_heartbeats_tell_of_is_given_two_seconds() -> None:
+async def test_gap_that_heartbeats_show_is_given_two_seconds() -> None:
     line = Line(reached=3)
 
     await line.bring(Heartbeat(EPOCH, 5), 1.9, Heartbeat(EPOCH, 5), run(4, 5))
@@ -576,21 +576,21 @@ async def test_stall_that_no_page_mends_is_fetched_again_two_seconds_later() -> 
     assert line.chain == [(3, 4, 5), (5, 6, 6)]
 
 
-async def test_heartbeat_tells_head_and_lag() -> None:
+async def test_heartbeat_shows_head_and_lag() -> None:
     line = Line(reached=3)
 
-    await line.bring(Heartbeat(EPOCH, 9), run(4, 4), lambda: _assert_told(9, 5), run(5, 9))
+    await line.bring(Heartbeat(EPOCH, 9), run(4, 4), lambda: _assert_shown(9, 5), run(5, 9))
 
 
-def _assert_told(head: int, lag: int) -> Reports:
+def _assert_shown(head: int, lag: int) -> Reports:
     assert (gauge(metrics.FEED_HEAD), gauge(metrics.FEED_LAG)) == (head, lag)
     return reports()
 
 
-async def test_heartbeat_tells_the_lag_at_once() -> None:
+async def test_heartbeat_shows_the_lag_at_once() -> None:
     line = Line(reached=3)
 
-    await line.bring(Heartbeat(EPOCH, 4), Heartbeat(EPOCH, 9), lambda: _assert_told(9, 6), run(4, 9))
+    await line.bring(Heartbeat(EPOCH, 4), Heartbeat(EPOCH, 9), lambda: _assert_shown(9, 6), run(4, 9))
 
 
 # How much is fetched
@@ -795,7 +795,7 @@ async def test_tail_is_what_the_queue_took_last() -> None:
     assert line.chain == [(0, 1, 3), (3, 4, 5)]
 
 
-async def test_queue_that_cannot_be_asked_for_its_tail_is_asked_after_longer_and_longer() -> None:
+async def test_queue_that_does_not_say_its_tail_is_tried_again_after_longer_and_longer() -> None:
     line = Line(answers=[QueueUnavailable("away")], tails=[*[QueueUnavailable("away")] * 7, Position(EPOCH, 2)])
 
     await line.bring(run(1, 2))
