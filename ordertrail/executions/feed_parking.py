@@ -41,7 +41,7 @@ class FeedParking:
         """Reports that the venue has forgotten before they were taken in. The same range again is the same thing."""
         raw = b'{"epoch":"%s","first":%d,"last":%d}' % (epoch.encode(), first, last)
         thing = self._thing(GAP, "the venue does not keep these reports any more", raw, epoch, seq=first)
-        if thing.fingerprint in self._kept:
+        if thing.fingerprint in self._kept or thing in self._waiting:
             return
         metrics.FEED_LOST_REPORTS.inc(last - first + 1)
         _log.critical(
