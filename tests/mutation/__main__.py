@@ -41,13 +41,7 @@ SINGLE_FAULTS_EACH = 1
 OURS = ("app", "ordertrail", "simulated_exchange", "tests")
 
 GATE = ("tests/unit/venues/gate",)
-FEED = (
-    "tests/unit/executions/test_feed.py",
-    "tests/unit/executions/test_feed_epochs.py",
-    "tests/unit/executions/test_feed_owner.py",
-    "tests/unit/executions/test_feed_queue.py",
-    "tests/unit/executions/test_feed_socket.py",
-)
+FEED = ("tests/unit/executions/test_feed.py", "tests/unit/executions/test_feed_epochs.py")
 FEED_DECIDES = (
     "_wait_for_lease",
     "_keep_lease",
@@ -87,7 +81,9 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "ordertrail/reconciliation/review.py": (("tests/unit/reconciliation",), None),
     "ordertrail/reconciliation/pass_report.py": (("tests/unit/reconciliation",), None),
     "ordertrail/executions/feed.py": (FEED, FEED_DECIDES),
-    "ordertrail/executions/feed_connection.py": (FEED, None),
+    "ordertrail/executions/feed_connection.py": (("tests/unit/executions/test_feed_connection.py",), None),
+    "ordertrail/executions/feed_parking.py": (("tests/unit/executions/test_feed_parking.py",), None),
+    "ordertrail/executions/frame_buffer.py": (("tests/unit/executions/test_frame_buffer.py",), None),
     "ordertrail/executions/gap_watch.py": (
         ("tests/unit/executions/test_gap_watch.py", "tests/unit/executions/test_feed_queue.py"),
         None,

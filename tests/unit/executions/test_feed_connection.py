@@ -722,6 +722,14 @@ async def test_log_of_a_venue_that_came_back_with_less_moves_nothing_up_to_the_t
     assert line.chain == [(20, 22, 22), (22, 23, 23)]
 
 
+async def test_run_of_the_log_that_goes_beyond_the_tail_is_one_and_moves_it() -> None:
+    line = Line(reached=10, chained_to=20, head=22, pages=[reports(11, *range(13, 23))])
+
+    await line.bring(GARBAGE)
+
+    assert (line.others, line.chain) == ([[11]], [(20, 13, 22)])
+
+
 # What no queue takes
 
 

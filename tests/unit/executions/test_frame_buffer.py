@@ -14,6 +14,9 @@ MESSAGE_BYTES_MAX = 524_288
 BUFFER_BYTES_MAX = 8_388_608
 SECONDS_MAX = 5
 
+# Who waits here for something that does not come waits for ever.
+pytestmark = pytest.mark.timeout(10)
+
 
 def report(seq: int, size: int = 9) -> bytes:
     """Of so many bytes."""
@@ -282,3 +285,10 @@ def test_report_that_is_too_long_is_a_piece_of_its_own() -> None:
     whole = Piece(b"[" + b",".join(elements) + b"]", 3, 1, 3, True)
 
     assert in_messages(whole) == [[1], [2], [3]]
+
+
+@pytest.mark.parametrize("number", [1, None])
+def test_report_that_is_too_long_may_be_the_first(number: int | None) -> None:
+    whole = Piece(b"[%s,%s]" % (report(1, 600_000), report(2)), 2, number, number and 2, True)
+
+    assert in_messages(whole) == [[1], [2]]
