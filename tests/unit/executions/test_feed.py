@@ -273,6 +273,20 @@ def test_without_the_database_nobody_begins_to_own_and_it_is_counted() -> None:
     play(main(), seconds_max=10)
 
 
+def test_owner_remains_it_while_the_database_is_away() -> None:
+    async def main() -> None:
+        house = WatchedHouse()
+        house.start()
+        await house.until(lambda: house.venue.followings)
+        house.database.is_away = True
+        await asyncio.sleep(10)
+
+        assert house.feeds[0].is_owner
+        assert (len(house.venue.followings), len(house.venue.open)) == (1, 1)
+
+    play(main(), seconds_max=20)
+
+
 def test_owner_whose_lease_is_another_s_leaves_the_venue() -> None:
     async def main() -> None:
         house = WatchedHouse()
