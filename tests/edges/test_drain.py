@@ -106,7 +106,7 @@ def exchange(tmp_path: Path) -> Iterator[Program]:
         yield running
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.kills)])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_drain_under_load_answers_everything_that_was_taken(
     database_url: str, tmp_path: Path, exchange: Program, workers: int, number: signal.Signals

@@ -302,6 +302,7 @@ def test_absent_database_is_said_in_a_sentence(site: Site, arguments: tuple[str,
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("point", ["after_lease", "after_claim", "after_resend", "after_answer", "before_apply"])
 def test_killed_reconciler_leaves_nothing_lost_or_doubled(site: Site, point: str) -> None:
     order_id = site.trail(*NEVER_SENT)
@@ -317,6 +318,7 @@ def test_killed_reconciler_leaves_nothing_lost_or_doubled(site: Site, point: str
     assert site.executions(order_id) == ["new"]
 
 
+@pytest.mark.kills
 def test_stopped_lease_holder_that_wakes_late_sends_nothing(site: Site) -> None:
     order_id = site.trail(*NEVER_SENT)
     holder = site.start("reconcile", "--once", "--json", failpoints="after_claim=stop", send_window_seconds=0.2)

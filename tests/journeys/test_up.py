@@ -161,6 +161,7 @@ def order(running: Up, order_id: str) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.kills
 def test_two_orders_that_cross_are_filled(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
         ids = cross(running)
@@ -239,6 +240,7 @@ def command(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
+@pytest.mark.kills
 def test_commands_find_it_by_its_data_folder_until_it_stops(data_dir: Path) -> None:
     place = ["order", "place", "--type", "market", "--side", "buy", "--instrument", "AAPL12345678", "--quantity", "1"]
     with up_and_ready(data_dir.parent / ".ordertrail") as running:
@@ -267,6 +269,7 @@ def test_commands_find_it_by_its_data_folder_until_it_stops(data_dir: Path) -> N
     assert "ORDERTRAIL_API_URL is not set" in gone.stderr and "make up" in gone.stderr
 
 
+@pytest.mark.kills
 def test_an_order_on_its_way_is_finished_before_anything_under_it_stops(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running, ThreadPoolExecutor(max_workers=1) as client:
         call("PUT", f"{running.url('exchange')}/v1/faults", {"latency_ms": 1500})
@@ -279,6 +282,7 @@ def test_an_order_on_its_way_is_finished_before_anything_under_it_stops(data_dir
     assert code == 0
 
 
+@pytest.mark.kills
 def test_a_second_ctrl_c_hurries(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
         for process in running.children().values():
@@ -293,6 +297,7 @@ def test_a_second_ctrl_c_hurries(data_dir: Path) -> None:
     assert "The API is ended at once." in running.said
 
 
+@pytest.mark.kills
 def test_a_killed_run_leaves_nothing_in_the_way_of_the_next(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
         _, order = call("POST", f"{running.url('API')}/orders", SEED_ORDER)
@@ -328,6 +333,7 @@ def test_only_marked_processes_are_ended_as_stale(data_dir: Path) -> None:
         foreign.communicate(b"\n")
 
 
+@pytest.mark.kills
 def test_whatever_dies_is_started_again(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running:
         for kind, name in (
@@ -362,6 +368,7 @@ def test_a_taken_port_is_named_with_the_way_out(data_dir: Path) -> None:
     assert "Traceback" not in running.said
 
 
+@pytest.mark.kills
 def test_a_second_one_on_the_same_data_is_refused(data_dir: Path) -> None:
     with up_and_ready(data_dir) as running, up(data_dir) as second:
         code = second.ended()
