@@ -39,7 +39,7 @@ class WatchedVenue(FeedVenue):
 
     refuses: bool = False
     tried_at: list[float] = field(default_factory=list)
-    followings: list[FeedFollowing] = field(default_factory=list)
+    followed: list[FeedFollowing] = field(default_factory=list)
 
     @override
     async def capabilities(self, *, timeout_seconds: float) -> Capabilities | NoAnswer:
@@ -54,7 +54,7 @@ class WatchedVenue(FeedVenue):
             return NoAnswer("connect_failed", "no route")
         given = await super().follow(after=after, epoch=epoch, timeout_seconds=timeout_seconds)
         if isinstance(given, FeedFollowing):
-            self.followings.append(given)
+            self.followed.append(given)
         return given
 
     @property
@@ -64,7 +64,7 @@ class WatchedVenue(FeedVenue):
 
     @property
     def open(self) -> list[FeedFollowing]:
-        return [each for each in self.followings if not each.is_closed]
+        return [each for each in self.followed if not each.is_closed]
 
 
 @dataclass
@@ -277,12 +277,12 @@ def test_owner_remains_it_while_the_database_is_away() -> None:
     async def main() -> None:
         house = WatchedHouse()
         house.start()
-        await house.until(lambda: house.venue.followings)
+        await house.until(lambda: house.venue.followed)
         house.database.is_away = True
         await asyncio.sleep(10)
 
         assert house.feeds[0].is_owner
-        assert (len(house.venue.followings), len(house.venue.open)) == (1, 1)
+        assert (len(house.venue.followed), len(house.venue.open)) == (1, 1)
 
     play(main(), seconds_max=20)
 
@@ -297,7 +297,7 @@ def test_owner_whose_lease_is_another_s_leaves_the_venue() -> None:
 
         await house.until(lambda: not house.feeds[0].is_owner, seconds=1.5)
 
-        assert (len(house.venue.followings), house.venue.open) == (1, [])
+        assert (len(house.venue.followed), house.venue.open) == (1, [])
 
     play(main(), seconds_max=10)
 
@@ -532,7 +532,7 @@ def test_what_was_taken_in_before_the_venue_lost_and_compacted_it_is_not_lost() 
 
         assert house.database.things == []
         assert house.venue.follows == [(20, "e1"), (0, "e1"), (4, "e1")]
-        assert len(house.venue.followings) == 2
+        assert len(house.venue.followed) == 2
         assert len(house.venue.open) == 1
 
     play(main(), seconds_max=10)
@@ -624,6 +624,6 @@ def test_live_orders_are_not_queried_where_they_cannot_be_read() -> None:
 
         assert [each.count for each in house.others] == [3]
         assert house.database.live_orders_at == []
-        assert len(house.venue.followings) == 1
+        assert len(house.venue.followed) == 1
 
     play(main(), seconds_max=100)
