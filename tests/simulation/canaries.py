@@ -432,7 +432,18 @@ def a_refusal_of_a_resend_taken_for_the_whole() -> Iterator[None]:
         yield
 
 
-@canary(network={"lost_answer": 0.25}, exchange={"closed": 0.25, "error_after": 0.25})
+@canary(
+    # Many are sent again, many of these answers tell nothing, and few queries find what came of them.
+    network={},
+    database={},
+    exchange={"closed": 0.4, "error_after": 0.3},
+    events=("exchange away", "exchange away"),
+    failpoints={},
+    no_answer=0.5,
+    cancels=0.0,
+    followers=0,
+    queue=None,
+)
 def unknown_recorded_as_not_sent() -> Iterator[None]:
     original = review_module._recorded
 
