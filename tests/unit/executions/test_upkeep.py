@@ -1,32 +1,17 @@
 """What a processor keeps in order, and says of what it applied."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from ordertrail.executions import applied_reports, trouble
 from ordertrail.executions.applied_reports import AppliedReports
 from ordertrail.executions.upkeep import Upkeep
-from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.execution_rows import Applied, Retried
 from tests.support.clocks import ManualClock
 from tests.support.executions import VENUE, MemoryQueue, MemoryRows
-
-
-@pytest.fixture(autouse=True)
-def logs_are_heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever another test of this process has made of the log: a logger that was used once keeps to it for ever."""
-    before = structlog.get_config()
-    structlog.reset_defaults()
-    for module in (applied_reports, trouble):
-        monkeypatch.setattr(module, "_log", get_logger())
-    yield
-    structlog.configure(**before)
 
 
 class House:
