@@ -137,7 +137,7 @@ class Journey:
     async def judge(self, counted: Count) -> None:
         """Healed, everything settles; both halves of the checker say so."""
         self.load.is_ending = True
-        await until(lambda: not self.load.unfinished, timeout_seconds=DEADLINE_SECONDS)
+        await self.load.until_finished(timeout_seconds=DEADLINE_SECONDS)
         await self.site.settle()
         await self.load.repeat_all()
         await self.site.settle()

@@ -67,7 +67,7 @@ async def under_load(place: Site) -> AsyncIterator[Load]:
 
 async def judge(place: Site, load: Load, counted: Count) -> None:
     load.is_ending = True
-    await until(lambda: not load.unfinished, timeout_seconds=DEADLINE_SECONDS)
+    await load.until_finished(timeout_seconds=DEADLINE_SECONDS)
     await place.settle()
     await load.repeat_all()
     await place.settle()

@@ -259,7 +259,7 @@ async def until_settled(torment: Torment) -> Evidence:
     site, load = torment.site, torment.load
     await until(lambda: load.placed >= ENOUGH_PLACED * load.begun, timeout_seconds=DEADLINE_SECONDS)
     load.is_ending = True
-    await until(lambda: not load.unfinished, timeout_seconds=DEADLINE_SECONDS)
+    await load.until_finished(timeout_seconds=DEADLINE_SECONDS)
     # Whoever slept through all of this wakes only now, in the middle of what it was doing.
     for sleeper in torment.sleepers:
         sleeper.wake()

@@ -22,6 +22,8 @@ REPEAT_SECONDS_MIN = 0.2
 REPEAT_SECONDS_MAX = 2.0
 # So many may be without a final answer at once; beyond that nothing new is begun.
 UNFINISHED_MAX = 150
+# Of so many it is said why a test failed.
+WORDS_MAX = 10
 
 Request = tuple[str | None, dict[str, Any]]
 
@@ -118,6 +120,18 @@ class Load:
     def unfinished(self) -> int:
         """Orders whose clients want to know more."""
         return len(self._again) + self._busy
+
+    async def until_finished(self, *, timeout_seconds: float) -> None:
+        """Until every client knows what became of its order; fails with what the others were answered last."""
+        try:
+            await until(lambda: not self.unfinished, timeout_seconds=timeout_seconds)
+        except TimeoutError:
+            raise AssertionError(f"{self.unfinished} orders have no final answer: {self._last_words()}") from None
+
+    def _last_words(self) -> list[str]:
+        keys = {again.order[0] for again in self._again}
+        last = {answer.key: answer for answer in self.answers if answer.key in keys}
+        return [f"{key}: {answer.status} {dict(answer.body)}" for key, answer in last.items()][:WORDS_MAX]
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
