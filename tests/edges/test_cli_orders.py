@@ -60,7 +60,8 @@ def api_that(answer: bytes) -> Iterator[tuple[str, threading.Event]]:
                 connection.recv(65536)
                 has_read.set()
                 if answer == b"wait":
-                    connection.recv(65536)
+                    while connection.recv(65536):  # the request may come in parts
+                        pass
                 else:
                     connection.sendall(answer)
 
