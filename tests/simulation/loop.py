@@ -145,6 +145,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._timers_made, timer))
         return timer
 
+    # The stub binds the types of `args` to those of `callback`; both are passed on as they came.
     @override
     def call_later(  # type: ignore[override]
         self,
@@ -159,7 +160,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        self._check_closed()  # type: ignore[attr-defined]
+        self._check_closed()  # type: ignore[attr-defined]  # asyncio's own, and in no stub, as what is below
         handle = _Handle(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined]
         return handle
