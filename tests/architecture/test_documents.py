@@ -22,6 +22,7 @@ HANDING_ON = {
     ("database.py", "fetch_in_order"): "sql",
     ("database.py", "fetch_all"): "sql",
     ("orders.py", "_fetch_after_insert"): "sql",
+    ("executions.py", "_fetch_applied"): "statement",
     ("reads.py", "many"): "statement",
     ("reads.py", "fetch_list"): "statement",
 }
@@ -152,7 +153,11 @@ def sent_in(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 
 def is_sending(function: ast.expr) -> bool:
-    return isinstance(function, ast.Attribute) and (function.attr in SENDING or function.attr == "_fetch_after_insert")
+    return isinstance(function, ast.Attribute) and function.attr in {
+        *SENDING,
+        "_fetch_after_insert",
+        "_fetch_applied",
+    }
 
 
 def statements_in(call: ast.Call) -> list[ast.expr]:

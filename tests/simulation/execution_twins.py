@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -26,6 +27,7 @@ from ordertrail.storage.execution_rows import PARKED_RETRY_SECONDS, REPORT_KIND,
 from ordertrail.storage.postgres import execution_statements as statements
 from ordertrail.storage.postgres import execution_upkeep_statements as upkeep_statements
 from ordertrail.storage.postgres import feed_statements, position_statements
+from ordertrail.storage.postgres.execution_statements import Variant
 from tests.simulation.execution_tables import (
     Sums,
     elements_of,
@@ -110,7 +112,13 @@ def _raws(body: str) -> list[str]:
 
 
 def _apply(
-    tables: Tables, now: datetime, frames: Sequence[tuple[int, str]], venue: str, epoch: str, session: int
+    tables: Tables,
+    now: datetime,
+    variant: Variant,
+    frames: Sequence[tuple[int, str]],
+    venue: str,
+    epoch: str,
+    session: int,
 ) -> Record:
     reports = [
         _Report(number, ordinal, raw, fields := report_of(element), unreadable_field(fields))
@@ -123,7 +131,11 @@ def _apply(
         rows = tables.orders[order_id]
         own = [each for each in readable if each.client_order_id == order_id]
         known[order_id] = _Known(order_id, frozenset(rows), next(iter(rows.values())), own)
-    times = {id(each): moment_of(each.transact_time) for each in _first_of_keys(known.values())}
+    first = _first_of_keys(known.values())
+    times = {id(each): moment_of(each.transact_time) for each in first}
+    there = tables.reports.executions
+    if not variant.may_repeat and any((session, each.exec_id) in there.get(each.client_order_id, {}) for each in first):
+        raise StatementFailed("23505", "duplicate key value violates unique constraint")
 
     was_refused = {
         order_id
@@ -350,12 +362,12 @@ def _cover(tables: Tables, venue: str, epoch: str, ranges: Iterable[tuple[int, i
 
 
 def _apply_reports(
-    tables: Tables, now: datetime, bodies: Sequence[str], venue: str, epoch: str, session: int
+    variant: Variant, tables: Tables, now: datetime, bodies: Sequence[str], venue: str, epoch: str, session: int
 ) -> list[Record]:
-    return [_apply(tables, now, list(enumerate(bodies, start=1)), venue, epoch, session)]
+    return [_apply(tables, now, variant, list(enumerate(bodies, start=1)), venue, epoch, session)]
 
 
-def _apply_inbox(tables: Tables, now: datetime, venue: str, reports_max: int) -> list[Record]:
+def _apply_inbox(variant: Variant, tables: Tables, now: datetime, venue: str, reports_max: int) -> list[Record]:
     waiting = [frame for _, frame in sorted(tables.reports.inbox.items()) if frame["venue"] == venue]
     front = waiting[:4]
     average = sum(frame["count"] for frame in front) / len(front) if front else 1
@@ -372,7 +384,8 @@ def _apply_inbox(tables: Tables, now: datetime, venue: str, reports_max: int) ->
     session = tables.reports.epochs.get((venue, epoch))
     if session is None:
         raise StatementFailed("23502", "null value in column session")
-    applied = _apply(tables, now, [(frame["id"], frame["body"]) for frame in taken], venue, epoch, session)
+    bodies = [(frame["id"], frame["body"]) for frame in taken]
+    applied = _apply(tables, now, variant, bodies, venue, epoch, session)
     for frame in taken:
         del tables.reports.inbox[frame["id"]]
     waited = (now - min(frame["put_at"] for frame in taken)).total_seconds()
@@ -648,8 +661,8 @@ def _count_misplaced(_tables: Tables, _now: datetime, _limit: int) -> list[Recor
 
 
 EXECUTION_STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
-    statements.APPLY_REPORTS: ("apply_reports", _apply_reports),
-    statements.APPLY_INBOX: ("apply_inbox", _apply_inbox),
+    **{sql: ("apply_reports", partial(_apply_reports, variant)) for variant, sql in statements.APPLY_REPORTS.items()},
+    **{sql: ("apply_inbox", partial(_apply_inbox, variant)) for variant, sql in statements.APPLY_INBOX.items()},
     feed_statements.SESSION_OF: ("session_of", _session_of),
     feed_statements.LOCK_EPOCHS: ("lock_epochs", _lock_epochs),
     feed_statements.BEGIN_EPOCH: ("begin_epoch", _begin_epoch),

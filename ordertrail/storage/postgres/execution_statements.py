@@ -8,6 +8,8 @@ Locks are taken in one order, and each kind in the order of its key: sightings, 
 parked.
 """
 
+from typing import NamedTuple
+
 from ordertrail.domain.execution import (
     EXEC_TYPES,
     EXECUTION_PRICE_DECIMALS_MAX,
@@ -80,7 +82,16 @@ _KEPT = "order_id, exec_id, exec_type, last_qty, coalesce(last_px, -1), coalesce
 _SAID = _KEPT.replace("order_id", "client_order_id")
 
 
-def _applied(frames: str, *, venue: str, epoch: str, session: str, then: str, results: str) -> str:
+class Variant(NamedTuple):
+    """`may_repeat`: a report that is a row already changes nothing. Without, it breaks the statement (23505), which
+    looks for no such row and takes a sixth less of the processor."""
+
+    may_repeat: bool
+
+
+def _applied(
+    variant: Variant, frames: str, *, venue: str, epoch: str, session: str, then: str = "", results: str = ""
+) -> str:
     """Applies the reports of `frames`: number, body, and since when it waited.
 
     Everything that a report can lead to is in the rows that it is applied to, or in the reports beside it, whatever
@@ -162,7 +173,7 @@ WITH {frames}, input AS MATERIALIZED (
      WHERE field IS NULL AND (client_order_id IN (SELECT id FROM known)) IS TRUE
        AND (SELECT count(*) FROM woken) >= 0
      ORDER BY client_order_id, exec_id, number, ordinal
-    ON CONFLICT DO NOTHING
+    {"ON CONFLICT DO NOTHING" if variant.may_repeat else "/* a repeat is an error */"}
     RETURNING order_id, exec_id, seq, exec_type, ord_status, last_qty, last_px, cum_qty, exec_ref_id
 ), progress AS MATERIALIZED (
     SELECT id, max(type) AS type, max(side) AS side, max(instrument) AS instrument,
@@ -197,9 +208,9 @@ WITH {frames}, input AS MATERIALIZED (
 ), trail AS (
     INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason, exchange_order_id)
     SELECT {fragments.ORDER_OF_O}, s.status, 'execution', o.exchange_order_id
-      FROM progress o
-     CROSS JOIN LATERAL unnest(CASE WHEN (o.id IN (SELECT id FROM rejected)) IS TRUE THEN o.said || '{{REJECTED}}'
-                                    ELSE o.said END) AS s(status)
+      FROM (SELECT *, (id IN (SELECT id FROM rejected)) IS TRUE AS is_rejected FROM progress) AS o
+     CROSS JOIN LATERAL unnest(CASE WHEN is_rejected THEN said || '{{REJECTED}}' ELSE said END) AS s(status)
+     WHERE is_rejected OR said <> '{{}}'
      ORDER BY o.id, s.status
     ON CONFLICT DO NOTHING
 ), summed AS (
@@ -258,12 +269,16 @@ WITH {frames}, input AS MATERIALIZED (
      WHERE verdict = 'unknown_order'
 ), covered AS (
     INSERT INTO execution_coverage (venue, epoch, seqs)
-    SELECT {venue}, {epoch}, range_agg(int8range(first_seq, last_seq, '[]'))
-      FROM (SELECT min(seq) AS first_seq, max(seq) AS last_seq
-              FROM (SELECT seq, seq - dense_rank() OVER (ORDER BY seq) AS run
-                      FROM input WHERE seq BETWEEN 1 AND {EXECUTION_SEQ_MAX}) AS numbered
-             GROUP BY run) AS runs
-    HAVING count(*) > 0
+    SELECT {venue}, {epoch},
+           CASE WHEN last_seq - first_seq + 1 = numbers THEN int8multirange(int8range(first_seq, last_seq, '[]'))
+                ELSE (SELECT range_agg(int8range(first_seq, last_seq, '[]'))
+                        FROM (SELECT min(seq) AS first_seq, max(seq) AS last_seq
+                                FROM (SELECT seq, seq - dense_rank() OVER (ORDER BY seq) AS run
+                                        FROM input WHERE seq BETWEEN 1 AND {EXECUTION_SEQ_MAX}) AS numbered
+                               GROUP BY run) AS runs) END
+      FROM (SELECT min(seq) AS first_seq, max(seq) AS last_seq, count(DISTINCT seq) AS numbers
+              FROM input WHERE seq BETWEEN 1 AND {EXECUTION_SEQ_MAX}) AS seen
+     WHERE numbers > 0
 ){then}
 SELECT (SELECT count(*) FROM frames) AS frames,
        (SELECT count(*) FROM input) AS reports,
@@ -292,26 +307,15 @@ SELECT (SELECT count(*) FROM frames) AS frames,
 """
 
 
-# A processor applies reports that another queue has delivered; or some alone, whose neighbours break the statement.
-# $1 bodies of frames, of which $2 is the venue, $3 the epoch; $4 the session.
-APPLY_REPORTS = _applied(
-    """frames AS MATERIALIZED (
+_DELIVERED = """\
+frames AS MATERIALIZED (
     SELECT number, body::json AS body
       FROM (SELECT $1::text[] AS bodies OFFSET 0) AS given
      CROSS JOIN LATERAL unnest(bodies) WITH ORDINALITY AS t(body, number)
-)""",
-    venue="$2::varchar",
-    epoch="$3::varchar",
-    session="$4::integer",
-    then="",
-    results="",
-)
+)"""
 
-# A processor takes the oldest frames that no other one is taking, of one epoch, and applies them; what is unseen goes
-# back. Frames are locked by the average size of those at the front, so that there are some for the other processors.
-# $1 the venue; $2 reports, about.
-APPLY_INBOX = _applied(
-    """taken AS (
+_TAKEN = """\
+taken AS (
     DELETE FROM execution_inbox
      WHERE id = ANY(ARRAY(
            SELECT id
@@ -334,21 +338,44 @@ APPLY_INBOX = _applied(
            (SELECT session FROM execution_epochs e WHERE e.venue = $1::varchar AND e.epoch = f.epoch) AS session
       FROM (SELECT max(epoch) AS epoch, max(exec_id_scope) AS exec_id_scope, min(put_at) AS put_at
               FROM frames) AS f
-)""",
-    venue="$1::varchar",
-    epoch="(SELECT epoch FROM origin)",
-    session="(SELECT session FROM origin)",
-    then=""", returned AS (
+)"""
+
+_RETURNED = """, returned AS (
     INSERT INTO execution_inbox (venue, epoch, exec_id_scope, count, body)
     SELECT $1::varchar, o.epoch, o.exec_id_scope, r.count, r.body
       FROM origin o CROSS JOIN (
            SELECT count(*) AS count, '[' || string_agg(raw, ',' ORDER BY number, ordinal) || ']' AS body FROM raws
             WHERE ((number, ordinal) IN (SELECT number, ordinal FROM repeated WHERE contradicts IS NULL)) IS TRUE) AS r
      WHERE r.count > 0
-)""",
-    results=""",
-       extract(epoch FROM clock_timestamp() - (SELECT put_at FROM origin))::float8 AS waited_seconds""",
-)
+)"""
+
+_WAITED = """,
+       extract(epoch FROM clock_timestamp() - (SELECT put_at FROM origin))::float8 AS waited_seconds"""
+
+_VARIANTS = (Variant(may_repeat=False), Variant(may_repeat=True))
+
+# A processor applies reports that another queue has delivered; or some alone, whose neighbours break the statement.
+# $1 bodies of frames, of which $2 is the venue, $3 the epoch; $4 the session.
+APPLY_REPORTS = {
+    variant: _applied(variant, _DELIVERED, venue="$2::varchar", epoch="$3::varchar", session="$4::integer")
+    for variant in _VARIANTS
+}
+
+# A processor takes the oldest frames that no other one is taking, of one epoch, and applies them; what is unseen goes
+# back. Frames are locked by the average size of those at the front, so that there are some for the other processors.
+# $1 the venue; $2 reports, about.
+APPLY_INBOX = {
+    variant: _applied(
+        variant,
+        _TAKEN,
+        venue="$1::varchar",
+        epoch="(SELECT epoch FROM origin)",
+        session="(SELECT session FROM origin)",
+        then=_RETURNED,
+        results=_WAITED,
+    )
+    for variant in _VARIANTS
+}
 
 # A report that breaks the statement above, or a frame that cannot be taken apart, is kept as it came, and is covered;
 # returns whether it is new.

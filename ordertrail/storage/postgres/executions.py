@@ -14,6 +14,7 @@ from ordertrail.storage.postgres import execution_statements as statements
 from ordertrail.storage.postgres import execution_upkeep_statements as upkeep_statements
 from ordertrail.storage.postgres import feed_statements, position_statements
 from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.execution_statements import Variant
 
 DEPTH_MAX = 100_000
 MISPLACED_MAX = 10_000
@@ -21,9 +22,12 @@ COMPACTED_MIN, COMPACTED_MAX = 8, 5_000
 REVISIONS_MAX, RECKONINGS_MAX = 500, 20
 # Reports that met the same ones in another transaction are compared in the next statement, which sees those.
 UNSEEN_REPEATS_MAX = 5
+# A queue that delivers again seldom does so once: after a repeat, so many statements are ready for more.
+STATEMENTS_AFTER_REPEAT = 100
 
 # Beyond the server's limits: brackets in brackets in brackets. It is a value that does it, whatever the class says.
 _LIMITS_CLASS = "54"
+_REPEATED_CODE = "23505"
 _UNFIT_CODE = "22000"
 _NOT_TEXT_CODE = "22021"
 
@@ -34,6 +38,7 @@ class PostgresExecutions:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sessions: dict[tuple[str, str], int] = {}
+        self._repeats_expected = 0
 
     async def apply_reports(self, frames: Sequence[Frame]) -> Applied:
         bodies = [text_of(frame.body) for frame in frames]
@@ -41,7 +46,7 @@ class PostgresExecutions:
         return applied_of(await self._apply(first.venue, first.epoch, first.exec_id_scope, bodies))
 
     async def apply_inbox(self, venue: str, *, reports_max: int) -> Applied | None:
-        [record] = await about_the_data(self._database.fetch(statements.APPLY_INBOX, venue, reports_max))
+        [record] = await self._fetch_applied(statements.APPLY_INBOX, venue, reports_max)
         # What went back into the inbox is applied by whoever takes it there.
         return applied_of([record], returned=record["unseen"]) if record["frames"] else None
 
@@ -191,12 +196,23 @@ class PostgresExecutions:
         session = await self._session(venue, epoch, scope)
         records = []
         for _ in range(UNSEEN_REPEATS_MAX):
-            records += await about_the_data(
-                self._database.fetch(statements.APPLY_REPORTS, list(bodies), venue, epoch, session)
-            )
+            records += await self._fetch_applied(statements.APPLY_REPORTS, list(bodies), venue, epoch, session)
             if not records[-1]["unseen"]:
                 break
         return records
+
+    async def _fetch_applied(self, statement: Mapping[Variant, str], *arguments: object) -> list[Any]:
+        """By the variant that takes only new reports, as nearly all are; where one is not, by the other one."""
+        if self._repeats_expected:
+            self._repeats_expected -= 1
+        else:
+            try:
+                return await about_the_data(self._database.fetch(statement[Variant(may_repeat=False)], *arguments))
+            except StatementFailed as error:
+                if error.code != _REPEATED_CODE:
+                    raise
+            self._repeats_expected = STATEMENTS_AFTER_REPEAT
+        return await about_the_data(self._database.fetch(statement[Variant(may_repeat=True)], *arguments))
 
     async def _apply_each(self, venue: str, epoch: str, things: Sequence[Any], broken: set[int]) -> list[Any]:
         """Together; or, where one breaks the statement, each alone, and the broken ones are noted."""
