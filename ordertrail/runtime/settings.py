@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         "is started bare (uvicorn), or the exchange is in the process",
     )
     execution_statements_in_flight: PositiveInt = Field(
-        default=2, description="statements with execution reports at once, a processor"
+        default=1, description="statements with execution reports at once, a processor"
     )
     execution_reports_max: PositiveInt = Field(
         default=4000, description="execution reports in one statement, about; a frame with more goes alone"
