@@ -118,8 +118,8 @@ def up(
             say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
         say(f"Starting PostgreSQL, {'' if nats is None else 'NATS, '}the simulated exchange and the API ...")
         metrics.begin()
-        # The API first, for somebody waits for it; what it has placed is there to be fed a moment later.
-        services: list[SupervisedService] = [DatabaseService(database), exchange, api, feed, process]
+        # The API last: whoever waits for it places an order at once, and looks for its fill in the same second.
+        services: list[SupervisedService] = [DatabaseService(database), exchange, process, feed, api]
         if nats is not None:
             services.insert(1, nats)
 

@@ -167,9 +167,12 @@ def test_two_orders_that_cross_are_filled(data_dir: Path) -> None:
         ids = cross(running)
         until(lambda: all(order(running, id_)["status"] == "FILLED" for id_ in ids))
         found = [order(running, id_) for id_ in ids]
+        begun = {kind: child.create_time() for kind, child in running.children().items()}
         until(lambda: _metric(running, "ordertrail_execution_rows_total") == 4)
 
     assert [(each["cum_qty"], each["leaves_qty"], each["avg_px"]) for each in found] == [(10, 0, "150.00")] * 2
+    # Whoever waited for the API looks for the fill in the same second.
+    assert max(begun["feed"], begun["process"]) <= begun["api"]
     assert [[one["exec_type"] for one in each["executions"]] for each in found] == [["new", "trade"]] * 2
     assert [statuses_of(each) for each in found] == [["INITIATED", "COMPLETED", "FILLED"]] * 2
 
