@@ -110,17 +110,20 @@ def test_nobody_cancels_all_by_mistake(site: Site) -> None:
 
     unsure = site.command("order", "cancel", "--all")
     unclear = site.command("order", "cancel", ID, "--all", "--yes")
+    not_confirmed = confirm(site, b"\n")
 
-    assert (unsure.returncode, unclear.returncode) == (2, 2)
+    assert (unsure.returncode, unclear.returncode, not_confirmed) == (2, 2, 2)
     assert f"This would cancel 1 order at SIMULATED at {site.exchange.url}" in unsure.stderr or (
         f"This would cancel 1 order at {site.exchange.url}" in unsure.stderr
     )
     assert site.open_at_exchange() == [order_id]
 
+    assert confirm(site, b"y\n") == 0
+    until(lambda: site.open_at_exchange() == [])
 
-@pytest.mark.parametrize(("answer", "is_canceled"), [(b"y\n", True), (b"\n", False)])
-def test_person_at_a_terminal_confirms(site: Site, answer: bytes, is_canceled: bool) -> None:
-    site.placed(AAPL)
+
+def confirm(site: Site, answer: bytes) -> int:
+    """How it ends where a person at a terminal answers so."""
     ours, theirs = pty.openpty()
     canceling = subprocess.Popen(
         [sys.executable, "-m", "ordertrail", "order", "cancel", "--all"],
@@ -137,9 +140,7 @@ def test_person_at_a_terminal_confirms(site: Site, answer: bytes, is_canceled: b
     finally:
         canceling.kill()
         os.close(ours)
-
-    assert canceling.returncode == (0 if is_canceled else 2)
-    until(lambda: (site.open_at_exchange() == []) == is_canceled)
+    return canceling.returncode
 
 
 def test_order_at_the_exchange_that_is_not_ours_is_named(site: Site) -> None:
@@ -163,23 +164,18 @@ def test_every_placed_order_is_tried_where_the_exchange_is_out_of_reach(site: Si
     assert f"Order {order_id} is being canceled" in done.stdout
 
 
-def test_one_order_is_canceled_and_the_command_may_be_repeated(site: Site) -> None:
+def test_one_order_is_canceled_and_none_that_is_over_or_not_ours(site: Site) -> None:
     [order_id] = site.placed(AAPL)
+    _, refused = place(site.api, instrument="FAULTREFUSE0")
 
     first = site.command("order", "cancel", order_id)
+    over, stranger = site.command("order", "cancel", refused["order_id"]), site.command("order", "cancel", ID)
     until(lambda: site.open_at_exchange() == [])
     until(lambda: ("CANCELED", "verified") in trail(site.database_url, order_id))
     again = site.command("order", "cancel", order_id)
 
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert again.stdout == f"Order {order_id} is canceled (CANCELED).\n"
-
-
-def test_order_that_is_over_or_not_ours_cannot_be_canceled(site: Site) -> None:
-    _, refused = place(site.api, instrument="FAULTREFUSE0")
-
-    over, stranger = site.command("order", "cancel", refused["order_id"]), site.command("order", "cancel", ID)
-
     assert (over.returncode, stranger.returncode) == (1, 1)
     assert "is over already (EXCHANGE_CREATION_FAILED)" in over.stdout
 
