@@ -216,7 +216,7 @@ def test_the_parser_takes_what_the_schema_takes(source: str) -> None:
     bodies, at_least = SOURCES[source]
     met: Counter[str] = Counter()
 
-    @settings(max_examples=1500 if source == "mutated" else 150, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=1500 if source == "mutated" else 200, deadline=None, derandomize=True, database=None)
     @given(bodies)
     def agree(body: bytes) -> None:
         met[compare(body)] += 1
