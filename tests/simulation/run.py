@@ -164,9 +164,9 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
         # Records of failures may go with it, and nothing else may: such an order is at no exchange.
         known = site.database.tables.orders.keys() | site.exchange.exchange.orders.newest_by_id.keys()
         violations = [text for text in violations if text.startswith("key ") or text.partition(":")[0] in known]
-        if site.exchange.exchange.capabilities().ask_covers == "open_only":
-            # That it was accepted, or never sent, was in the spool alone; the exchange does not show what has ended.
-            # That it is not there where a client was told so is checked all the same.
+        if site.exchange.exchange.capabilities().ask_covers == "open_only" or site.counts["event: epoch"]:
+            # That it was accepted, or never sent, was in the spool alone; the exchange does not show what has ended, or
+            # what was before its new epoch. That it is not there where a client was told so is checked all the same.
             violations = [
                 text
                 for text in violations
