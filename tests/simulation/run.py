@@ -164,22 +164,29 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
         # Records of failures may go with it, and nothing else may: such an order is at no exchange.
         known = site.database.tables.orders.keys() | site.exchange.exchange.orders.newest_by_id.keys()
         violations = [text for text in violations if text.startswith("key ") or text.partition(":")[0] in known]
-        if site.exchange.exchange.capabilities().ask_covers == "open_only" or site.counts["event: epoch"]:
-            # That it was accepted, or never sent, was in the spool alone; the exchange does not show what has ended, or
-            # what was before its new epoch. That it is not there where a client was told so is checked all the same.
-            violations = [
-                text
-                for text in violations
-                if not text.endswith(
-                    (
-                        ": a client was told placed, and it settled as unresolved",
-                        ": a client was told not_placed, and it settled as unresolved",
-                    )
+        # That it was accepted, or never sent, was in the spool alone; the exchange does not show what has ended, nor
+        # what was before its new epoch. That it is not there where a client was told so is checked all the same.
+        shows_open_ones_alone = site.exchange.exchange.capabilities().ask_covers == "open_only"
+        violations = [
+            text
+            for text in violations
+            if not text.endswith(
+                (
+                    ": a client was told placed, and it settled as unresolved",
+                    ": a client was told not_placed, and it settled as unresolved",
                 )
-            ]
+            )
+            or not (shows_open_ones_alone or _is_forgotten(site, text.partition(":")[0]))
+        ]
     if site.counts["tail never placed"]:
         violations.append("a healed process places no orders")
     return violations
+
+
+def _is_forgotten(site: Site, order_id: str) -> bool:
+    """Whether all that its rows say is that it was begun, and that the exchange has forgotten what was then."""
+    reasons = {status: row["reason"] for status, row in site.database.tables.orders[order_id].items()}
+    return reasons == {"INITIATED": None, "UNRESOLVED": "exchange_forgot"}
 
 
 def invariants_broken() -> float:
