@@ -116,7 +116,8 @@ WITH verdict AS MATERIALIZED (
       JOIN orders o ON o.id = x.order_id AND o.status = 'INITIATED' AND o.id = ANY($6::varchar[])
      ORDER BY o.id, x.status
     ON CONFLICT DO NOTHING
-), concluded AS (
+    RETURNING id, status
+), {fragments.logged(("appended", "status"))}, concluded AS (
     UPDATE doubts d
        SET settled_at = CASE WHEN h.is_settled THEN clock_timestamp() END,
            next_at = clock_timestamp() + h.next_seconds * interval '1 second',
@@ -286,8 +287,10 @@ WITH doubt AS MATERIALIZED (
            (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)
       FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'UNRESOLVED' AND o.id = $1
      CROSS JOIN unnest($2::order_status_enum[]) AS x(status)
+     ORDER BY x.status
     ON CONFLICT DO NOTHING
-), settled AS (
+    RETURNING id, status
+), {fragments.logged(("appended", "status"))}, settled AS (
     UPDATE doubts d
        SET settled_at = CASE WHEN $2::order_status_enum[] <> '{{COMPLETED}}' THEN clock_timestamp() END,
            next_at = clock_timestamp(), fence = d.fence + 1, leased_until = NULL, last_seen = $3

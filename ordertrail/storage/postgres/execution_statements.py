@@ -213,6 +213,13 @@ WITH {frames}, input AS MATERIALIZED (
      WHERE is_rejected OR said <> '{{}}'
      ORDER BY o.id, s.status
     ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, session, execution_order_ids, exec_ids, order_ids, statuses)
+    SELECT e.count + t.count, {session}, e.order_ids, e.exec_ids, t.order_ids, t.statuses
+      FROM (SELECT count(*), array_agg(order_id) AS order_ids, array_agg(exec_id) AS exec_ids FROM inserted) AS e
+     CROSS JOIN (SELECT count(*), array_agg(id) AS order_ids, array_agg(status) AS statuses FROM trail) AS t
+     WHERE e.count + t.count > 0
 ), summed AS (
     INSERT INTO position_sums (instruments, sides, quantities, notionals)
     SELECT array_agg(instrument), array_agg(side), array_agg(quantity), array_agg(notional)

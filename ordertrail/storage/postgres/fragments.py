@@ -158,6 +158,22 @@ def is_unresolved(order_id: str) -> str:
  AND (NOT {has_row(order_id, "o.status = 'NOT_PLACED'")} OR {was_accepted(order_id)}))"""
 
 
+def logged(*inserted: tuple[str, str]) -> str:
+    """Says in the event log which rows of trails the statement has written: one row of the log, whatever their number.
+
+    Of each part that inserts, its name and its rows' status: both are what it returns, in the order of id and status in
+    which it has inserted, and in that order they are read.
+    """
+    rows = " UNION ALL ".join(f"SELECT id, {status} AS status FROM {part}" for part, status in inserted)
+    return f"""\
+logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM ({rows}) AS written
+    HAVING count(*) > 0
+)"""
+
+
 def acted(
     action: OperatorAction | str,
     source: str,

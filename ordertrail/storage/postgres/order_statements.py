@@ -42,6 +42,10 @@ _NEW_ORDERS = {
 }
 
 
+_INITIATED = ("recorded", "'INITIATED'::order_status_enum")
+_COMPLETED = ("completed", "'COMPLETED'::order_status_enum")
+
+
 def _insert_initiated(variant: Variant, result: str) -> str:
     """INITIATED of new orders, and a batch of their ids for the reconciler to review; keys only where there are any.
 
@@ -94,7 +98,7 @@ RETURNING id
 INSERT_INITIATED = {
     variant: _insert_initiated(
         variant,
-        """
+        f""", {fragments.logged(_INITIATED)}
 SELECT id, at, is_halted FROM recorded CROSS JOIN instant
 """,
     )
@@ -103,14 +107,18 @@ SELECT id, at, is_halted FROM recorded CROSS JOIN instant
 
 # COMPLETED of orders that the exchange has accepted, before their clients hear of it.
 # $1 ids; $2 the exchange's ids.
-INSERT_COMPLETED = _insert_completed("$1", "$2")
+INSERT_COMPLETED = f"""
+WITH completed AS ({indent(_insert_completed("$1", "$2"), "    ")}), {fragments.logged(_COMPLETED)}
+SELECT id FROM completed
+"""
 
 # INITIATED of new orders and COMPLETED of others: half as many commits as for one kind after the other.
 # $1 to $12 as in INSERT_INITIATED; $13 ids of the accepted orders; $14 the exchange's ids.
 INSERT_INITIATED_AND_COMPLETED = {
     variant: _insert_initiated(
         variant,
-        f""", completed AS ({indent(_insert_completed("$13", "$14"), "    ")})
+        f""", completed AS ({indent(_insert_completed("$13", "$14"), "    ")}
+), {fragments.logged(_INITIATED, _COMPLETED)}
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
   FROM instant
 """,
@@ -144,17 +152,20 @@ WITH input AS MATERIALIZED (
     SELECT * FROM input
      WHERE {fragments.KEY_IS_OURS}
         OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
-)
-INSERT INTO orders ({fragments.ORDER_COLUMNS},
-                    status, reason, client_order_id, place_by, send_by)
-SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
-       client_order_id, {fragments.place_by(retry_seconds="$9")}, at
-  FROM ours CROSS JOIN instant
- CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
-                    ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
- WHERE step.status = 'INITIATED' OR NOT {fragments.was_sent_later("ours.id")}
- ORDER BY id, step.status
-ON CONFLICT DO NOTHING
+), recorded AS (
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, reason, client_order_id, place_by, send_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
+           client_order_id, {fragments.place_by(retry_seconds="$9")}, at
+      FROM ours CROSS JOIN instant
+     CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
+                        ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
+     WHERE step.status = 'INITIATED' OR NOT {fragments.was_sent_later("ours.id")}
+     ORDER BY id, step.status
+    ON CONFLICT DO NOTHING
+    RETURNING id, status
+), {fragments.logged(("recorded", "status"))}
+SELECT FROM recorded LIMIT 0
 """
 
 # Trails from a spool, one element of the arrays a row. A replayed order is never sent, so where INITIATED is not there
@@ -195,8 +206,8 @@ WITH input AS MATERIALIZED (
      WHERE reason IS DISTINCT FROM $13::varchar OR NOT {fragments.was_sent_later("timed.id")}
      ORDER BY id, status
     ON CONFLICT DO NOTHING
-    RETURNING id
-)
+    RETURNING id, status
+), {fragments.logged(("replayed", "status"))}
 INSERT INTO doubts (order_id) SELECT DISTINCT id FROM replayed ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
    SET {fragments.REOPENED}
@@ -237,7 +248,7 @@ WITH recorded AS (
      WHERE status < 'UNRESOLVED' AND reason NOT LIKE 'refused:%'
      ORDER BY id
     ON CONFLICT DO NOTHING
-)
+), {fragments.logged(("recorded", "status"))}
 SELECT id FROM recorded
 """
 

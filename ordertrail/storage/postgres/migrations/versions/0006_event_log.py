@@ -1,0 +1,197 @@
+"""The event log: one row a commit says which rows of trails and executions it has written, in partitions by day."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+# A reader may go past a row once no transaction that is open can still write one before it, so the order begins with
+# the transaction's id; and what a statement has seen committed comes before what it writes itself, also where its
+# transaction had taken its id before, in another statement: so the place is no earlier than the newest transaction that
+# was completed when the statement began.
+PLACE = "greatest(pg_current_xact_id()::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1)"
+
+IDS = "CREATE SEQUENCE event_log_ids"
+
+LOG = f"""
+CREATE TABLE event_log (
+    txid                bigint NOT NULL DEFAULT {PLACE},
+    id                  bigint NOT NULL DEFAULT nextval('event_log_ids'),
+    logged_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    nonce               bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
+    count               integer NOT NULL,
+    order_ids           varchar[],
+    statuses            order_status_enum[],
+    session             integer,
+    execution_order_ids varchar[],
+    exec_ids            varchar[],
+    PRIMARY KEY (txid, id, logged_at)
+) PARTITION BY RANGE (logged_at)
+"""
+
+# Ids of a day have little in common that packing could save, and packing them costs the orders' time.
+PLAIN = """
+ALTER TABLE event_log ALTER order_ids SET STORAGE EXTERNAL, ALTER execution_order_ids SET STORAGE EXTERNAL,
+                      ALTER exec_ids SET STORAGE EXTERNAL
+"""
+
+# Which log this is. Transaction ids mean something only where they were given: on another server, or in another
+# database of this one, the log of a backup is no log. `txid`, `id` and `nonce` are of the newest row that is kept no
+# longer; what comes before it is gone, whichever partition it was in.
+BOUNDS = """
+CREATE TABLE event_log_bounds (
+    is_the_only_one   boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_one),
+    origin            bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
+    system_identifier bigint NOT NULL,
+    database          oid NOT NULL,
+    txid              bigint NOT NULL DEFAULT 0,
+    id                bigint NOT NULL DEFAULT 0,
+    nonce             bigint NOT NULL DEFAULT 0,
+    changed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+"""
+
+THIS_DATABASE = """
+SELECT (SELECT system_identifier FROM pg_control_system()), (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+FIRST_BOUNDS = f"INSERT INTO event_log_bounds (system_identifier, database) {THIS_DATABASE}"
+
+# Takes what no other partition takes: a day that nobody has made room for in time, a clock that is far off.
+MAKE_DEFAULT = """
+CREATE FUNCTION make_event_log_default() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TABLE event_log_default PARTITION OF event_log DEFAULT WITH (toast_tuple_target = 8160);
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON event_log_default
+       FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+END
+$$
+"""
+
+# Made beside the log and then attached, so that nobody who writes waits for its making. Where the default partition
+# holds rows of that day already, they stay there, and so does the day. A trigger of the parent does not fire where
+# somebody changes a partition by its own name.
+MAKE_PARTITION = """
+CREATE FUNCTION make_event_log_partition(day date) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+DECLARE
+    name text := 'event_log_' || to_char(day, 'YYYY_MM_DD');
+BEGIN
+    IF to_regclass(name) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %I (LIKE event_log INCLUDING ALL) WITH (toast_tuple_target = 8160)', name);
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', name);
+    EXECUTE format('ALTER TABLE event_log ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
+                   day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+    RETURN true;
+EXCEPTION WHEN check_violation THEN
+    RETURN false;
+END
+$$
+"""
+
+# Takes away the oldest partition that ends before this moment, if there is one: detached, and then dropped. Readers
+# lock the log before they look, so each sees the partition and the old bound, or neither.
+DROP_PARTITION = """
+CREATE FUNCTION drop_event_log_partition(before timestamptz) RETURNS text
+LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+DECLARE
+    oldest text;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(7305112028) THEN
+        RETURN NULL;
+    END IF;
+    SELECT c.relname INTO oldest
+      FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = 'event_log'::regclass
+       AND c.relname ~ '^event_log_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+       AND (to_date(right(c.relname, 10), 'YYYY_MM_DD') + 1)::timestamp AT TIME ZONE 'UTC' <= before
+     ORDER BY c.relname LIMIT 1;
+    IF oldest IS NULL THEN
+        RETURN NULL;
+    END IF;
+    LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('UPDATE event_log_bounds b SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp() '
+                   'FROM (SELECT txid, id, nonce FROM %I ORDER BY txid DESC, id DESC LIMIT 1) AS l '
+                   'WHERE (l.txid, l.id) > (b.txid, b.id)', oldest);
+    EXECUTE format('ALTER TABLE event_log DETACH PARTITION %I', oldest);
+    EXECUTE format('DROP TABLE %I', oldest);
+    RETURN oldest;
+END
+$$
+"""
+
+# The rows that no partition was made for, once all of them are older than this moment.
+DROP_DEFAULT = """
+CREATE FUNCTION drop_event_log_default(before timestamptz) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+BEGIN
+    IF (SELECT max(logged_at) < before FROM event_log_default) IS NOT TRUE
+       OR NOT pg_try_advisory_xact_lock(7305112028) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
+    IF (SELECT max(logged_at) < before FROM event_log_default) IS NOT TRUE THEN
+        RETURN false;
+    END IF;
+    UPDATE event_log_bounds b SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp()
+      FROM (SELECT txid, id, nonce FROM event_log_default ORDER BY txid DESC, id DESC LIMIT 1) AS l
+     WHERE (l.txid, l.id) > (b.txid, b.id);
+    ALTER TABLE event_log DETACH PARTITION event_log_default;
+    DROP TABLE event_log_default;
+    PERFORM make_event_log_default();
+    RETURN true;
+END
+$$
+"""
+
+
+# In another database than it was written in, the log is none: it begins anew, and its name is another.
+RENEW = """
+CREATE FUNCTION renew_event_log() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    here_server bigint := (SELECT system_identifier FROM pg_control_system());
+    here_database oid := (SELECT oid FROM pg_database WHERE datname = current_database());
+    partition text;
+BEGIN
+    IF EXISTS (SELECT FROM event_log_bounds WHERE system_identifier = here_server AND database = here_database) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
+    UPDATE event_log_bounds
+       SET origin = (random() * 9007199254740992)::bigint, system_identifier = here_server, database = here_database,
+           txid = 0, id = 0, nonce = 0, changed_at = clock_timestamp()
+     WHERE system_identifier <> here_server OR database <> here_database;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    FOR partition IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'event_log'::regclass LOOP
+        EXECUTE format('DROP TABLE %s', partition);
+    END LOOP;
+    PERFORM make_event_log_default();
+    PERFORM make_event_log_partition((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series(-1, 7) AS n;
+    RETURN true;
+END
+$$
+"""
+
+DAYS = "SELECT make_event_log_partition((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series(-1, 7) AS n"
+
+
+def upgrade() -> None:
+    for statement in (IDS, LOG, PLAIN, BOUNDS, FIRST_BOUNDS):
+        op.execute(statement)
+    for function in (MAKE_DEFAULT, MAKE_PARTITION, DROP_PARTITION, DROP_DEFAULT, RENEW):
+        op.execute(function)
+    op.execute(
+        "CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON event_log "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
+    for statement in ("SELECT make_event_log_default()", DAYS):
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("trails are never taken away")
