@@ -6,7 +6,6 @@ more; rows of one order that were written one after the other come in that order
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from ordertrail.domain.execution import Execution
@@ -15,11 +14,11 @@ from ordertrail.domain.trail import TrailRow
 
 @dataclass(frozen=True, slots=True)
 class LogMark:
-    """A row of the log, or, where `check` is 0, the place before the first.
+    """A row of the log, or the newest of those that are gone: what follows it is what is kept.
 
     `database` names the database's own log, anew after a restore; `timeline` is the server's, anew where a standby has
-    taken over. `txid` and `id` say where the row stands. `check` is drawn from what the row holds: a row that was lost,
-    and whose place another has taken, is not taken for it.
+    taken over. `txid` and `id` say where the row stands. `check` is the row's own number, drawn by chance: a row that
+    was lost, and whose place another has taken, is not taken for it.
     """
 
     database: int
@@ -77,6 +76,28 @@ class MarkGone:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class HorizonHolder:
+    """The oldest transaction that may still write: rows that were committed since cannot be read while it is open.
+
+    `pid` of the server's process and its `database`, or the name under which it was `prepared`; a role that may not see
+    others' sees its own alone.
+    """
+
+    pid: int | None
+    database: str | None
+    prepared: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogKept:
+    """`dropped`: partitions that were older than what is kept. `misplaced`: rows that no partition was made for."""
+
+    dropped: int
+    misplaced: int
+
+
 class EventLog(Protocol):
     """What readers need of a database; raises StatementFailed and StatementOutcomeUnknown."""
 
@@ -97,4 +118,16 @@ class EventLog(Protocol):
 
     async def are_there(self, marks: Sequence[LogMark]) -> list[MarkGone | None]:
         """Of each mark whether what follows it can be read: None, or why not."""
+        ...
+
+
+class EventLogKeeping(Protocol):
+    """What keeps the log in order; any number of processes may do so at once."""
+
+    async def keep(self, *, kept_days: float) -> LogKept:
+        """Make room for the days to come, drop those that are older than `kept_days`, begin anew after a restore."""
+        ...
+
+    async def horizon_holder(self) -> HorizonHolder | None:
+        """Which transaction keeps rows from being read; None: none does, or the role may not see it."""
         ...

@@ -15,14 +15,17 @@ from typing import Any, Protocol, TypeVar
 import asyncpg
 
 from ordertrail.domain.deadlines import Deadlines
+from ordertrail.runtime.clock import SystemClock
 from ordertrail.storage.comparison_rows import ComparisonRows
 from ordertrail.storage.doubt_rows import DoubtRows, OrphanRows, SweepRows
+from ordertrail.storage.event_rows import EventLog
 from ordertrail.storage.execution_rows import ExecutionRows, FeedRows, InboxRows
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.parked_rows import ParkedRows
 from ordertrail.storage.postgres.comparisons import PostgresComparisons
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.event_log import PostgresEventLog
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
@@ -76,6 +79,7 @@ COLUMNS = {
     "execution_inbox": ("venue", "epoch", "exec_id_scope", "count", "first_seq", "last_seq", "body", "put_at"),
     "feeds": ("venue", "holder", "leased_until", "fence", "epoch", "seq", "changed_at"),
     "parked_retries": ("tries", "due_at"),
+    "event_log": ("count", "order_ids", "statuses", "session", "execution_order_ids", "exec_ids"),
 }  # fmt: skip
 # `claimed_by` is no time.
 TIMES = {
@@ -85,7 +89,7 @@ TIMES = {
 
 APPEND_ONLY = (
     "orders", "order_keys", "attempts", "attempt_answers", "cancel_requests", "sightings", "orphans", "venue_epochs",
-    "parked", "operator_actions", "execution_epochs", "executions",
+    "parked", "operator_actions", "execution_epochs", "executions", "event_log",
 )  # fmt: skip
 
 GUARDED = [*((table, "append_only") for table in APPEND_ONLY), ("orphans", "closed_once"), ("parked", "closed_once")]
@@ -120,6 +124,9 @@ class DatabaseSubject(Protocol):
     @property
     def parked(self) -> ParkedRows: ...
 
+    @property
+    def event_log(self) -> EventLog: ...
+
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows: ...
 
     async def now(self) -> datetime:
@@ -147,7 +154,7 @@ class DatabaseSubject(Protocol):
         ...
 
 
-AS_TEXT = ("status", "seqs")
+AS_TEXT = {"status": "text", "seqs": "text", "statuses": "text[]"}
 JSON = ("before", "after")
 ACTIONS = """
 SELECT action, operator, origin, reason, order_id, subject, before, after
@@ -170,6 +177,7 @@ class Postgres:
         self.parked: ParkedRows = PostgresParked(database)
         self.executions: Executions = PostgresExecutions(database)
         self.comparisons: ComparisonRows = PostgresComparisons(database)
+        self.event_log: EventLog = PostgresEventLog(database, SystemClock())
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return PostgresRows(self._database, deadlines)
@@ -188,7 +196,7 @@ class Postgres:
     async def contents(self) -> Contents:
         contents = {}
         for table, columns in COLUMNS.items():
-            names = ", ".join(f"{name}::text" if name in AS_TEXT else name for name in columns)
+            names = ", ".join(f"{name}::{AS_TEXT[name]}" if name in AS_TEXT else name for name in columns)
             records = await self._connection.fetch(f"SELECT {names} FROM {table}")
             contents[table] = in_order([dict(record) for record in records])
         return contents
@@ -235,6 +243,7 @@ class Simulated:
         self.parked: ParkedRows = self._database.parked(self._connection)
         self.executions: Executions = self._database.executions(self._connection)
         self.comparisons: ComparisonRows = self._database.comparisons(self._connection)
+        self.event_log: EventLog = self._database.event_log(self._connection, SystemClock())
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return self._database.rows(deadlines, self._connection)
@@ -298,6 +307,7 @@ class Simulated:
             ],
             "position_revisions": [(*key, *times) for key, times in reports.revisions.items()],
             "parked_retries": list(reports.retries.values()),
+            "event_log": [tuple(row[name] for name in COLUMNS["event_log"]) for row in self._database.tables.log.rows],
         }
 
     async def actions(self) -> list[Record]:
@@ -311,6 +321,7 @@ class Simulated:
         self.parked = self._database.parked(self._connection)
         self.executions = self._database.executions(self._connection)
         self.comparisons = self._database.comparisons(self._connection)
+        self.event_log = self._database.event_log(self._connection, SystemClock())
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:
         return await asyncio.gather(*calls)

@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import TypeVar, cast
 
 from ordertrail.domain.deadlines import Deadlines
+from ordertrail.runtime.clock import Clock
 from ordertrail.storage.postgres.comparisons import PostgresComparisons
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.event_log import PostgresEventLog
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
@@ -74,6 +76,10 @@ class SimulatedDatabase:
     def comparisons(self, connection: Connection) -> PostgresComparisons:
         """`ComparisonRows` over a connection."""
         return PostgresComparisons(self._over(connection))
+
+    def event_log(self, connection: Connection, clock: Clock) -> PostgresEventLog:
+        """`EventLog` over a connection."""
+        return PostgresEventLog(self._over(connection), clock)
 
     def _over(self, connection: Connection) -> Database:
         return cast("Database", self._server.session(connection))

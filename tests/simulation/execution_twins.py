@@ -243,6 +243,7 @@ def _insert_executions(
                 "transact_time": times[id(each)],
                 "recorded_at": now,
             }
+            tables.log.executions.append((each.client_order_id, session, each.exec_id))
             known[each.client_order_id].inserted.append(each)
     return sum(len(order.inserted) for order in known.values())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ordertrail.domain.trail import OrderStatus
 from tests.simulation.execution_tables import ExecutionTables
+from tests.simulation.log_tables import LogTables
 
 Record = dict[str, Any]
 
@@ -45,6 +46,7 @@ class Tables:
 
     orders: dict[str, dict[str, Record]] = field(default_factory=dict)
     reports: ExecutionTables = field(default_factory=ExecutionTables)
+    log: LogTables = field(default_factory=LogTables)
     keys: dict[str, str] = field(default_factory=dict)
     batches: dict[int, tuple[datetime, list[str]]] = field(default_factory=dict)
     attempts: dict[str, dict[int, Attempt]] = field(default_factory=dict)
@@ -85,6 +87,7 @@ def insert_row(tables: Tables, row: Record) -> bool:
     optional = ("reason", "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by", "recorded_at")
     nothing = dict.fromkeys(optional)
     rows[status] = {**nothing, **row, "status": status}
+    tables.log.trail_rows.append((row["id"], status))
     return True
 
 

@@ -25,6 +25,7 @@ from ordertrail.storage.postgres import (
 from ordertrail.storage.postgres.order_statements import Variant
 from tests.simulation.comparison_twins import COMPARISON_STATEMENTS
 from tests.simulation.execution_twins import EXECUTION_STATEMENTS
+from tests.simulation.log_twins import LOG_STATEMENTS
 from tests.simulation.table_rows import (
     NOT_PLACED,
     ORDER_COLUMNS,
@@ -77,7 +78,7 @@ class Session:
 
         def work(now: datetime) -> list[Record]:
             _bind(arguments)
-            return run(self._tables, now, *arguments)
+            return self._run(run, now, arguments)
 
         return await self._connection.transact(name, work)
 
@@ -92,10 +93,16 @@ class Session:
             for _, arguments in chosen:
                 _bind(arguments)
             for (_, run), arguments in chosen:
-                records = run(self._tables, now, *arguments)
+                records = self._run(run, now, arguments)
             return records
 
         return await self._connection.transact(chosen[-1][0][0], work)
+
+    def _run(self, run: Callable[..., list[Record]], now: datetime, arguments: Sequence[Any]) -> list[Record]:
+        self._tables.log.begin()
+        records = run(self._tables, now, *arguments)
+        self._tables.log.end()
+        return records
 
 
 def _bind(arguments: Sequence[Any]) -> None:
@@ -329,6 +336,7 @@ def _insert_initiated_and_completed(variant: Variant) -> Callable[..., list[Reco
         # What one statement inserts, its other parts do not see.
         completed = _insert_completed(tables, now, ids, exchange_ids)
         recorded = insert_initiated(tables, now, *initiated)
+        tables.log.is_initiated_first = True
         return [{"initiated": len(recorded), "completed": len(completed), "at": now, "is_halted": tables.is_halted}]
 
     return insert
@@ -956,6 +964,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     feed_statements.LIVE_ORDERS: ("live_orders", _live_orders),
     **EXECUTION_STATEMENTS,
     **COMPARISON_STATEMENTS,
+    **LOG_STATEMENTS,
 }
 
 __all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables", "is_unresolved"]

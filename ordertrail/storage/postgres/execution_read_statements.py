@@ -11,17 +11,9 @@ from ordertrail.storage.postgres import fragments
 # would be planned each time, which takes ten times as long as to run it.
 _ORDER = "(SELECT $1::varchar)"
 
-# An exchange's clock may say what no calendar of ours does.
-_TRANSACT_TIME = "least(greatest(e.transact_time, '0001-01-02Z'), '9999-12-30Z') AS transact_time"
-_OWN_COLUMNS = ", ".join(
-    _TRANSACT_TIME if column == "transact_time" else f"e.{column}"
-    for column in fragments.EXECUTION_COLUMNS
-    if column != "epoch_rank"
-)
-
 # Executions, each with the rank of its epoch, of which there are few.
 _RANKED = f"""(
-    SELECT {_OWN_COLUMNS},
+    SELECT {", ".join(fragments.read_execution_columns("e"))},
            p.rank AS epoch_rank, coalesce(e.seq, -1) AS place
       FROM executions e JOIN execution_epochs p ON p.session = e.session AND p.epoch = e.epoch
      WHERE e.order_id = {_ORDER}

@@ -51,7 +51,7 @@ class PostgresExecutionReads:
         records = await self._database.fetch(statements.LIST_EXECUTIONS, order_id, limit, *(after or _NO_POSITION))
         if not records:
             return None
-        return [_execution(order_id, record) for record in records if record["exec_id"] is not None]
+        return [execution_of(order_id, record) for record in records if record["exec_id"] is not None]
 
     async def positions(self, *, limit: int, after: str) -> Positions:
         records = await self._database.fetch(position_statements.LIST_POSITIONS, limit, after)
@@ -65,10 +65,11 @@ def _newest(order_id: str, record: asyncpg.Record) -> Iterator[Execution]:
     """From one array a column, which are null where there are none."""
     arrays = [record[f"executions_{column}"] or () for column in fragments.EXECUTION_COLUMNS]
     for values in zip(*arrays, strict=True):
-        yield _execution(order_id, dict(zip(fragments.EXECUTION_COLUMNS, values, strict=True)))
+        yield execution_of(order_id, dict(zip(fragments.EXECUTION_COLUMNS, values, strict=True)))
 
 
-def _execution(order_id: str, record: Mapping[str, Any] | asyncpg.Record) -> Execution:
+def execution_of(order_id: str, record: Mapping[str, Any] | asyncpg.Record) -> Execution:
+    """An execution from its row, which has more columns, too."""
     return Execution(order_id=order_id, **{column: record[column] for column in fragments.EXECUTION_COLUMNS})
 
 

@@ -216,7 +216,7 @@ WITH {frames}, input AS MATERIALIZED (
     RETURNING id, status
 ), logged AS (
     INSERT INTO event_log (count, session, execution_order_ids, exec_ids, order_ids, statuses)
-    SELECT e.count + t.count, {session}, e.order_ids, e.exec_ids, t.order_ids, t.statuses
+    SELECT e.count + t.count, CASE WHEN e.count > 0 THEN {session} END, e.order_ids, e.exec_ids, t.order_ids, t.statuses
       FROM (SELECT count(*), array_agg(order_id) AS order_ids, array_agg(exec_id) AS exec_ids FROM inserted) AS e
      CROSS JOIN (SELECT count(*), array_agg(id) AS order_ids, array_agg(status) AS statuses FROM trail) AS t
      WHERE e.count + t.count > 0

@@ -48,6 +48,20 @@ EXECUTION_COLUMNS = (
 )
 
 
+# An exchange's clock may say what no calendar of ours does.
+_TRANSACT_TIME_MIN, _TRANSACT_TIME_MAX = "0001-01-02Z", "9999-12-30Z"
+
+
+def read_execution_columns(row: str) -> list[str]:
+    """What is read of an execution's own columns, `row` being its name: all but the rank of its epoch."""
+    time = f"least(greatest({row}.transact_time, '{_TRANSACT_TIME_MIN}'), '{_TRANSACT_TIME_MAX}') AS transact_time"
+    return [
+        time if column == "transact_time" else f"{row}.{column}"
+        for column in EXECUTION_COLUMNS
+        if column != "epoch_rank"
+    ]
+
+
 def words(of: Iterable[str]) -> str:
     """Words of ours as `IN` takes them."""
     return "(" + ", ".join(f"'{word!s}'" for word in of) + ")"

@@ -52,7 +52,8 @@ CREATE TABLE event_log_bounds (
 """
 
 THIS_DATABASE = """
-SELECT (SELECT system_identifier FROM pg_control_system()), (SELECT oid FROM pg_database WHERE datname = current_database())
+SELECT (SELECT system_identifier FROM pg_control_system()),
+       (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 FIRST_BOUNDS = f"INSERT INTO event_log_bounds (system_identifier, database) {THIS_DATABASE}"
@@ -113,7 +114,8 @@ BEGIN
         RETURN NULL;
     END IF;
     LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
-    EXECUTE format('UPDATE event_log_bounds b SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp() '
+    EXECUTE format('UPDATE event_log_bounds b '
+                   'SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp() '
                    'FROM (SELECT txid, id, nonce FROM %I ORDER BY txid DESC, id DESC LIMIT 1) AS l '
                    'WHERE (l.txid, l.id) > (b.txid, b.id)', oldest);
     EXECUTE format('ALTER TABLE event_log DETACH PARTITION %I', oldest);
