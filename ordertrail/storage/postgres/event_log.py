@@ -88,7 +88,7 @@ class PostgresEventLog:
     async def keep(self, *, kept_days: float) -> LogKept:
         [record] = await self._database.fetch(statements.RENEW_LOG)
         if record["is_renewed"]:
-            _log.warning("the event log begins anew: its rows were written in another database")
+            _log.warning("the event log begins anew: its rows were written on another server")
         await self._database.fetch(statements.MAKE_LOG_PARTITIONS, DAYS_AHEAD)
         dropped = 0
         while dropped < DROPS_MAX and (await self._database.fetch(statements.DROP_LOG_PARTITION, kept_days))[0]["name"]:
@@ -163,7 +163,7 @@ def _taken(events: Iterator[Event | None], number: int) -> Iterator[Event]:
 
 def _require_here(record: Any) -> None:
     if not record["is_here"]:
-        raise StatementFailed(_NOT_RENEWED, "the event log was written in another database, and has not begun anew")
+        raise StatementFailed(_NOT_RENEWED, "the event log was written on another server, and has not begun anew")
 
 
 def _mark(place: Any, row: Any) -> LogMark:

@@ -9,8 +9,7 @@ from ordertrail.storage.postgres import fragments
 # The log's name, the timeline that the server writes, what is gone of the log, and what a snapshot lets be read.
 _PLACE = """
     SELECT b.origin, b.txid AS bound_txid, b.id AS bound_id, b.nonce AS bound_nonce,
-           (b.system_identifier, b.database) = ((SELECT system_identifier FROM pg_control_system()),
-               (SELECT oid FROM pg_database WHERE datname = current_database())) AS is_here,
+           b.system_identifier = (SELECT system_identifier FROM pg_control_system()) AS is_here,
            ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline,
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction
@@ -91,7 +90,7 @@ SELECT holders.*
  LIMIT 1
 """
 
-# A log that was written elsewhere begins anew.
+# A log that was written on another server begins anew.
 RENEW_LOG = "SELECT renew_event_log() AS is_renewed"
 
 # The days that events may be logged in soon, and the one before this.

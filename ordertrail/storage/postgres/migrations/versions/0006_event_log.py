@@ -35,15 +35,14 @@ ALTER TABLE event_log ALTER order_ids SET STORAGE EXTERNAL, ALTER execution_orde
                       ALTER exec_ids SET STORAGE EXTERNAL
 """
 
-# Which log this is. Transaction ids mean something only where they were given: on another server, or in another
-# database of this one, the log of a backup is no log. `txid`, `id` and `nonce` are of the newest row that is kept no
-# longer; what comes before it is gone, whichever partition it was in.
+# Which log this is. Transaction ids mean something only on the server that gave them: restored on another one from a
+# dump, the log is none. `txid`, `id` and `nonce` are of the newest row that is kept no longer; what comes before it is
+# gone, whichever partition it was in.
 BOUNDS = """
 CREATE TABLE event_log_bounds (
     is_the_only_one   boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_one),
     origin            bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
     system_identifier bigint NOT NULL,
-    database          oid NOT NULL,
     txid              bigint NOT NULL DEFAULT 0,
     id                bigint NOT NULL DEFAULT 0,
     nonce             bigint NOT NULL DEFAULT 0,
@@ -51,12 +50,7 @@ CREATE TABLE event_log_bounds (
 )
 """
 
-THIS_DATABASE = """
-SELECT (SELECT system_identifier FROM pg_control_system()),
-       (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
-FIRST_BOUNDS = f"INSERT INTO event_log_bounds (system_identifier, database) {THIS_DATABASE}"
+FIRST_BOUNDS = "INSERT INTO event_log_bounds (system_identifier) SELECT system_identifier FROM pg_control_system()"
 
 # Takes what no other partition takes: a day that nobody has made room for in time, a clock that is far off.
 MAKE_DEFAULT = """
@@ -150,22 +144,21 @@ $$
 """
 
 
-# In another database than it was written in, the log is none: it begins anew, and its name is another.
+# On another server than it was written on, the log is none: it begins anew, and its name is another.
 RENEW = """
 CREATE FUNCTION renew_event_log() RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    here_server bigint := (SELECT system_identifier FROM pg_control_system());
-    here_database oid := (SELECT oid FROM pg_database WHERE datname = current_database());
+    here bigint := (SELECT system_identifier FROM pg_control_system());
     partition text;
 BEGIN
-    IF EXISTS (SELECT FROM event_log_bounds WHERE system_identifier = here_server AND database = here_database) THEN
+    IF EXISTS (SELECT FROM event_log_bounds WHERE system_identifier = here) THEN
         RETURN false;
     END IF;
     LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
     UPDATE event_log_bounds
-       SET origin = (random() * 9007199254740992)::bigint, system_identifier = here_server, database = here_database,
-           txid = 0, id = 0, nonce = 0, changed_at = clock_timestamp()
-     WHERE system_identifier <> here_server OR database <> here_database;
+       SET origin = (random() * 9007199254740992)::bigint, system_identifier = here, txid = 0, id = 0, nonce = 0,
+           changed_at = clock_timestamp()
+     WHERE system_identifier <> here;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
