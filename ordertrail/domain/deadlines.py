@@ -14,13 +14,15 @@ RETRIED_TYPES = (OrderType.LIMIT,)
 class Deadlines:
     """How long after its INITIATED row an order may be sent, accepted, reviewed and sent again, in seconds.
 
-    Deadlines are reckoned from the row's own time, by the database's clock.
+    Deadlines are reckoned from the row's own time, by the database's clock; of an order that is queued, whose first
+    send may start within `queue_seconds` where its caller gave no `place_by`, the first three from the claim's.
     """
 
     send_seconds: float
     accept_seconds: float
     review_seconds: float
     retry_seconds: float
+    queue_seconds: float = 60
 
     @property
     def default_retry_seconds(self) -> float | None:

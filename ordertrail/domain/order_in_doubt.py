@@ -57,7 +57,8 @@ class OrderInDoubt:
     `created_at`: the earliest moment at which it may have been recorded; of an order that went through the spool, which
     is never sent again, by a process's clock.
     `observed_exchange_order_id`: the exchange order id under which the exchange's own reports or lists have shown it.
-    `word`: what its execution reports come to; None: there is none.
+    `word`: what its execution reports come to; None: there is none. `is_queued`: nobody has begun to send it, and what
+    becomes of it is for a worker to do. Of an order that was queued the first of the sends is a claimed one, too.
     """
 
     order: Order
@@ -68,6 +69,7 @@ class OrderInDoubt:
     is_cancel_wanted: bool = False
     observed_exchange_order_id: str | None = None
     word: VenueWord | None = None
+    is_queued: bool = False
 
     @property
     def statuses(self) -> frozenset[OrderStatus]:
@@ -135,6 +137,12 @@ def first_send(rows: Sequence[TrailRow], *, send_by: datetime, accept_by: dateti
         return Send(send_by, accept_by, None)
     answer, reason, exchange_order_id = min(recorded, key=lambda each: _BY_STRENGTH.index(each[0]))
     return Send(send_by, accept_by, answer, reason, exchange_order_id)
+
+
+def first_send_of_queued(rows: Sequence[TrailRow], claim: Send) -> Send:
+    """The send of the worker that took the order out of the queue, from its rows and from what it recorded of it."""
+    by_rows = first_send(rows, send_by=claim.send_by, accept_by=claim.accept_by)
+    return claim if by_rows.answer is None else by_rows
 
 
 def send_answer_of(reason: Reason) -> SendAnswer:

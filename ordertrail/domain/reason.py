@@ -43,6 +43,7 @@ class Cause(_Word):
     CONNECT_FAILED = "connect_failed", "No connection could be made, or it was gone before the first byte."
     CONNECT_TIMEOUT = "connect_timeout", "There was no connection in time, neither a free one nor a new one."
     NOT_RECORDED = "not_recorded", "The database did not take the order's first row, so it is never sent."
+    TOO_LATE = "too_late", "It waited in the queue until its time was up, and nobody had begun to send it."
     NEVER = "never", "Nothing is recorded of any send."
     TIMEOUT = "timeout", "There was no whole answer in time."
     CONNECTION_LOST = "connection_lost", "The connection broke before there was a whole answer."
@@ -69,6 +70,7 @@ class ReasonKind(_Word):
     UNKNOWN = "unknown", "It was sent, and no answer came that proves anything."
     PROVED = "proved", "What follows proves that the exchange has not got the order."
     PRESUMED = "presumed", "What follows speaks for it that the exchange has not got the order; no more can be known."
+    CANCELED = "canceled", "It was canceled while it waited in the queue: nobody had begun to send it."
     ABSENT = "absent", "The exchange does not know the order, when all that was under way must have arrived."
     VERIFIED = "verified", "The exchange has shown the order, or how it ended, when it was queried."
     EXECUTION = "execution", "The exchange's own reports or its list of open orders have shown the order."
@@ -111,6 +113,7 @@ class Observation(_Word):
         "accepted, and not shown yet",
         "The exchange accepted the order, and has time left in which it need not show it.",
     )
+    QUEUED = "waits in the queue", "Nobody has begun to send it: it is the workers' until its time is up."
     CAPABILITIES_UNKNOWN = (
         "the venue's capabilities are not known",
         "Nothing is sent, and no absence counts, before the exchange has said what it promises.",
@@ -233,12 +236,14 @@ def by_operator(name: str, evidence: str) -> Reason:
 
 
 ACCEPTED = Reason(ReasonKind.ACCEPTED)
+CANCELED = Reason(ReasonKind.CANCELED)
 ABSENT = Reason(ReasonKind.ABSENT)
 VERIFIED = Reason(ReasonKind.VERIFIED)
 EXECUTION = Reason(ReasonKind.EXECUTION)
 RESENT = Reason(ReasonKind.RESENT)
 NOT_RECORDED = not_sent(Cause.NOT_RECORDED)
 """The first row could not be written, so nothing was sent; such an order is never sent later either."""
+TOO_LATE = not_sent(Cause.TOO_LATE)
 DIFFERS_AT_EXCHANGE = Reason(ReasonKind.DIFFERS_AT_EXCHANGE)
 REFUSED_ONE_OF_SEVERAL = Reason(ReasonKind.REFUSED_ONE_OF_SEVERAL)
 ACCEPTED_AND_ABSENT = Reason(ReasonKind.ACCEPTED_AND_ABSENT)

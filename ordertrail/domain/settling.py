@@ -105,10 +105,12 @@ class Cancel:
 Step = Settle | Append | Wait | Resend | Cancel
 
 
-def before_query(doubt: OrderInDoubt) -> Settle | Cancel | None:
+def before_query(doubt: OrderInDoubt) -> Settle | Cancel | Wait | None:
     """What its rows and the venue's reports decide alone; None: query the venue."""
     if is_settled_by_rows(doubt):
         return Settle(_reported_rejected(doubt))
+    if doubt.is_queued:
+        return Wait(Observation.QUEUED)
     if doubt.is_reported:
         return _reported(doubt)
     if doubt.was_accepted or doubt.may_have_arrived:
@@ -240,7 +242,7 @@ def _accepted_and_absent(doubt: OrderInDoubt, capabilities: Capabilities | None,
         # Its own reports prove the acceptance; and where it never has to show an order, its answer does.
         return _known_accepted(doubt)
     seconds = limits.answer_seconds + capabilities.visible_within_seconds + limits.clock_margin_seconds
-    shown_by = max(send.send_by for send in doubt.sends) + timedelta(seconds=seconds)
+    shown_by = max((send.send_by for send in doubt.sends), default=doubt.created_at) + timedelta(seconds=seconds)
     if doubt.now < shown_by:
         return Wait(Observation.NOT_SHOWN_YET, shown_by)
     return _unresolved(doubt, ACCEPTED_AND_ABSENT, doubt.exchange_order_id)

@@ -31,6 +31,7 @@ class StoredOrder:
     read_at: datetime
     has_open_claim: bool = False
     is_forbidden: bool = False
+    is_queued: bool = False
 
     @property
     def status(self) -> OrderStatus:
@@ -44,6 +45,7 @@ class StoredOrder:
             self.rows,
             may_send_again=self.order.place_by is not None and not self.is_forbidden,
             has_open_claim=self.has_open_claim,
+            is_queued=self.is_queued,
         )
 
     @property
@@ -67,7 +69,9 @@ class StoredOrder:
         return not self.is_completed and any(row.status in REPORTED_STATUSES for row in self.rows)
 
     def is_being_placed(self, *, seconds_after_send_by: float) -> bool:
-        """Whether the request that brought it may still be placing it."""
+        """Whether it is queued, or the request that brought it, or a worker that claimed it, may be placing it."""
+        if self.is_queued:
+            return True
         if {row.status for row in self.rows} != {OrderStatus.INITIATED} or self.send_by is None:
             return False
         return self.read_at < self.send_by + timedelta(seconds=seconds_after_send_by)

@@ -108,12 +108,13 @@ class Standing:
         is_proved = not is_settled or (self.reason is not None and self.reason.kind is ReasonKind.PROVED)
         return Certainty.PROVED if is_proved else Certainty.PRESUMED
 
-    def outcome(self, *, may_send_again: bool, has_open_claim: bool) -> Outcome:
+    def outcome(self, *, may_send_again: bool, has_open_claim: bool, is_queued: bool = False) -> Outcome:
         """What can be said of its placement.
 
         `may_send_again`: the order has a `place_by` and further sends are not forbidden. It is not compared with
         a clock: until a row says NOT_PLACED, a reconciler may be about to send.
-        `has_open_claim`: a reconciler may be sending it right now, or did and died.
+        `has_open_claim`: a worker or a reconciler may be sending it right now, or did and died.
+        `is_queued`: nobody has begun to send it, and a worker may.
         """
         match self.proof:
             case Proof.PLACED:
@@ -126,6 +127,8 @@ class Standing:
                 return Outcome.NOT_PLACED
             case Proof.NOT_SENT:
                 return Outcome.PENDING if may_send_again else Outcome.NOT_PLACED
+            case Proof.NOTHING if is_queued:
+                return Outcome.PENDING
             case Proof.IN_DOUBT | Proof.NOTHING:
                 return Outcome.UNKNOWN
         assert_never(self.proof)
@@ -184,9 +187,11 @@ def fold(rows: Iterable[TrailRow]) -> Standing:
     return Standing(_proof(statuses, reasons), why, _decisive_reason(reasons))
 
 
-def fold_outcome(rows: Iterable[TrailRow], *, may_send_again: bool, has_open_claim: bool = False) -> Outcome:
+def fold_outcome(
+    rows: Iterable[TrailRow], *, may_send_again: bool, has_open_claim: bool = False, is_queued: bool = False
+) -> Outcome:
     """Placed, not placed, pending or unknown, from the set of rows; see `Standing.outcome`."""
-    return fold(rows).outcome(may_send_again=may_send_again, has_open_claim=has_open_claim)
+    return fold(rows).outcome(may_send_again=may_send_again, has_open_claim=has_open_claim, is_queued=is_queued)
 
 
 def fold_exchange_order_id(rows: Iterable[TrailRow]) -> str | None:

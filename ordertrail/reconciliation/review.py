@@ -151,6 +151,8 @@ class Review:
                     return self._settled(rows, Observation.SETTLED_BY_ROWS)
                 case Cancel(rows=rows):
                     return await self._cancel(doubt, rows)
+                case Wait(why=why):
+                    return self._later(why)
                 case None:
                     _, step = await self._query(doubt)
                     return await self._carry_out(doubt, step)

@@ -73,6 +73,10 @@ class Rows(Protocol):
         """Claim the callers' keys and append INITIATED, for each order whose key is free."""
         ...
 
+    async def insert_queued(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        """Claim the callers' keys, append INITIATED, and put in the queue, for each order whose key is free."""
+        ...
+
     async def insert_trail_rows(self, rows: Sequence[NewTrailRow]) -> list[bool]:
         """Append one row to each order; False where the order has no INITIATED row to append to."""
         ...
@@ -86,7 +90,8 @@ class Rows(Protocol):
     async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
         """Append INITIATED and DATABASE_PERSISTENCE_FAILED `not_sent:not_recorded`; what is there stays.
 
-        Such an order is never sent from then on; where a reconciler may have sent it, the second row is left out.
+        Such an order is never sent from then on; where a reconciler may have sent it, the second row is left out. If it
+        waits in the queue after all, it is taken out.
         """
         ...
 

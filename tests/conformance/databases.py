@@ -20,6 +20,7 @@ from ordertrail.storage.comparison_rows import ComparisonRows
 from ordertrail.storage.doubt_rows import DoubtRows, OrphanRows, SweepRows
 from ordertrail.storage.event_rows import EventLog
 from ordertrail.storage.execution_rows import ExecutionRows, FeedRows, InboxRows
+from ordertrail.storage.order_queue_rows import OrderQueueRows
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.parked_rows import ParkedRows
 from ordertrail.storage.postgres.comparisons import PostgresComparisons
@@ -27,6 +28,7 @@ from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.event_log import PostgresEventLog
 from ordertrail.storage.postgres.executions import PostgresExecutions
+from ordertrail.storage.postgres.order_queue import PostgresOrderQueue
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
@@ -36,7 +38,7 @@ from tests.support.clocks import TickingClock
 
 T = TypeVar("T")
 
-DEADLINES = Deadlines(send_seconds=100, accept_seconds=200, review_seconds=500, retry_seconds=1000)
+DEADLINES = Deadlines(send_seconds=100, accept_seconds=200, review_seconds=500, retry_seconds=1000, queue_seconds=700)
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 # What a transaction takes in the simulated one, so that no two have the same time.
 STEP = timedelta(milliseconds=1)
@@ -51,9 +53,11 @@ WAIT_SECONDS_MAX = 30
 COLUMNS = {
     "orders": (
         "id", "status", "created_at", "type", "side", "instrument", "limit_price", "quantity", "reason",
-        "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by",
+        "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by", "start_by",
     ),
     "order_keys": ("client_order_id", "order_id"),
+    "order_queue": ("order_id", "instrument", "queued_at", "start_by"),
+    "order_queue_sums": ("delta",),
     "order_batches": ("due_at", "order_ids"),
     "attempts": ("order_id", "number", "fence", "claimed_by", "send_by", "accept_by"),
     "attempt_answers": ("order_id", "number", "answer", "reason", "exchange_order_id"),
@@ -125,6 +129,9 @@ class DatabaseSubject(Protocol):
     def parked(self) -> ParkedRows: ...
 
     @property
+    def order_queue(self) -> OrderQueueRows: ...
+
+    @property
     def event_log(self) -> EventLog: ...
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows: ...
@@ -177,6 +184,7 @@ class Postgres:
         self.parked: ParkedRows = PostgresParked(database)
         self.executions: Executions = PostgresExecutions(database)
         self.comparisons: ComparisonRows = PostgresComparisons(database)
+        self.order_queue: OrderQueueRows = PostgresOrderQueue(database, DEADLINES)
         self.event_log: EventLog = PostgresEventLog(database, SystemClock())
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
@@ -243,6 +251,7 @@ class Simulated:
         self.parked: ParkedRows = self._database.parked(self._connection)
         self.executions: Executions = self._database.executions(self._connection)
         self.comparisons: ComparisonRows = self._database.comparisons(self._connection)
+        self.order_queue: OrderQueueRows = self._database.order_queue(DEADLINES, self._connection)
         self.event_log: EventLog = self._database.event_log(self._connection, SystemClock())
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
@@ -258,6 +267,8 @@ class Simulated:
         tables = self._database.tables
         rows: dict[str, list[tuple[Any, ...]]] = {
             "order_keys": list(tables.keys.items()),
+            "order_queue": [(order_id, *waiting) for order_id, waiting in tables.queue.items()],
+            "order_queue_sums": [(delta,) for delta in tables.queue_sums],
             "order_batches": list(tables.batches.values()),
             "attempts": [
                 (order_id, number, attempt.fence, attempt.claimed_by, attempt.send_by, attempt.accept_by)
@@ -321,6 +332,7 @@ class Simulated:
         self.parked = self._database.parked(self._connection)
         self.executions = self._database.executions(self._connection)
         self.comparisons = self._database.comparisons(self._connection)
+        self.order_queue = self._database.order_queue(DEADLINES, self._connection)
         self.event_log = self._database.event_log(self._connection, SystemClock())
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:

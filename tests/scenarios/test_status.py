@@ -52,7 +52,7 @@ async def test_nothing_is_to_be_done_where_all_is_well(service: Running) -> None
     assert list(document)[4:] == list(SECTIONS) == health._SECTIONS
     assert document["to_do"] == []
     assert document["ready"] == {"is_ready": True, "problems": [], "to_do": None}
-    assert (document["database"]["is_up"], document["database"]["schema"]) == (True, "0006")
+    assert (document["database"]["is_up"], document["database"]["schema"]) == (True, "0007")
     assert document["database"]["since"] is not None
     assert (document["exchange"]["venue"], document["exchange"]["silent_since"]) == ("scripted", None)
     assert document["gate"]["worker"] == document["worker"]
@@ -209,7 +209,7 @@ def test_command_asks_the_database_where_no_api_answers(nowhere: str, capsys: py
 
     assert code == 1
     assert "No connection to http://127.0.0.1:1" in said
-    assert "0 in doubt" in shown and "No API answers" in shown and "schema 0006" in shown
+    assert "0 in doubt" in shown and "No API answers" in shown and "schema 0007" in shown
 
 
 def test_command_says_that_nothing_can_be_reached(

@@ -16,6 +16,7 @@ from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.event_log import PostgresEventLog
 from ordertrail.storage.postgres.executions import PostgresExecutions
+from ordertrail.storage.postgres.order_queue import PostgresOrderQueue
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
@@ -76,6 +77,10 @@ class SimulatedDatabase:
     def comparisons(self, connection: Connection) -> PostgresComparisons:
         """`ComparisonRows` over a connection."""
         return PostgresComparisons(self._over(connection))
+
+    def order_queue(self, deadlines: Deadlines, connection: Connection) -> PostgresOrderQueue:
+        """`OrderQueueRows` over a connection."""
+        return PostgresOrderQueue(self._over(connection), deadlines)
 
     def event_log(self, connection: Connection, clock: Clock) -> PostgresEventLog:
         """`EventLog` over a connection."""

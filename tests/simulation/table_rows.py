@@ -16,6 +16,9 @@ RANK = {status.value: rank for rank, status in enumerate(OrderStatus)}
 PLACED = RANK[OrderStatus.COMPLETED]
 NOT_PLACED = RANK[OrderStatus.NOT_PLACED]
 UNRESOLVED = RANK[OrderStatus.UNRESOLVED]
+OPTIONAL_COLUMNS = (
+    "reason", "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by", "recorded_at", "start_by",
+)  # fmt: skip
 ORDER_COLUMNS = ("id", "type", "side", "instrument", "limit_price", "quantity")
 
 
@@ -48,6 +51,9 @@ class Tables:
     reports: ExecutionTables = field(default_factory=ExecutionTables)
     log: LogTables = field(default_factory=LogTables)
     keys: dict[str, str] = field(default_factory=dict)
+    # By order id: instrument, since when, until when its first send may start.
+    queue: dict[str, tuple[str, datetime, datetime]] = field(default_factory=dict)
+    queue_sums: list[int] = field(default_factory=list)
     batches: dict[int, tuple[datetime, list[str]]] = field(default_factory=dict)
     attempts: dict[str, dict[int, Attempt]] = field(default_factory=dict)
     answers: dict[tuple[str, int], tuple[str, str | None, str | None]] = field(default_factory=dict)
@@ -84,8 +90,7 @@ def insert_row(tables: Tables, row: Record) -> bool:
     status = str(row["status"])
     if status in rows:
         return False
-    optional = ("reason", "exchange_order_id", "client_order_id", "place_by", "send_by", "accept_by", "recorded_at")
-    nothing = dict.fromkeys(optional)
+    nothing = dict.fromkeys(OPTIONAL_COLUMNS)
     rows[status] = {**nothing, **row, "status": status}
     tables.log.trail_rows.append((row["id"], status))
     return True

@@ -14,6 +14,7 @@ from ordertrail.domain.execution import REJECTED, TERMINAL_ORD_STATUSES, proves_
 from ordertrail.domain.order import QUANTITY_MAX
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.order_queue_rows import FIRST_SEND
 from ordertrail.storage.postgres import (
     doubt_statements,
     feed_statements,
@@ -26,6 +27,7 @@ from ordertrail.storage.postgres.order_statements import Variant
 from tests.simulation.comparison_twins import COMPARISON_STATEMENTS
 from tests.simulation.execution_twins import EXECUTION_STATEMENTS
 from tests.simulation.log_twins import LOG_STATEMENTS
+from tests.simulation.queue_twins import QUEUE_STATEMENTS, cancel_queued, put_in_queue, take_out
 from tests.simulation.table_rows import (
     NOT_PLACED,
     ORDER_COLUMNS,
@@ -175,6 +177,57 @@ def _default_place_by(now: datetime, order_type: str, retry_seconds: float | Non
     return now + _seconds(retry_seconds) if order_type in RETRIED_TYPES and retry_seconds is not None else None
 
 
+def _insert_queued(variant: Variant) -> Callable[..., list[Record]]:
+    def insert(
+        tables: Tables, now: datetime, queue_seconds: float, retry_seconds: float | None, *columns: Sequence[Any]
+    ) -> list[Record]:
+        recorded = _insert_first_rows(tables, now, variant, columns, retry_seconds, {})
+        place_bys: Sequence[Any] = columns[-1] if variant.has_place_by else [None] * len(columns[0])
+        wanted = dict(zip(columns[0], place_bys, strict=True))
+        for row in recorded:
+            row["start_by"] = wanted[row["id"]] or now + _seconds(queue_seconds)
+        put_in_queue(tables, now, recorded)
+        return [{"id": row["id"], "at": now} for row in recorded]
+
+    return insert
+
+
+def _insert_first_rows(
+    tables: Tables,
+    now: datetime,
+    variant: Variant,
+    columns: Sequence[Sequence[Any]],
+    retry_seconds: float | None,
+    deadlines: Record,
+) -> list[Record]:
+    """INITIATED of those new orders whose keys are free, in the order of their ids."""
+    ids, types, sides, instruments, prices, quantities, keys_or_null, place_bys_or_null = columns
+    keys: Sequence[Any] = keys_or_null if variant.has_keys else [keys_or_null] * len(ids)
+    place_bys: Sequence[Any] = place_bys_or_null if variant.has_place_by else [place_bys_or_null] * len(ids)
+    claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
+    recorded = []
+    for index in sorted(range(len(ids)), key=lambda index: ids[index]):
+        if keys[index] is not None and ids[index] not in claimed:
+            continue
+        row = {
+            "id": ids[index],
+            "created_at": plain(now),
+            "type": str(types[index]),
+            "side": str(sides[index]),
+            "instrument": instruments[index],
+            "limit_price": prices[index],
+            "quantity": quantities[index],
+            "status": "INITIATED",
+            "client_order_id": keys[index],
+            "place_by": place_bys[index] or _default_place_by(now, types[index], retry_seconds),
+            **deadlines,
+        }
+        if insert_row(tables, row):
+            recorded.append(tables.orders[ids[index]]["INITIATED"])
+            tables.initiated_at_moment[ids[index]] = next(tables.moments)
+    return recorded
+
+
 def _insert_initiated(variant: Variant) -> Callable[..., list[Record]]:
     def insert(
         tables: Tables,
@@ -185,32 +238,9 @@ def _insert_initiated(variant: Variant) -> Callable[..., list[Record]]:
         retry_seconds: float | None,
         *columns: Sequence[Any],
     ) -> list[Record]:
-        ids, types, sides, instruments, prices, quantities, keys_or_null, place_bys_or_null = columns
-        keys: Sequence[Any] = keys_or_null if variant.has_keys else [keys_or_null] * len(ids)
-        place_bys: Sequence[Any] = place_bys_or_null if variant.has_place_by else [place_bys_or_null] * len(ids)
-        claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
-        recorded = []
-        order = sorted(range(len(ids)), key=lambda index: ids[index])
-        for index in order:
-            if keys[index] is not None and ids[index] not in claimed:
-                continue
-            row = {
-                "id": ids[index],
-                "created_at": plain(now),
-                "type": str(types[index]),
-                "side": str(sides[index]),
-                "instrument": instruments[index],
-                "limit_price": prices[index],
-                "quantity": quantities[index],
-                "status": "INITIATED",
-                "client_order_id": keys[index],
-                "place_by": place_bys[index] or _default_place_by(now, types[index], retry_seconds),
-                "send_by": now + _seconds(send_seconds),
-                "accept_by": now + _seconds(accept_seconds),
-            }
-            if insert_row(tables, row):
-                recorded.append(ids[index])
-                tables.initiated_at_moment[ids[index]] = next(tables.moments)
+        deadlines = {"send_by": now + _seconds(send_seconds), "accept_by": now + _seconds(accept_seconds)}
+        rows = _insert_first_rows(tables, now, variant, columns, retry_seconds, deadlines)
+        recorded = [row["id"] for row in rows]
         if recorded:
             tables.batches[next(tables.batch_ids)] = (now + _seconds(review_seconds), recorded)
         return [{"id": order_id, "at": now, "is_halted": tables.is_halted} for order_id in recorded]
@@ -220,6 +250,7 @@ def _insert_initiated(variant: Variant) -> Callable[..., list[Record]]:
 
 def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
     _need_distinct(ids)
+    take_out(tables, ids)
     for order_id in sorted(ids):
         if order_id in tables.doubts:
             reopen_doubt(tables, now, order_id)
@@ -378,8 +409,17 @@ def _read_order(tables: Tables, now: datetime, order_id: str) -> list[Record]:
         "read_at": now,
         "has_open_claim": _has_open_claim(tables, order_id),
         "is_forbidden": order_id in tables.cancels,
+        "is_queued": order_id in tables.queue,
     }
-    return [{**row, **more} for row in _by_time(tables.orders.get(order_id, {}))]
+    return [{**row, **more, "send_by": _send_by(tables, row)} for row in _by_time(tables.orders.get(order_id, {}))]
+
+
+def _send_by(tables: Tables, row: Record) -> datetime | None:
+    if row["start_by"] is None:
+        send_by: datetime | None = row["send_by"]
+        return send_by
+    claim = tables.attempts.get(row["id"], {}).get(FIRST_SEND)
+    return None if claim is None else claim.send_by
 
 
 def _enqueue_due_batches(tables: Tables, now: datetime, batches_max: int) -> list[Record]:
@@ -435,7 +475,7 @@ def _load(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
             attempts = None
             if row["status"] == "INITIATED" and tables.attempts.get(order_id):
                 attempts = [
-                    (each.send_by, each.accept_by, *tables.answers.get((order_id, number), (None, None, None)))
+                    (number, each.send_by, each.accept_by, *tables.answers.get((order_id, number), (None, None, None)))
                     for number, each in sorted(tables.attempts[order_id].items())
                 ]
             more = {
@@ -443,6 +483,7 @@ def _load(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
                 "is_cancel_wanted": order_id in tables.cancels,
                 "observed_exchange_order_id": tables.sightings.get(order_id),
                 "attempts": attempts,
+                "is_queued": order_id in tables.queue,
                 "word": _word(tables, order_id) if row["status"] == "INITIATED" else None,
             }
             records.append({**row, **more})
@@ -501,7 +542,7 @@ def _claim_sends(
             for row in rows.values()
         )
         is_claimed = any(attempt.fence == fence for attempt in attempts.values())
-        if order_id in tables.cancels or tables.is_halted or is_claimed or is_final:
+        if order_id in tables.cancels or order_id in tables.queue or tables.is_halted or is_claimed or is_final:
             continue
         limits = [now + _seconds(send_seconds), place_by] + ([] if send_by_max is None else [send_by_max])
         if order_id in claims:
@@ -562,7 +603,9 @@ def _request_cancel(tables: Tables, now: datetime, order_id: str) -> list[Record
     if order_id not in tables.cancels:
         tables.cancels[order_id] = now
         tables.canceled_at_moment[order_id] = next(tables.moments)
-        reopen_doubt(tables, now, order_id, fence=1)
+        is_over = cancel_queued(tables, now, order_id)
+        if not is_over:
+            reopen_doubt(tables, now, order_id, fence=1)
     return [{"id": order_id}]
 
 
@@ -885,7 +928,7 @@ def _resume(
 def _halt_under_way(tables: Tables, now: datetime, _transaction: str) -> list[Record]:
     # A statement here is done in one moment, so that each has seen what was committed before it.
     recorded = [
-        tables.orders[order_id]["INITIATED"]["send_by"]
+        _send_by(tables, tables.orders[order_id]["INITIATED"])
         for _, ids in tables.batches.values()
         for order_id in ids
         if tables.orders[order_id].keys() == {"INITIATED"}
@@ -897,7 +940,7 @@ def _halt_under_way(tables: Tables, now: datetime, _transaction: str) -> list[Re
         for number, attempt in tables.attempts.get(order_id, {}).items()
         if (order_id, number) not in tables.answers
     ]
-    startable = [send_by for send_by in (*recorded, *claimed) if send_by > now]
+    startable = [send_by for send_by in (*recorded, *claimed) if send_by is not None and send_by > now]
     return [
         {
             "at": now,
@@ -965,6 +1008,8 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     **EXECUTION_STATEMENTS,
     **COMPARISON_STATEMENTS,
     **LOG_STATEMENTS,
+    **QUEUE_STATEMENTS,
+    **{sql: ("insert_queued", _insert_queued(variant)) for variant, sql in order_statements.INSERT_QUEUED.items()},
 }
 
 __all__ = ["STATEMENTS", "Connection", "Session", "SimulatedDatabase", "Tables", "is_unresolved"]

@@ -8,6 +8,7 @@ into one about all of them, and `= ANY` a join from being begun at the table.
 """
 
 from ordertrail.domain.operator_action import OperatorAction
+from ordertrail.domain.reason import CANCELED, proved
 from ordertrail.storage.postgres import fragments
 
 # The reconciler makes orders in doubt of those orders of due batches that are not settled, and deletes the batches.
@@ -77,11 +78,13 @@ RETURNING doubts.order_id, fence, tries - 1 AS tries
 LOAD = f"""
 SELECT o.id, o.created_at, o.recorded_at, o.type, o.side, o.instrument, o.limit_price, o.quantity,
        o.status::text AS status, o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
-       clock_timestamp() AS read_at,
+       o.start_by, clock_timestamp() AS read_at,
+       CASE WHEN o.start_by IS NOT NULL THEN {fragments.is_queued("o.id")} END AS is_queued,
        EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id OFFSET 0) AS is_cancel_wanted,
        (SELECT s.exchange_order_id FROM sightings s WHERE s.order_id = o.id) AS observed_exchange_order_id,
        CASE WHEN o.status = 'INITIATED' THEN (
-           SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id) ORDER BY a.number)
+           SELECT array_agg(ROW(a.number, a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id)
+                            ORDER BY a.number)
              FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
             WHERE a.order_id = o.id) END AS attempts,
        CASE WHEN o.status = 'INITIATED' THEN {fragments.venue_word("o.id")} END AS word
@@ -155,6 +158,7 @@ WITH wanted AS MATERIALIZED (
        AND (h.send_by_max IS NULL OR at < h.send_by_max)
        AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id OFFSET 0)
        AND NOT {fragments.IS_HALTED}
+       AND NOT {fragments.is_queued("h.order_id")}
        AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = h.order_id AND a.fence = h.fence OFFSET 0)
        AND NOT EXISTS (SELECT FROM orders r
                         WHERE r.id = h.order_id
@@ -205,15 +209,24 @@ RETURNING 1
 """
 
 # The wish first, then everything that follows from it: it forbids further sends from this commit on. Repeated it
-# changes nothing, so that no client can keep the reconciler from its work by repeating it.
+# changes nothing, so that no client can keep the reconciler from its work by repeating it. An order that waits in the
+# queue is taken out, and is over at once.
 # $1 the id.
 REQUEST_CANCEL = f"""
 WITH known AS (
     SELECT id FROM orders WHERE id = $1 AND status = 'INITIATED'
 ), wish AS (
     INSERT INTO cancel_requests (order_id) SELECT id FROM known ON CONFLICT DO NOTHING RETURNING order_id
-), forbidden AS (
-    INSERT INTO doubts (order_id, fence) SELECT order_id, 1 FROM wish
+), {fragments.unqueued("order_id = $1 AND EXISTS (SELECT FROM known)")},
+{fragments.queue_counted("unqueued")}, ended AS (
+    INSERT INTO orders ({fragments.ORDER_COLUMNS}, status, reason)
+    SELECT {fragments.ORDER_OF_O}, 'NOT_PLACED', '{proved(CANCELED)}'
+      FROM unqueued x
+     {fragments.initiated_row_of("x.order_id")}
+    ON CONFLICT DO NOTHING
+    RETURNING id, status
+), {fragments.logged(("ended", "status"))}, forbidden AS (
+    INSERT INTO doubts (order_id, fence) SELECT order_id, 1 FROM wish WHERE NOT EXISTS (SELECT FROM unqueued)
     ON CONFLICT (order_id) DO UPDATE
        SET {fragments.REOPENED}
 )

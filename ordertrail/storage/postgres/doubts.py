@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from ordertrail.domain.operator_action import Operator
-from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send
+from ordertrail.domain.order_in_doubt import OrderInDoubt, Send, SendAnswer, first_send, first_send_of_queued
 from ordertrail.domain.trail import OrderStatus
 from ordertrail.domain.venue_word import VenueWord
 from ordertrail.storage.doubt_rows import (
@@ -23,6 +23,7 @@ from ordertrail.storage.doubt_rows import (
     Verdict,
     WantedSend,
 )
+from ordertrail.storage.order_queue_rows import FIRST_SEND
 from ordertrail.storage.postgres import doubt_statements as statements
 from ordertrail.storage.postgres import sweep_statements
 from ordertrail.storage.postgres.database import Database
@@ -210,13 +211,22 @@ def doubt_of(records: Sequence[Any]) -> OrderInDoubt:
     stored = stored_order(records)
     assert stored is not None
     first = next(record for record in records if record["status"] == "INITIATED")
-    # An order whose INITIATED has no deadline was written by another program; its own time is the best there is.
-    send_by = first["send_by"] or stored.created_at
-    sends = [first_send(stored.rows, send_by=send_by, accept_by=first["accept_by"])]
-    sends += [
-        Send(claim_send_by, accept_by, None if answer is None else SendAnswer(answer), reason or "", exchange_order_id)
-        for claim_send_by, accept_by, answer, reason, exchange_order_id in first["attempts"] or ()
-    ]
+    claims = {
+        number: Send(
+            send_by, accept_by, None if answer is None else SendAnswer(answer), reason or "", exchange_order_id
+        )
+        for number, send_by, accept_by, answer, reason, exchange_order_id in first["attempts"] or ()
+    }
+    first_claim = claims.pop(FIRST_SEND, None)
+    if first["start_by"] is None:
+        # An order whose INITIATED has no deadline was written by another program; its own time is the best there is.
+        send_by = first["send_by"] or stored.created_at
+        sends = [first_send(stored.rows, send_by=send_by, accept_by=first["accept_by"])]
+    elif first_claim is not None:
+        sends = [first_send_of_queued(stored.rows, first_claim)]
+    else:
+        sends = []
+    sends += claims.values()
     return OrderInDoubt(
         order=stored.order,
         created_at=stored.created_at,
@@ -226,6 +236,7 @@ def doubt_of(records: Sequence[Any]) -> OrderInDoubt:
         is_cancel_wanted=first["is_cancel_wanted"],
         observed_exchange_order_id=first["observed_exchange_order_id"],
         word=_venue_word(first["word"]),
+        is_queued=bool(first["is_queued"]),
     )
 
 

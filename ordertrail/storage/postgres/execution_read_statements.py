@@ -85,9 +85,11 @@ WITH RECURSIVE newest AS MATERIALIZED (
       FROM face CROSS JOIN corrected
 )
 SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_price, quantity,
-       orders.status::text AS status, reason, exchange_order_id, client_order_id, place_by, send_by,
-       clock_timestamp() AS read_at,
+       orders.status::text AS status, reason, exchange_order_id, client_order_id, place_by,
+       {fragments.send_by("orders")} AS send_by, clock_timestamp() AS read_at,
+       {fragments.is_queued("$1::varchar")} AS is_queued,
        {fragments.has_open_claim("$1::varchar", column=7)} AS has_open_claim,
+       {fragments.is_forbidden("$1::varchar")} AS is_forbidden,
        (SELECT c.requested_at FROM cancel_requests c WHERE c.order_id = $1::varchar) AS cancel_requested_at,
        e.*
   FROM orders

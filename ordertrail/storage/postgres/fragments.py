@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ordertrail.domain.deadlines import RETRIED_TYPES
 from ordertrail.domain.execution import AVG_PX_DECIMALS, TERMINAL_ORD_STATUSES, TRADE, TRADE_CANCEL, TRADE_CORRECT
 from ordertrail.domain.operator_action import OperatorAction
+from ordertrail.storage.order_queue_rows import FIRST_SEND
 
 # What every row of an order repeats. `o` is the order's INITIATED row, and the time is the new row's own.
 ORDER_COLUMNS = "id, created_at, type, side, instrument, limit_price, quantity"
@@ -110,6 +111,33 @@ def has_open_claim(order_id: str, *, column: int = 11) -> str:
     return f"""\
 EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
 {" " * column}         WHERE a.order_id = {order_id} AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)"""
+
+
+def is_queued(order_id: str) -> str:
+    """It waits in the queue, and nobody has begun to send it."""
+    return f"EXISTS (SELECT FROM order_queue q WHERE q.order_id = {order_id} OFFSET 0)"
+
+
+def send_by(row: str) -> str:
+    """Of an INITIATED row when the first send must have started; of a queued order that comes with the claim."""
+    claimed = f"(SELECT a.send_by FROM attempts a WHERE a.order_id = {row}.id AND a.number = {FIRST_SEND})"
+    return f"CASE WHEN {row}.start_by IS NULL THEN {row}.send_by ELSE {claimed} END"
+
+
+def unqueued(where: str) -> str:
+    """Takes orders out of the queue, whose rows meet the condition."""
+    return f"""\
+unqueued AS (
+    DELETE FROM order_queue WHERE {where} RETURNING order_id
+)"""
+
+
+def queue_counted(part: str, *, sign: str = "-") -> str:
+    """Keeps by how much that part of the statement has changed the queue's depth."""
+    return f"""\
+counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT {sign}count(*) FROM {part} HAVING count(*) > 0
+)"""
 
 
 def is_forbidden(order_id: str) -> str:

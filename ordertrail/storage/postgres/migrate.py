@@ -9,7 +9,7 @@ from ordertrail.storage.postgres.address import Address, read_address
 from ordertrail.storage.postgres.connecting import Connector
 from ordertrail.storage.postgres.installation_statements import SCHEMA_VERSION
 
-SCHEMA_HEAD = "0006"
+SCHEMA_HEAD = "0007"
 CONNECT_TIMEOUT_SECONDS = 10
 
 

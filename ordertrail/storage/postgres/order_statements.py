@@ -17,29 +17,37 @@ class Variant(NamedTuple):
     has_place_by: bool
 
 
-# An array costs as much to encode whether its elements are null or not, so a column that no order of a batch has comes
-# as one null instead.
-_NEW_ORDERS = {
-    Variant(has_keys=False, has_place_by=False): """
-    SELECT *, $11::varchar AS client_order_id, $12::timestamptz AS place_by
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[])
-        AS t(id, type, side, instrument, limit_price, quantity)""",
-    Variant(has_keys=False, has_place_by=True): """
-    SELECT *, $11::varchar AS client_order_id
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $12::timestamptz[])
-        AS t(id, type, side, instrument, limit_price, quantity, place_by)""",
-    Variant(has_keys=True, has_place_by=False): """
-    SELECT *, $12::timestamptz AS place_by
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $11::varchar[])
-        AS t(id, type, side, instrument, limit_price, quantity, client_order_id)""",
-    Variant(has_keys=True, has_place_by=True): """
-    SELECT *
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $11::varchar[], $12::timestamptz[])
-        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)""",
-}
+_ARRAYS = (
+    ("id", "varchar"),
+    ("type", "varchar"),
+    ("side", "varchar"),
+    ("instrument", "varchar"),
+    ("limit_price", "float8"),
+    ("quantity", "integer"),
+    ("client_order_id", "varchar"),
+    ("place_by", "timestamptz"),
+)
+_VARIANTS = tuple(Variant(has_keys, has_place_by) for has_keys in (False, True) for has_place_by in (False, True))
+
+
+def _new_orders(variant: Variant, *, first: int) -> str:
+    """New orders from arrays, whose parameters begin with the one of this number.
+
+    An array costs as much to encode whether its elements are null or not, so a column that no order of a batch has
+    comes as one null instead.
+    """
+    is_left_out = {"client_order_id": not variant.has_keys, "place_by": not variant.has_place_by}
+    arrays, names, nulls = [], [], []
+    for number, (name, kind) in enumerate(_ARRAYS, start=first):
+        if is_left_out.get(name):
+            nulls.append(f", ${number}::{kind} AS {name}")
+        else:
+            arrays.append(f"${number}::{kind}[]")
+            names.append(name)
+    return f"""
+    SELECT *{"".join(nulls)}
+      FROM unnest({", ".join(arrays)})
+        AS t({", ".join(names)})"""
 
 
 _INITIATED = ("recorded", "'INITIATED'::order_status_enum")
@@ -54,7 +62,7 @@ def _insert_initiated(variant: Variant, result: str) -> str:
     claimed = fragments.claimed_keys("client_order_id IS NOT NULL") + ", " if variant.has_keys else ""
     condition = f"\n     WHERE {fragments.KEY_IS_OURS}" if variant.has_keys else ""
     return f"""
-WITH input AS MATERIALIZED ({_NEW_ORDERS[variant]}
+WITH input AS MATERIALIZED ({_new_orders(variant, first=5)}
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at, {fragments.IS_HALTED} AS is_halted
 ), {claimed}recorded AS (
@@ -73,6 +81,31 @@ WITH input AS MATERIALIZED ({_NEW_ORDERS[variant]}
       FROM recorded CROSS JOIN instant
      GROUP BY at
 ){result}"""
+
+
+def _insert_queued(variant: Variant) -> str:
+    claimed = fragments.claimed_keys("client_order_id IS NOT NULL") + ", " if variant.has_keys else ""
+    condition = f"\n     WHERE {fragments.KEY_IS_OURS}" if variant.has_keys else ""
+    return f"""
+WITH input AS MATERIALIZED ({_new_orders(variant, first=3)}
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), {claimed}recorded AS (
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, client_order_id, place_by, start_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
+           client_order_id, {fragments.place_by(retry_seconds="$2")},
+           coalesce(place_by, at + $1::float8 * interval '1 second')
+      FROM input CROSS JOIN instant{condition}
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, instrument, start_by
+), queued AS (
+    INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
+    SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
+), {fragments.queue_counted("recorded", sign="")}, {fragments.logged(_INITIATED)}
+SELECT id, at FROM recorded CROSS JOIN instant
+"""
 
 
 def _insert_completed(ids: str, exchange_order_ids: str) -> str:
@@ -102,8 +135,15 @@ INSERT_INITIATED = {
 SELECT id, at, is_halted FROM recorded CROSS JOIN instant
 """,
     )
-    for variant in _NEW_ORDERS
+    for variant in _VARIANTS
 }
+
+# New orders for the queue, and the queue's rows with them; returns those that were not there yet. `send_by` comes with
+# the claim. Until then no reconciler has to look after them, so there is no batch.
+# $1 seconds from now until which the first send may start, and $2 to place_by, where the caller gave none. An array
+# each of $3 id, $4 type, $5 side, $6 instrument, $7 limit_price, $8 quantity, $9 client_order_id, $10 place_by; the
+# last two are null where no order of the batch has one.
+INSERT_QUEUED = {variant: _insert_queued(variant) for variant in _VARIANTS}
 
 # COMPLETED of orders that the exchange has accepted, before their clients hear of it.
 # $1 ids; $2 the exchange's ids.
@@ -123,14 +163,16 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
   FROM instant
 """,
     )
-    for variant in _NEW_ORDERS
+    for variant in _VARIANTS
 }
 
 # The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders
 # until that is committed, nor later on the strength of what it read before. A statement sees all sends that were
 # claimed only if it begins after this one.
+# An order that is queued is taken out, or whoever has it out is waited for.
 # $1 ids.
 HOLD = f"""
+WITH {fragments.unqueued("order_id = ANY($1::varchar[])")}, {fragments.queue_counted("unqueued")}
 INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
    SET {fragments.REOPENED}
@@ -264,8 +306,10 @@ SELECT o.id, o.status::text AS status
 # $1 the id.
 READ_ORDER = f"""
 SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_price, quantity,
-       status::text AS status, reason, exchange_order_id, client_order_id, place_by, send_by,
+       status::text AS status, reason, exchange_order_id, client_order_id, place_by,
+       {fragments.send_by("orders")} AS send_by,
        clock_timestamp() AS read_at,
+       {fragments.is_queued("$1::varchar")} AS is_queued,
        {fragments.has_open_claim("$1::varchar", column=7)} AS has_open_claim,
        {fragments.is_forbidden("$1::varchar")} AS is_forbidden
   FROM orders

@@ -65,24 +65,27 @@ class PostgresRows:
     def _initiated(self, orders: Sequence[Order]) -> tuple[order_statements.Variant, list[Any]]:
         """Which of the statements, and its arguments."""
         deadlines = self._deadlines
-        keys = [order.client_order_id for order in orders]
-        place_by = [order.place_by for order in orders]
-        variant = order_statements.Variant(has_keys=any(keys), has_place_by=any(place_by))
-        arguments: list[Any] = [
+        variant, columns = _new_columns(orders)
+        return variant, [
             deadlines.send_seconds,
             deadlines.accept_seconds,
             deadlines.review_seconds,
             deadlines.default_retry_seconds,
-            [order.id for order in orders],
-            [order.type for order in orders],
-            [order.side for order in orders],
-            [order.instrument for order in orders],
-            [None if order.limit_price is None else float(order.limit_price) for order in orders],
-            [order.quantity for order in orders],
-            keys if variant.has_keys else None,
-            place_by if variant.has_place_by else None,
+            *columns,
         ]
-        return variant, arguments
+
+    async def insert_queued(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        variant, columns = _new_columns(orders)
+        records = await self._database.fetch(
+            order_statements.INSERT_QUEUED[variant],
+            self._deadlines.queue_seconds,
+            self._deadlines.default_retry_seconds,
+            *columns,
+        )
+        fresh = {record["id"]: Recorded(record["at"]) for record in records}
+        if len(fresh) == len(orders):
+            return [fresh[order.id] for order in orders]
+        return await self._with_what_was_there(orders, fresh)
 
     async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
         ids = [order.id for order in orders]
@@ -118,7 +121,7 @@ class PostgresRows:
             owners = {record["client_order_id"]: record["order_id"] for record in records}
         ours = [order.id for order in missing]
         records = await self._fetch_after_insert(order_statements.INITIATED_TIMES, ours)
-        times = {record["id"]: Recorded(_utc(record["created_at"]), record["is_halted"]) for record in records}
+        times = {record["id"]: Recorded(utc(record["created_at"]), record["is_halted"]) for record in records}
         results: list[Recorded | KeyTaken] = []
         for order in orders:
             owner = owners.get(order.client_order_id) if order.client_order_id is not None else None
@@ -186,6 +189,23 @@ class PostgresRows:
         return stored_order(records)
 
 
+def _new_columns(orders: Sequence[Order]) -> tuple[order_statements.Variant, list[Any]]:
+    """Which of the statements that record new orders, and their columns for it."""
+    keys = [order.client_order_id for order in orders]
+    place_by = [order.place_by for order in orders]
+    variant = order_statements.Variant(has_keys=any(keys), has_place_by=any(place_by))
+    return variant, [
+        [order.id for order in orders],
+        [order.type for order in orders],
+        [order.side for order in orders],
+        [order.instrument for order in orders],
+        [None if order.limit_price is None else float(order.limit_price) for order in orders],
+        [order.quantity for order in orders],
+        keys if variant.has_keys else None,
+        place_by if variant.has_place_by else None,
+    ]
+
+
 def _columns(orders: Sequence[Order]) -> tuple[list[Any], ...]:
     """An order's columns as arrays, one element an order."""
     return (
@@ -210,24 +230,30 @@ def stored_order(records: Sequence[Any]) -> StoredOrder | None:
     if not records:
         return None
     first = next((r for r in records if r["status"] == OrderStatus.INITIATED), records[0])
-    price = first["limit_price"]
     return StoredOrder(
-        order=Order(
-            id=first["id"],
-            type=OrderType(first["type"]),
-            side=Side(first["side"]),
-            instrument=first["instrument"],
-            limit_price=None if price is None else price_from_column(price),
-            quantity=first["quantity"],
-            client_order_id=first["client_order_id"],
-            place_by=first["place_by"],
-        ),
-        created_at=_utc(first["created_at"]),
+        order=order_of(first),
+        created_at=utc(first["created_at"]),
         send_by=first["send_by"],
         rows=tuple(trail_row(record) for record in records),
         read_at=first["read_at"],
         has_open_claim=bool(first.get("has_open_claim")),
         is_forbidden=bool(first.get("is_forbidden")),
+        is_queued=bool(first.get("is_queued")),
+    )
+
+
+def order_of(record: Any) -> Order:
+    """The order itself, from its INITIATED row."""
+    price = record["limit_price"]
+    return Order(
+        id=record["id"],
+        type=OrderType(record["type"]),
+        side=Side(record["side"]),
+        instrument=record["instrument"],
+        limit_price=None if price is None else price_from_column(price),
+        quantity=record["quantity"],
+        client_order_id=record["client_order_id"],
+        place_by=record["place_by"],
     )
 
 
@@ -237,8 +263,8 @@ def trail_row(record: Any) -> TrailRow:
         status=OrderStatus(record["status"]),
         reason=record["reason"],
         exchange_order_id=record["exchange_order_id"],
-        created_at=_utc(record["created_at"]),
-        recorded_at=None if record["recorded_at"] is None else _utc(record["recorded_at"]),
+        created_at=utc(record["created_at"]),
+        recorded_at=None if record["recorded_at"] is None else utc(record["recorded_at"]),
     )
 
 
@@ -247,5 +273,6 @@ def price_from_column(price: float) -> Decimal:
     return Decimal(repr(price))
 
 
-def _utc(moment: datetime) -> datetime:
+def utc(moment: datetime) -> datetime:
+    """A time of the table of orders, which is in UTC and does not say so."""
     return moment.replace(tzinfo=UTC)

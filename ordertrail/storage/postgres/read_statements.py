@@ -49,6 +49,8 @@ _FOLD = f"""
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR {fragments.is_forbidden("o.id")}
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN {fragments.is_queued("o.id")}
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -85,7 +87,7 @@ def list_orders(
         source = _walked(statuses, before) if is_walked(statuses) else _with_status(statuses, before)
         return _page(source + fold, wanted, by="s.id")
     if outcome in (Outcome.NOT_PLACED, Outcome.PENDING) and not has_key:
-        return _page(_with_failure(before) + fold, wanted, by="s.id")
+        return _page(_with_failure(before, or_queued=outcome is Outcome.PENDING) + fold, wanted, by="s.id")
     if before is not None:
         wanted.append(f"o.id < {before}")
     if outcome is Outcome.UNKNOWN and not has_key:
@@ -99,13 +101,14 @@ def _page(source: str, conditions: Sequence[str], *, by: str) -> str:
 WITH page AS MATERIALIZED (
     SELECT o.id,
            {fragments.has_open_claim("o.id")} AS has_open_claim,
-           {fragments.is_forbidden("o.id")} AS is_forbidden
+           {fragments.is_forbidden("o.id")} AS is_forbidden,
+           {fragments.is_queued("o.id")} AS is_queued
       FROM {source}
      WHERE {_all("o.status = 'INITIATED'", *conditions, indent=5)}
      ORDER BY {by} DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -156,15 +159,22 @@ def _with_status(statuses: Sequence[OrderStatus], before: str | None) -> str:
      {fragments.initiated_row_of("s.id")}"""
 
 
-def _with_failure(before: str | None) -> str:
-    """What is not placed, or pending, is so by the reason of a row of a failure."""
-    conditions = ["true"]
+def _with_failure(before: str | None, *, or_queued: bool) -> str:
+    """What is not placed, or pending, is so by the reason of a row of a failure; or pending because it is queued."""
+    conditions, queued_conditions = ["true"], ["true"]
     if before is not None:
         conditions.append(f"s.id < {before}")
+        queued_conditions.append(f"q.order_id < {before}")
     conditions.append(_IS_FAILED)
+    queued = f"""
+            UNION ALL
+            (SELECT q.order_id FROM order_queue q
+             WHERE {_all(*queued_conditions, indent=13)}
+             ORDER BY q.order_id DESC)"""
     return f"""\
-(SELECT DISTINCT id FROM orders s
-             WHERE {_all(*conditions, indent=13)}) AS s
+((SELECT DISTINCT id FROM orders s
+             WHERE {_all(*conditions, indent=13)}
+             ORDER BY id DESC){queued if or_queued else ""}) AS s
      {fragments.initiated_row_of("s.id")}"""
 
 

@@ -41,7 +41,7 @@ HALT_UNDER_WAY = f"""
 WITH instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), recorded AS (
-    SELECT o.id, o.send_by
+    SELECT o.id, {fragments.send_by("o")} AS send_by
       FROM order_batches b CROSS JOIN unnest(b.order_ids) AS x(id)
      {fragments.initiated_row_of("x.id")}
      WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = x.id AND r.status <> 'INITIATED' OFFSET 0)

@@ -27,7 +27,7 @@ FED: dict[str, Any] = {
 def sections(queue: QueueDepth | None = None, **changes: Any) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "read_at": NOON,
-        "schema_version": "0006",
+        "schema_version": "0007",
         "doubts": 0,
         "unresolved": 0,
         "oldest_seconds": 0.0,

@@ -18,7 +18,7 @@ from tests.support.clocks import NOON
 
 FIGURES = {
     "read_at": NOON,
-    "schema_version": "0006",
+    "schema_version": "0007",
     "doubts": 3,
     "unresolved": 0,
     "oldest_seconds": 1.0,
