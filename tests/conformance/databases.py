@@ -128,8 +128,7 @@ class DatabaseSubject(Protocol):
     @property
     def parked(self) -> ParkedRows: ...
 
-    @property
-    def order_queue(self) -> OrderQueueRows: ...
+    def order_queue(self, deadlines: Deadlines = DEADLINES) -> OrderQueueRows: ...
 
     @property
     def event_log(self) -> EventLog: ...
@@ -184,11 +183,13 @@ class Postgres:
         self.parked: ParkedRows = PostgresParked(database)
         self.executions: Executions = PostgresExecutions(database)
         self.comparisons: ComparisonRows = PostgresComparisons(database)
-        self.order_queue: OrderQueueRows = PostgresOrderQueue(database, DEADLINES)
         self.event_log: EventLog = PostgresEventLog(database, SystemClock())
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return PostgresRows(self._database, deadlines)
+
+    def order_queue(self, deadlines: Deadlines = DEADLINES) -> OrderQueueRows:
+        return PostgresOrderQueue(self._database, deadlines)
 
     async def now(self) -> datetime:
         now: datetime = await self._connection.fetchval("SELECT clock_timestamp()")
@@ -251,11 +252,13 @@ class Simulated:
         self.parked: ParkedRows = self._database.parked(self._connection)
         self.executions: Executions = self._database.executions(self._connection)
         self.comparisons: ComparisonRows = self._database.comparisons(self._connection)
-        self.order_queue: OrderQueueRows = self._database.order_queue(DEADLINES, self._connection)
         self.event_log: EventLog = self._database.event_log(self._connection, SystemClock())
 
     def rows(self, deadlines: Deadlines = DEADLINES) -> Rows:
         return self._database.rows(deadlines, self._connection)
+
+    def order_queue(self, deadlines: Deadlines = DEADLINES) -> OrderQueueRows:
+        return self._database.order_queue(deadlines, self._connection)
 
     async def now(self) -> datetime:
         return self._clock.now()
@@ -332,7 +335,6 @@ class Simulated:
         self.parked = self._database.parked(self._connection)
         self.executions = self._database.executions(self._connection)
         self.comparisons = self._database.comparisons(self._connection)
-        self.order_queue = self._database.order_queue(DEADLINES, self._connection)
         self.event_log = self._database.event_log(self._connection, SystemClock())
 
     async def together(self, *calls: Coroutine[Any, Any, T]) -> list[T]:

@@ -24,6 +24,7 @@ from ordertrail.domain.switch import Switch
 from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow
 from ordertrail.storage.doubt_rows import AnsweredSend, Lease, OperatorRuling, ShownOrder, Verdict, WantedSend
 from ordertrail.storage.errors import StatementFailed
+from ordertrail.storage.order_queue_rows import FIRST_SEND
 from ordertrail.storage.order_rows import NewTrailRow, Rows, SpooledTrail
 from ordertrail.storage.parked_rows import ParkedThing
 from tests.conformance import report_walk
@@ -31,7 +32,13 @@ from tests.conformance.databases import DatabaseSubject, Doubts, postgres, simul
 from tests.support.switch import ALICE, WHY
 
 UNIT = 100.0
-DEADLINES = Deadlines(send_seconds=UNIT, accept_seconds=2 * UNIT, review_seconds=3 * UNIT, retry_seconds=10 * UNIT)
+DEADLINES = Deadlines(
+    send_seconds=UNIT,
+    accept_seconds=2 * UNIT,
+    review_seconds=3 * UNIT,
+    retry_seconds=10 * UNIT,
+    queue_seconds=4 * UNIT,
+)
 WALKS = 10
 STEPS = 300
 REPORT_WALKS = 3
@@ -133,6 +140,9 @@ WANTED = {
     ("insert_initiated_and_completed", "KeyTaken"),
     ("insert_initiated_and_completed", "True"),
     ("insert_initiated_and_completed", "False"),
+    ("insert_queued", "Recorded"),
+    ("insert_queued", "KeyTaken"),
+    ("claim_queued", "ClaimedOrder"),
     ("insert_trail_rows", "True"),
     ("insert_trail_rows", "False"),
     ("insert_never_sent", "NeverSent"),
@@ -175,6 +185,43 @@ def insert_initiated(walk: Walk) -> Operation:
 
     async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
         return await rows.insert_initiated(await dated(walk, database, orders))
+
+    return run
+
+
+def insert_queued(walk: Walk) -> Operation:
+    if walk.random.random() < 0.8:
+        walk.new_order()
+    orders = walk.some(3)
+
+    async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
+        return await rows.insert_queued(await dated(walk, database, orders))
+
+    return run
+
+
+def claim_queued(walk: Walk) -> Operation:
+    orders_max = walk.random.choice([1, 2, 10])
+    instruments = walk.random.choice([(), (), ("AAPL12345678",)])
+    which = walk.random.choice(["excluded", "probing", "probing"])
+
+    async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
+        queue = database.order_queue(DEADLINES)
+        claimed = await queue.claim(orders_max=orders_max, claimed_by="w", **{which: instruments})
+        walk.claims += [claim for each in claimed if (claim := (each.order.id, FIRST_SEND)) not in walk.claims]
+        return [*claimed, (await queue.depth()).orders]
+
+    return run
+
+
+def expire_queued(walk: Walk) -> Operation:
+    orders_max = walk.random.choice([1, 10])
+
+    async def run(database: DatabaseSubject, rows: Rows, doubts: Doubts) -> object:
+        queue = database.order_queue(DEADLINES)
+        expired = await queue.expire(orders_max=orders_max)
+        await queue.compact()
+        return [*expired, await queue.depth()]
 
     return run
 
@@ -485,6 +532,9 @@ def let_pass(walk: Walk) -> Operation:
 OPERATIONS: dict[Callable[[Walk], Operation], int] = {
     insert_initiated: 12,
     insert_initiated_and_completed: 5,
+    insert_queued: 8,
+    claim_queued: 2,
+    expire_queued: 2,
     insert_trail_rows: 6,
     insert_never_sent: 3,
     replay: 3,
