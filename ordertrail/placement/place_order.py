@@ -21,7 +21,9 @@ from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger, last_record
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.journal import Journal
+from ordertrail.storage.order_queue_rows import ClaimedOrder
 from ordertrail.storage.order_rows import KeyTaken, NewTrailRow, SentLater
+from ordertrail.venues.gate.call_budget import Permit
 from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
@@ -73,7 +75,15 @@ class Repeated:
     stored: StoredOrder | None
 
 
-Placement = Placed | Failed | Repeated
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """INITIATED is committed, and the order waits for a worker."""
+
+    order: Order
+    created_at: datetime
+
+
+Placement = Placed | Failed | Repeated | Queued
 
 
 class Placing:
@@ -108,6 +118,40 @@ class Placing:
                 send_by=send_by,
                 accept_by=created_at + timedelta(seconds=self._deadlines.accept_seconds),
             )
+        return await self._record(order, created_at, answer, start=start)
+
+    async def enqueue(self, order: Order) -> Queued | Failed | Repeated:
+        """Record a valid order for the workers; must run to its end once begun.
+
+        What if we die here: before the commit nothing has happened, after it the order is in the queue.
+        """
+        start = self._clock.monotonic()
+        failpoints.reach("before_queued")
+        try:
+            recorded = await self._journal.queued(order)
+        except STATEMENT_ERRORS as error:
+            return await self._not_recorded(order, error, start=start)
+        if isinstance(recorded, KeyTaken):
+            return await self.repeat(recorded.order_id)
+        failpoints.reach("after_queued")
+        return Queued(order, recorded.created_at)
+
+    async def send_claimed(
+        self, claimed: ClaimedOrder, *, start: float, permit: Permit
+    ) -> tuple[Placed | Failed | Repeated, PlaceAnswer]:
+        """Send an order whose claim is committed, and record what came of it; must run to its end once begun.
+
+        `start` is monotonic, from before the claim: earlier than the moment from which its deadlines are reckoned.
+        """
+        answer = await self._gateway.send_and_query(
+            claimed.order, send_by=start + claimed.seconds_left, accept_by=claimed.accept_by, permit=permit
+        )
+        return await self._record(claimed.order, claimed.created_at, answer, start=start), answer
+
+    async def _record(
+        self, order: Order, created_at: datetime, answer: PlaceAnswer, *, start: float
+    ) -> Placed | Failed | Repeated:
+        """Step 3, or the row that says why there is none."""
         if not isinstance(answer, Accepted):
             failed = await self._not_placed(order, created_at, answer)
             if self._clock.monotonic() - start < self._deadlines.review_seconds:
@@ -139,7 +183,7 @@ class Placing:
 
     async def _not_recorded(
         self, order: Order, error: StatementFailed | StatementOutcomeUnknown, *, start: float
-    ) -> Placement:
+    ) -> Failed | Repeated:
         """Step 1 failed: nothing was sent, and the row to be written says so."""
         _log.error("INITIATED could not be written", order_id=order.id, error=str(error))
         failed_at = self._clock.now()
@@ -238,4 +282,4 @@ def _failing_row(answer: Refused | NotSent | Unknown) -> tuple[OrderStatus, str]
     assert_never(answer)
 
 
-__all__ = ["Failed", "PlaceAnswer", "Placed", "Placement", "Placing", "Repeated"]
+__all__ = ["Failed", "PlaceAnswer", "Placed", "Placement", "Placing", "Queued", "Repeated"]

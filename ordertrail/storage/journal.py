@@ -35,6 +35,7 @@ class Journal:
         self._spool = spool
         writer = TrailWriter(rows)
         self._placing = PlacingBatcher(writer, clock, limits)
+        self._queued = Batcher("queued", writer.write_queued, clock, limits)
         self._failed = Batcher("failed", writer.write_steps, clock, limits)
         self._never_sent = Batcher("unsent", writer.write_never_sent, clock, limits)
         self._spooled = Batcher("spool", spool.append, clock, limits)
@@ -42,11 +43,15 @@ class Journal:
     @property
     def is_full(self) -> bool:
         """Whether a new order would have to be shed."""
-        return self._placing.is_full or self._failed.is_full
+        return self._placing.is_full or self._failed.is_full or self._queued.is_full
 
     def initiated(self, order: Order) -> Awaitable[Recorded | KeyTaken]:
         """Claim the caller's key and append INITIATED."""
         return self._placing.initiated(order)
+
+    def queued(self, order: Order) -> Awaitable[Recorded | KeyTaken]:
+        """Claim the caller's key, append INITIATED, and put the order in the queue."""
+        return self._queued.submit(order)
 
     async def completed(self, order_id: str, exchange_order_id: str) -> None:
         """Append a plain COMPLETED."""
@@ -118,7 +123,7 @@ class Journal:
             metrics.COMMIT_QUEUE.labels(batcher.batcher).set(batcher.waiting)
 
     def _batchers(self) -> Sequence[GroupCommit[Any]]:
-        return self._placing, self._failed, self._never_sent, self._spooled
+        return self._placing, self._queued, self._failed, self._never_sent, self._spooled
 
 
 def _require(is_there: bool) -> None:

@@ -31,6 +31,13 @@ class TrailWriter:
         except Exception as error:  # noqa: BLE001 - it raises
             raise_unexpected_error_as_lost(error)
 
+    async def write_queued(self, orders: Sequence[Order]) -> Sequence[Recorded | KeyTaken]:
+        """INITIATED of orders that are queued."""
+        try:
+            return await self._rows.insert_queued(orders)
+        except Exception as error:  # noqa: BLE001 - it raises
+            raise_unexpected_error_as_lost(error)
+
     async def write_steps(self, rows: Sequence[NewTrailRow]) -> Sequence[bool]:
         """Rows that say why."""
         try:

@@ -4,7 +4,7 @@ Placement and reconciliation both send through here. Whatever a venue does, an A
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -103,8 +103,9 @@ class Gateway:
         accept_by: datetime | None,
         is_only_send: bool = True,
         is_resend: bool = False,
+        permit: Permit | None = None,
     ) -> PlaceAnswer:
-        """Send once, not after `send_by` (monotonic); after an unknown answer query once.
+        """Send once, not after `send_by` (monotonic); after an unknown answer query once. `permit`: a reserved one.
 
         Found counts; absent, so soon, proves nothing. Not `is_only_send`: another one may have arrived as well, and an
         order that is found rejected may be that one's. A resend leaves the gate's probes to fresh orders.
@@ -121,6 +122,7 @@ class Gateway:
             order_id=order.id,
             instrument=order.instrument,
             is_resend=is_resend,
+            reserved=permit,
         )
         if isinstance(answer, Denied):
             answer = NotSent(answer.cause, answer.retry_after_seconds)
@@ -135,6 +137,22 @@ class Gateway:
             return answer
         self._report("place", order.id, answer)
         return await self._query_after(answer, order, is_only_send)
+
+    def reserve(self, *, sends_max: int) -> list[Permit]:
+        """Permits for sends that could pass the gate at once, of orders that are not known yet."""
+        return self._gate.placing.reserve(self._clock.monotonic(), calls_max=sends_max)
+
+    def give_back(self, permits: Iterable[Permit]) -> None:
+        """Reserved sends that are not made."""
+        self._gate.placing.give_back(permits, self._clock.monotonic())
+
+    def room_in_seconds(self) -> float:
+        """How long until a send may be reserved, as far as one can see."""
+        return self._gate.placing.room_in_seconds(self._clock.monotonic())
+
+    def stopped_instruments(self) -> tuple[list[str], list[str]]:
+        """Instruments of which nothing may be sent now, and those of which one order may, as a probe."""
+        return self._gate.placing.stopped_instruments(self._clock.monotonic())
 
     async def _query_after(self, answer: Unknown, order: Order, is_only_send: bool) -> PlaceAnswer:
         failpoints.reach("before_query")
@@ -242,10 +260,16 @@ class Gateway:
         order_id: str | None,
         instrument: str | None,
         is_resend: bool = False,
+        reserved: Permit | None = None,
     ) -> _Answered | _Raised | Denied:
         """Make a call once the gate lets it pass, and leave the gate again whatever the venue does."""
         start = self._clock.monotonic()
-        permit = budget.try_enter(start, instrument, is_resend=is_resend)
+        permit: Permit | Denied | None
+        if reserved is not None and instrument is not None:
+            budget.assign(reserved, start, instrument)
+            permit = reserved
+        else:
+            permit = budget.try_enter(start, instrument, is_resend=is_resend)
         if permit is None:
             permit = await budget.enter(deadline=deadline, instrument=instrument, is_resend=is_resend)
         if isinstance(permit, Denied):

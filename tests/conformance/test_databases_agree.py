@@ -37,7 +37,7 @@ DEADLINES = Deadlines(
     accept_seconds=2 * UNIT,
     review_seconds=3 * UNIT,
     retry_seconds=10 * UNIT,
-    queue_seconds=4 * UNIT,
+    queue_seconds=30 * UNIT,
 )
 WALKS = 10
 STEPS = 300

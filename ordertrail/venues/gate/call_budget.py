@@ -6,7 +6,7 @@ came. Between a permit and its caller nothing can get lost: a caller that was ca
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -31,6 +31,7 @@ _NOTHING = HealthSignal.NOTHING
 _THROTTLED = HealthSignal.THROTTLED
 _NEVER_REPEATED = (_HEALTHY, _NOTHING)
 _NEVER = float("-inf")
+_NO_TURN = -1
 
 
 class GateMetrics(Protocol):
@@ -150,6 +151,53 @@ class CallBudget:
             if denied is not None:
                 return self._deny(denied)
         return None if self._line else self._take(now, used)
+
+    def reserve(self, now: float, *, calls_max: int) -> list[Permit]:
+        """Permits for calls that could pass at once, for a caller that learns only then what they are about.
+
+        None while others wait for their turn, the operator has halted, or the breaker lets none through; one where it
+        wants a probe. Each is for `assign` or `give_back`.
+        """
+        permits: list[Permit] = []
+        while len(permits) < calls_max and not self._line and not self._is_halted:
+            if self._breaker.wait_seconds(now) > 0 or not self._slots.take():
+                break
+            if self._bucket is not None and not self._bucket.take(now):
+                self._slots.give_back()
+                break
+            permits.append(Permit(self, self._breaker.enter(now), now, None, 0))
+        return permits
+
+    def assign(self, permit: Permit, now: float, instrument: str) -> None:
+        """Say what a reserved call is about: an order in this instrument, and no resend."""
+        used = self._instrument_by_name.get(instrument) or self._instruments.add(instrument)
+        used.used_at = used.fresh_at = self._fresh_at = now
+        permit.instrument, permit.entered_at = used, now
+        if used.breaker is not None:
+            # One that has opened since the order was chosen is told nothing by its answer.
+            permit.instrument_turn = used.breaker.enter(now) if used.breaker.wait_seconds(now) <= 0 else _NO_TURN
+
+    def give_back(self, permits: Iterable[Permit], now: float) -> None:
+        """Reserved calls that are not made."""
+        for permit in permits:
+            permit.leave(None, now)
+            if self._bucket is not None:
+                self._bucket.give_back()
+
+    def room_in_seconds(self, now: float) -> float:
+        """How long until `reserve` may give a permit, as far as one can see; 0 where a call that leaves makes room."""
+        if self._is_halted:
+            return float("inf")
+        free_at = now if self._bucket is None else self._bucket.free_at(now, ahead=len(self._line))
+        return max(self._breaker.wait_seconds(now), free_at - now)
+
+    def stopped_instruments(self, now: float) -> tuple[list[str], list[str]]:
+        """Those of which no call may pass, and those of which one may, as a probe."""
+        closed: list[str] = []
+        probing: list[str] = []
+        for name, breaker in self._instruments.stopped():
+            (closed if breaker.wait_seconds(now) > 0 else probing).append(name)
+        return closed, probing
 
     async def enter(
         self, *, deadline: float, instrument: str | None = None, is_resend: bool = False

@@ -84,6 +84,10 @@ class Instruments:
         """Those that are open, in the order in which they were stopped."""
         return (each for each in self._stopped.values() if each.is_open(now))
 
+    def stopped(self) -> Iterator[tuple[str, Breaker]]:
+        """Those whose breaker is in the way of a call, or wants it as a probe."""
+        return ((each.name, each.breaker) for each in self._stopped.values() if each.breaker is not None)
+
     def reach(self, now: float) -> Reach:
         """Of what their troubles speak now."""
         number_open = 0

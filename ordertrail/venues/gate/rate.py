@@ -27,6 +27,10 @@ class Bucket:
         self._full_at = full_at + self._interval
         return True
 
+    def give_back(self) -> None:
+        """Give back a token that was taken and not used."""
+        self._full_at -= self._interval
+
     def free_at(self, now: float, *, ahead: int = 0) -> float:
         """When there will be a token for one that has `ahead` others before it."""
         return max(max(self._full_at, now) + ahead * self._interval - self._slack, now)
