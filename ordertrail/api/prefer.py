@@ -1,0 +1,38 @@
+"""The header `Prefer` (RFC 7240): what a client would like, and need not get."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Preferences stand between commas, but for commas within quotes; a quote that is never closed goes to the end.
+_PREFERENCE = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|$)|[^,"])+')
+# `name`, `name=word` or `name="words"`, and whatever parameters.
+_NAME_AND_WORD = re.compile(r'\s*([^\s",;=]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",;=]*)))?\s*(?:;.*)?', re.DOTALL)
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Of those that we know. `wait_seconds`: as the client wrote it, whatever we grant; None: it does not ask to wait."""
+
+    respond_async: bool
+    wait_seconds: float | None
+
+
+def parse_prefer(headers: Iterable[tuple[bytes, bytes]]) -> Preferences:
+    """Read all `prefer` headers, whose names are in lower case. Of a preference that is given twice the first counts;
+    what is unknown or malformed is ignored, as the standard wants."""
+    given: dict[str, str] = {}
+    for name, value in headers:
+        if name == b"prefer":
+            for preference, word in _preferences(value.decode("latin-1")):
+                given.setdefault(preference.lower(), word)
+    wait = given.get("wait", "")
+    return Preferences("respond-async" in given, float(wait) if _SECONDS.fullmatch(wait) else None)
+
+
+def _preferences(text: str) -> Iterable[tuple[str, str]]:
+    for preference in _PREFERENCE.findall(text):
+        if match := _NAME_AND_WORD.fullmatch(preference):
+            name, quoted, word = match.groups()
+            yield name, word or re.sub(r"\\(.)", r"\1", quoted or "")
