@@ -14,13 +14,16 @@ from typing_extensions import override
 from ordertrail import __version__
 from ordertrail.api.cancel_order import cancel_router
 from ordertrail.api.draining import Drainable
+from ordertrail.api.events import events_router
 from ordertrail.api.health import health_router
 from ordertrail.api.openapi import CANCEL_ORDER, DESCRIPTION, EVERYWHERE, PLACE_ORDER, correct
+from ordertrail.api.openapi_events import READ_EVENTS
 from ordertrail.api.openapi_reads import READS
 from ordertrail.api.parts import ApiParts, OpenParts
 from ordertrail.api.place import PlaceOrder, Respond
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_orders import read_router
+from ordertrail.events.waiting import OrderWaiting
 from ordertrail.runtime.errors import CannotStart
 
 
@@ -69,7 +72,7 @@ class Ordertrail(FastAPI):
 
     @override
     def openapi(self) -> dict[str, Any]:
-        return correct(super().openapi(), (PLACE_ORDER, *READS, CANCEL_ORDER))
+        return correct(super().openapi(), (PLACE_ORDER, *READS, READ_EVENTS, CANCEL_ORDER))
 
 
 def create_app(open_parts: OpenParts) -> Ordertrail:
@@ -78,7 +81,9 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
     @asynccontextmanager
     async def lifespan(app: Ordertrail) -> AsyncIterator[Mapping[str, Any]]:
         async with open_parts() as parts:
-            app.include_router(read_router(parts.reads, parts.execution_reads, venue=parts.venue))
+            waiting = OrderWaiting(parts.watching)
+            app.include_router(read_router(parts.reads, parts.execution_reads, waiting, venue=parts.venue))
+            app.include_router(events_router(parts.watching))
             app.include_router(cancel_router(parts.canceling))
             app.include_router(health_router(parts.readiness_problems, parts.status, parts.switch, venue=parts.venue))
             app.place_order = place_order = _place_order(parts)

@@ -75,14 +75,14 @@ def parse_list_query(pairs: Pairs) -> ListQuery:
     """Read the query's parameters. Raises InvalidQuery."""
     pairs = list(pairs)
     statuses = [value for name, value in pairs if name == "status"]
-    values, problems = _once_each((pair for pair in pairs if pair[0] != "status"), PARAMETERS)
+    values, problems = once_each((pair for pair in pairs if pair[0] != "status"), PARAMETERS)
 
     def read(name: str, read_value: Callable[[str], T]) -> T | None:
         value = values.get(name)
         try:
             return None if value is None else read_value(value)
         except _Invalid as invalid:
-            problems.append(FieldProblem(_pointer(name), str(invalid)))
+            problems.append(FieldProblem(pointer_to(name), str(invalid)))
             return None
 
     def read_statuses() -> Iterator[OrderStatus]:
@@ -91,7 +91,7 @@ def parse_list_query(pairs: Pairs) -> ListQuery:
             wanted_statuses = {_choice(value, OrderStatus) for value in statuses}
             yield from (status for status in OrderStatus if status in wanted_statuses)
         except _Invalid as invalid:
-            problems.append(FieldProblem(_pointer("status"), str(invalid)))
+            problems.append(FieldProblem(pointer_to("status"), str(invalid)))
 
     limit = read("limit", _limit)
     wanted = OrderFilter(
@@ -112,7 +112,7 @@ def parse_list_query(pairs: Pairs) -> ListQuery:
 
 def parse_page_query(pairs: Pairs, wanted: object, decoder: Decoder[tuple[Literal[1], str, T]]) -> PageQuery[T]:
     """Of a list that has no filters; `wanted` tells it from others. Raises InvalidQuery."""
-    values, problems = _once_each(pairs, ("limit", "cursor"))
+    values, problems = once_each(pairs, ("limit", "cursor"))
     limit, after = LIMIT_DEFAULT, None
     for name, value in values.items():
         try:
@@ -121,7 +121,7 @@ def parse_page_query(pairs: Pairs, wanted: object, decoder: Decoder[tuple[Litera
             elif name == "cursor":
                 after = _read_cursor(value, wanted, decoder)
         except _Invalid as invalid:
-            problems.append(FieldProblem(_pointer(name), str(invalid)))
+            problems.append(FieldProblem(pointer_to(name), str(invalid)))
     if problems:
         raise InvalidQuery(problems)
     return PageQuery(limit, after)
@@ -129,12 +129,13 @@ def parse_page_query(pairs: Pairs, wanted: object, decoder: Decoder[tuple[Litera
 
 def refuse_parameters(pairs: Pairs) -> None:
     """For what takes no parameters. Raises InvalidQuery."""
-    _, problems = _once_each(pairs, ())
+    _, problems = once_each(pairs, ())
     if problems:
         raise InvalidQuery(problems)
 
 
-def _once_each(pairs: Pairs, known: tuple[str, ...]) -> tuple[dict[str, str], list[FieldProblem]]:
+def once_each(pairs: Pairs, known: tuple[str, ...]) -> tuple[dict[str, str], list[FieldProblem]]:
+    """The parameters by their names, and what is wrong with those that are unknown here or given twice."""
     values: dict[str, str] = {}
     problems: dict[str, str] = {}
     for name, value in pairs:
@@ -143,10 +144,11 @@ def _once_each(pairs: Pairs, known: tuple[str, ...]) -> tuple[dict[str, str], li
         elif name in values:
             problems[name] = "is given more than once"
         values[name] = value
-    return values, [FieldProblem(_pointer(name), detail) for name, detail in problems.items()]
+    return values, [FieldProblem(pointer_to(name), detail) for name, detail in problems.items()]
 
 
-def _pointer(name: str) -> str:
+def pointer_to(name: str) -> str:
+    """Where a parameter stands, in a problem."""
     return "/query/" + name[:_NAME_LENGTH_SHOWN].replace("~", "~0").replace("/", "~1")
 
 

@@ -33,6 +33,7 @@ _EXAMPLE_TRAIL = [
         "exchange_order_id": "X-1",
     },
 ]
+EXAMPLE_TRAIL_ROW = _EXAMPLE_TRAIL[1]
 _EXAMPLE = EXAMPLE_ORDER | {"client_order_id": None}
 _EXAMPLE_EXECUTIONS = [
     {
@@ -66,6 +67,7 @@ _EXAMPLE_EXECUTIONS = [
         "transact_time": "2026-11-22T09:30:07.500000Z",
     },
 ]
+EXAMPLE_EXECUTION = _EXAMPLE_EXECUTIONS[1]
 _EXAMPLE_SINGLE = {
     **_EXAMPLE,
     "status": "PARTIALLY_FILLED",
@@ -100,24 +102,25 @@ _PRICE = {
 
 _NEXT_CURSOR = {"description": "Goes on where this page ends; null: it is the last.", **_NULLABLE_STRING}
 
+TRAIL_ROW: dict[str, Any] = {
+    "type": "object",
+    "required": ["status", "created_at", "recorded_at", "reason", "exchange_order_id"],
+    "properties": {
+        "status": {"type": "string", "enum": STATUSES},
+        "created_at": {"type": ["string", "null"], "format": "date-time"},
+        "recorded_at": {
+            "description": "When it was written, where that was later: the database was away when it happened.",
+            "type": ["string", "null"],
+            "format": "date-time",
+        },
+        "reason": _NULLABLE_STRING,
+        "exchange_order_id": _NULLABLE_STRING,
+    },
+}
 TRAIL = {
     "type": "array",
     "description": "The rows of the order, oldest first. A row is never changed.",
-    "items": {
-        "type": "object",
-        "required": ["status", "created_at", "recorded_at", "reason", "exchange_order_id"],
-        "properties": {
-            "status": {"type": "string", "enum": STATUSES},
-            "created_at": {"type": ["string", "null"], "format": "date-time"},
-            "recorded_at": {
-                "description": "When it was written, where that was later: the database was away when it happened.",
-                "type": ["string", "null"],
-                "format": "date-time",
-            },
-            "reason": _NULLABLE_STRING,
-            "exchange_order_id": _NULLABLE_STRING,
-        },
-    },
+    "items": TRAIL_ROW,
 }
 
 
@@ -264,14 +267,36 @@ LIST_ORDERS: dict[str, Any] = {
 
 READ_ORDER: dict[str, Any] = {
     "summary": "Read an order, with its trail and its executions",
+    "description": "With `Prefer: wait=SECONDS` (at most 30) it answers once the outcome is `placed` or `not_placed`, "
+    "else as it is then.",
     "tags": ["orders"],
     "operation_id": "read_order",
     "response_model": None,
     "responses": {
-        200: _answer("The order.", _SINGLE_ORDER, _EXAMPLE_SINGLE),
+        200: {
+            **_answer("The order.", _SINGLE_ORDER, _EXAMPLE_SINGLE),
+            "headers": {
+                "Preference-Applied": {
+                    "description": "How long it would have waited at the most.",
+                    "schema": {"type": "string"},
+                    "required": False,
+                }
+            },
+        },
         404: _NOT_FOUND,
         422: _INVALID,
         503: _UNAVAILABLE,
+    },
+    "openapi_extra": {
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "required": False,
+                "description": "`wait=SECONDS`: wait until it is known whether the order is placed.",
+                "schema": {"type": "string"},
+            }
+        ]
     },
 }
 

@@ -33,7 +33,7 @@ def order_json(stored: StoredOrder) -> dict[str, Any]:
 
 def trail_json(stored: StoredOrder) -> list[dict[str, Any]]:
     """The rows of the order, oldest first."""
-    return [_row_json(row) for row in stored.rows]
+    return [trail_row_json(row) for row in stored.rows]
 
 
 @lru_cache(maxsize=1024)  # the orders of a batch were recorded at one moment
@@ -42,7 +42,8 @@ def rfc_3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _row_json(row: TrailRow) -> dict[str, Any]:
+def trail_row_json(row: TrailRow) -> dict[str, Any]:
+    """One row."""
     return {
         "status": row.status.value,
         "created_at": None if row.created_at is None else rfc_3339(row.created_at),

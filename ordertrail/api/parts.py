@@ -7,6 +7,7 @@ from typing import Any
 
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.switch import Switch
+from ordertrail.events.watching import Watching
 from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
 from ordertrail.placement.place_order import Placing
@@ -32,6 +33,7 @@ class ApiParts:
     canceling: Canceling
     reads: OrderReads
     execution_reads: ExecutionReads
+    watching: Watching
     readiness_problems: Callable[[], list[str]]
     status: Callable[[], Awaitable[dict[str, Any]]]
     start_draining: Callable[[], None]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 _PREFERENCE = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|$)|[^,"])+')
 # `name`, `name=word` or `name="words"`, and whatever parameters.
 _NAME_AND_WORD = re.compile(r'\s*([^\s",;=]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",;=]*)))?\s*(?:;.*)?', re.DOTALL)
+WAIT_SECONDS_MAX = 30
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Of those that we know. `wait_seconds`: as the client wrote it, whatever we grant; None: it does not ask to wait."""
+    """Of those that we know. `wait_seconds`: as the client wrote it, whatever we grant; None: it asks for none."""
 
     respond_async: bool
     wait_seconds: float | None
@@ -29,6 +30,17 @@ def parse_prefer(headers: Iterable[tuple[bytes, bytes]]) -> Preferences:
                 given.setdefault(preference.lower(), word)
     wait = given.get("wait", "")
     return Preferences("respond-async" in given, float(wait) if _SECONDS.fullmatch(wait) else None)
+
+
+def wait_seconds_granted(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """How long a request may wait for its answer; None: it does not ask for it."""
+    wait_seconds = parse_prefer(headers).wait_seconds
+    return None if wait_seconds is None else min(wait_seconds, WAIT_SECONDS_MAX)
+
+
+def preference_applied(wait_seconds: float | None) -> dict[str, str]:
+    """The header that says how long was granted."""
+    return {} if wait_seconds is None else {"Preference-Applied": f"wait={wait_seconds:.0f}"}
 
 
 def _preferences(text: str) -> Iterable[tuple[str, str]]:

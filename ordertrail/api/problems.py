@@ -93,6 +93,24 @@ PROBLEMS: dict[str, ProblemType] = {
         "The order is terminal",
         "It is filled, canceled, expired, rejected or was never placed: there is nothing to cancel.",
     ),
+    "events-gone": ProblemType(
+        410,
+        "The cursor's place is not in the event log any more",
+        "What follows it may have been lost, so nothing is given: it is older than what is kept, of another database, "
+        "or was lost when a standby took over. `detail` says which. `?after=0` begins at the oldest event that is "
+        "kept; what was missed stands in the orders.",
+    ),
+    "not-acceptable": ProblemType(
+        406,
+        "Events come as text/event-stream or as application/json",
+        "The `Accept` header allows neither.",
+    ),
+    "too-many-readers": ProblemType(
+        503,
+        "Too many clients are watching",
+        "This process has as many readers of events as it may have. Repeat after `Retry-After` seconds, or at another "
+        "process.",
+    ),
     "not-found": ProblemType(404, "There is nothing here", "No resource has this path."),
     "method-not-allowed": ProblemType(405, "The method is not allowed here", "The `Allow` header says which are."),
     "payload-too-large": ProblemType(

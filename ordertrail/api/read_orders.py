@@ -17,8 +17,12 @@ from ordertrail.api.execution_json import executed_order_json, execution_json, p
 from ordertrail.api.list_query import InvalidQuery, parse_list_query, parse_page_query, refuse_parameters
 from ordertrail.api.openapi_reads import LIST_EXECUTIONS, LIST_ORDERS, LIST_POSITIONS, READ_ORDER, READ_TRAIL
 from ordertrail.api.order_json import order_json, rfc_3339, trail_json
+from ordertrail.api.prefer import preference_applied, wait_seconds_granted
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.execution import Position
+from ordertrail.domain.stored_order import ExecutedOrder
+from ordertrail.domain.trail import Outcome
+from ordertrail.events.waiting import OrderWaiting
 from ordertrail.storage.execution_reads import ExecutionReads
 from ordertrail.storage.order_reads import OrderReads, is_storable
 
@@ -39,7 +43,7 @@ _PositionInCursor = tuple[_Integer, _BigInteger, _Microseconds, _Integer, str]
 _AFTER_POSITION: Decoder[tuple[Literal[1], str, _PositionInCursor]] = Decoder(tuple[Literal[1], str, _PositionInCursor])
 
 
-def read_router(reads: OrderReads, execution_reads: ExecutionReads, *, venue: str) -> APIRouter:
+def read_router(reads: OrderReads, execution_reads: ExecutionReads, waiting: OrderWaiting, *, venue: str) -> APIRouter:
     """The routes that read; `venue` is the exchange that this process places orders and queries them at."""
     router = APIRouter()
 
@@ -58,12 +62,18 @@ def read_router(reads: OrderReads, execution_reads: ExecutionReads, *, venue: st
 
     @router.get("/orders/{order_id}", **READ_ORDER)
     async def read_order(order_id: str, request: Request) -> Response:
+        granted = wait_seconds_granted(request.headers.raw)
         with _as_problems():
             refuse_parameters(request.query_params.multi_items())
-            order = await execution_reads.order(order_id)
+            if granted is None:
+                order = await execution_reads.order(order_id)
+            else:
+                order = await waiting.read_until(
+                    order_id, lambda: execution_reads.order(order_id), _is_known, seconds=granted
+                )
         if order is None:
             raise ProblemError("order-not-found")
-        return _json(executed_order_json(order, venue=venue))
+        return _json(executed_order_json(order, venue=venue), preference_applied(granted))
 
     @router.get("/orders/{order_id}/trail", **READ_TRAIL)
     async def read_trail(order_id: str, request: Request) -> Response:
@@ -136,5 +146,10 @@ def _as_problems() -> Iterator[None]:
         ) from error
 
 
-def _json(document: dict[str, Any]) -> Response:
-    return Response(_encode(document), media_type="application/json")
+def _is_known(order: ExecutedOrder | None) -> bool:
+    """Whether there is nothing to wait for: one that is not there might never come."""
+    return order is None or order.stored.outcome in (Outcome.PLACED, Outcome.NOT_PLACED)
+
+
+def _json(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(_encode(document), headers=headers, media_type="application/json")

@@ -179,7 +179,21 @@ class Settings(BaseSettings):
         default=30, description="how long a client may take to read what was answered"
     )
     header_bytes_max: int = Field(default=16_384, ge=256, description="the largest head of a request")
-    connections_max: PositiveInt = Field(default=10_000, description="connections of clients, a process")
+    connections_max: PositiveInt = Field(
+        default=10_000, description="connections of clients, a process; each reader of events has one of its own"
+    )
+    event_readers_max: PositiveInt = Field(
+        default=2000, description="clients that wait for events or for an order at once, a process"
+    )
+    event_lag_bytes_max: PositiveInt = Field(
+        default=8 * 1024 * 1024,
+        description="what a reader of events may leave lying before it is cut off; readers share most of it",
+    )
+    event_ring_bytes_max: PositiveInt = Field(
+        default=16 * 1024 * 1024,
+        description="the newest events that a process keeps in memory while it has readers; those that come back to "
+        "one of them cost no statement",
+    )
     connections_backlog: PositiveInt = Field(
         default=2048, description="connections that may wait to be accepted, at one address"
     )

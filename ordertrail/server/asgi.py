@@ -1,13 +1,16 @@
 """The web process: the application with real parts, from the environment's settings."""
 
+import asyncio
 import contextlib
 import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from types import FrameType
+from typing import Any
 
 from ordertrail.runtime.errors import CannotStart
 from ordertrail.runtime.settings import Settings, load_settings
@@ -33,6 +36,8 @@ from ordertrail.venues.venue import Venue
 # An order's objects are freed by their reference counts; the collector would walk them in vain, every 700 objects.
 GC_THRESHOLDS = (20_000, 50, 100)
 EXIT_TASK_LOST = 1
+
+_Handler = Callable[[int, FrameType | None], Any]
 
 
 def make_service(venue: Venue | None = None, *, is_bare: bool = False) -> Service:
@@ -72,11 +77,47 @@ async def _open_bare() -> AsyncIterator[ApiParts]:
     service = make_service(is_bare=True)
     service.background.when_lost = partial(_have_the_server_stop, service.settings.drain_bound_seconds)
     async with service.open_for_api() as parts:
-        yield parts
+        with _said_to(service.start_draining):
+            yield parts
     if service.background.problem is not None:
         # All is answered and recorded. The server would say that it ended because it was told to.
         flush()
         os._exit(EXIT_TASK_LOST)
+
+
+@contextlib.contextmanager
+def _said_to(start_draining: Callable[[], None]) -> Iterator[None]:
+    """Call it at the signals that stop a server.
+
+    One that is not ours tells the application only after every answer has ended, and streams end when they are told.
+    """
+    loop = asyncio.get_running_loop()
+    replaced: list[tuple[int, _Handler, _Handler]] = []
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            # What is no function is either nobody's or not Python's, and then there is nothing to call after ours.
+            if callable(handler):
+                ours = partial(_tell_first, loop, start_draining, handler)
+                signal.signal(number, ours)
+                replaced.append((number, ours, handler))
+    try:
+        yield
+    finally:
+        for replaced_number, our, before in replaced:
+            if signal.getsignal(replaced_number) is our:
+                signal.signal(replaced_number, before)
+
+
+def _tell_first(
+    loop: asyncio.AbstractEventLoop,
+    start_draining: Callable[[], None],
+    handler: _Handler,
+    number: int,
+    frame: FrameType | None,
+) -> None:
+    loop.call_soon_threadsafe(start_draining)
+    handler(number, frame)
 
 
 def _have_the_server_stop(bound_seconds: float) -> None:

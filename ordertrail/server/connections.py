@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ordertrail.api.advice import advice_of
+from ordertrail.api.event_stream import ABORT_CONNECTION
 from ordertrail.api.place_responses import WholeResponse
 from ordertrail.api.problems import CONTENT_TYPE, PROBLEMS, problem_body
 from ordertrail.runtime.telemetry import metrics
@@ -73,6 +74,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._last_scope: Any = None
         self._last_phase_since = 0.0
         self._unwritten_since: float | None = None
+        self._unwritten_bytes = 0
         self._lingers_since: float | None = None
         self._take_whole = getattr(config.loaded_app, "take_whole", None)
         self._is_feeding = False
@@ -200,7 +202,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             # Its body may be in the same slice, and then the request is whole before it begins.
             self._unstarted = cycle, app
         else:
-            super()._start_asgi_task(cycle, app)
+            self._start_task(cycle, app)
+
+    def _start_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        scope: Any = cycle.scope  # whose type in uvicorn has no extensions of others
+        scope["extensions"] = {ABORT_CONNECTION: {"abort": self._socket.abort}}
+        super()._start_asgi_task(cycle, app)
 
     def _start(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._unstarted = None
@@ -210,7 +217,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             and self._take_whole is not None
             and self._take_whole(cycle.scope, bytes(cycle.body), partial(self._respond, cycle))
         ):
-            super()._start_asgi_task(cycle, app)
+            self._start_task(cycle, app)
 
     def _respond(self, cycle: RequestResponseCycle, answer: WholeResponse | None) -> None:
         """Write a whole answer at once: uvicorn's own way takes two messages and checks each header for patterns."""
@@ -314,14 +321,22 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._lingers_since is not None:
             if now - self._lingers_since > LINGER_SECONDS:
                 self._socket.abort()
-        elif self._socket.get_write_buffer_size():
-            self._unwritten_since = self._unwritten_since or now
+        elif unwritten_bytes := self._socket.get_write_buffer_size():
+            # A stream need never be written to its end; what has a limit there is how long its client takes nothing.
+            is_taken_from = unwritten_bytes < self._unwritten_bytes and self._is_streaming()
+            self._unwritten_since = now if is_taken_from else self._unwritten_since or now
+            self._unwritten_bytes = unwritten_bytes
             if now - self._unwritten_since > self._limits.answer_timeout_seconds:
                 _count("answer_timeout")
                 self._socket.abort()
         else:
             self._unwritten_since = None
             self._sweep_phase(self.phase, now)
+
+    def _is_streaming(self) -> bool:
+        """Whether an answer has begun whose length nobody knows."""
+        cycle = self.cycle
+        return cycle is not None and bool(cycle.chunked_encoding) and not cycle.response_complete
 
     def _sweep_phase(self, phase: Phase, now: float) -> None:
         if self.flow.read_paused:

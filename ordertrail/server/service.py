@@ -7,9 +7,11 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from ordertrail.api.event_json import event_data
 from ordertrail.api.parts import ApiParts
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.settling import VerificationLimits
+from ordertrail.events.watching import Watching, WatchingLimits
 from ordertrail.executions.compare import ExecutionComparer
 from ordertrail.executions.comparison_schedule import ComparisonSchedule
 from ordertrail.placement.admission import Admission
@@ -37,6 +39,7 @@ from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.comparisons import PostgresComparisons
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.doubts import PostgresDoubts
+from ordertrail.storage.postgres.event_log import PostgresEventLog
 from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.executions import PostgresExecutions
 from ordertrail.storage.postgres.orders import PostgresRows
@@ -137,6 +140,16 @@ class Service:
         self.admission = Admission(
             self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max
         )
+        self.watching = Watching(
+            PostgresEventLog(self.database, self.clock),
+            self.clock,
+            WatchingLimits(
+                readers_max=settings.event_readers_max,
+                pending_bytes_max=settings.event_lag_bytes_max,
+                ring_bytes_max=settings.event_ring_bytes_max,
+            ),
+            data_of=event_data,
+        )
         self.background = BackgroundTasks()
         self.readiness = Readiness(self.watch, self.spool, self.background)
         self.queue_depth = broker_depth(settings, venue=self.venue.name)
@@ -218,6 +231,9 @@ class Service:
             # Before any request comes: a broker's library takes its time to load.
             await self.queue_depth.read()
         self.background.start("housekeeping", self.housekeeping.run())
+        self.background.start("the event log's end", self.watching.tail.run())
+        self.background.start("older events", self.watching.older.run())
+        self.background.start("heartbeats of streams", self.watching.beat())
         if self.settings.reconcile_in_api:
             self.start_reconciling()
         if self.intake is not None:
@@ -227,6 +243,11 @@ class Service:
         """Reconcile on the schedule, until `close`."""
         self.background.start("reconciliation", self.schedule.run())
         self.background.start("comparison of executions", self.comparison_schedule.run())
+
+    def start_draining(self) -> None:
+        """The process is about to stop: it says so, and streams, which would never end by themselves, end."""
+        self.readiness.start_draining()
+        self.watching.start_draining()
 
     async def close(self) -> None:
         """Stop, once nothing is being placed any more."""
@@ -252,9 +273,10 @@ class Service:
                 canceling=self.canceling,
                 reads=self.reads,
                 execution_reads=self.execution_reads,
+                watching=self.watching,
                 readiness_problems=self.readiness.problems,
                 status=self.status.document,
-                start_draining=self.readiness.start_draining,
+                start_draining=self.start_draining,
                 switch=lambda: self.switch_watch.switch,
                 venue=self.venue_title,
                 background=self.background,

@@ -14,6 +14,7 @@ from ordertrail.api.openapi import OUTCOMES, STATUSES
 from ordertrail.api.problems import CONTENT_TYPE, ProblemError
 from ordertrail.api.read_orders import read_router
 from ordertrail.domain.trail import OrderStatus, Outcome
+from ordertrail.events.waiting import OrderWaiting
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.reads import PostgresReads
@@ -58,10 +59,18 @@ async def _problem(_request: Request, error: Exception) -> Response:
     return Response(error.body(), error.status, headers=error.headers, media_type=CONTENT_TYPE)
 
 
+def not_waited() -> OrderWaiting:
+    """Nothing here waits for an order."""
+    unused: Any = None
+    return OrderWaiting(unused)
+
+
 def app_on(database: Database, **settings: float) -> FastAPI:
     app = FastAPI()
     app.include_router(
-        read_router(PostgresReads(database, **settings), PostgresExecutionReads(database), venue="scripted")
+        read_router(
+            PostgresReads(database, **settings), PostgresExecutionReads(database), not_waited(), venue="scripted"
+        )
     )
     app.add_exception_handler(ProblemError, _problem)
     return app

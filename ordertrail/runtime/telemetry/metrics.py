@@ -224,6 +224,25 @@ EXECUTIONS_UNKNOWN = ReadGauge(
     "Likewise, executions here that the venue does not have.",
     multiprocess_mode="livemax",
 )
+EVENT_READERS = Gauge(
+    "ordertrail_event_readers",
+    "Clients that wait for events: streams, pages that are waited for, and requests that wait for an order.",
+    ["kind"],
+    multiprocess_mode="livesum",
+)
+EVENTS_DELIVERED = Counter("ordertrail_events_delivered", "Events that were given to clients, one for each of them.")
+EVENT_READERS_CUT_OFF = Counter(
+    "ordertrail_event_readers_cut_off",
+    "Streams that were ended: lagging, the client left too much lying; stalled, it took nothing for too long; "
+    "log_changed, the place was lost.",
+    ["cause"],
+)
+EVENT_LOG_FAILURES = Counter("ordertrail_event_log_failures", "Times that the event log could not be read.", ["kind"])
+EVENT_HORIZON_SECONDS = ReadGauge(
+    "ordertrail_event_horizon_seconds",
+    "How long the oldest transaction has been open that keeps events from readers; read while anybody watches.",
+    multiprocess_mode="livemax",
+)
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
 )

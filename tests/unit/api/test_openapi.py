@@ -7,6 +7,7 @@ import pytest
 
 from ordertrail.api.app import create_app
 from ordertrail.api.cancel_order import cancel_router
+from ordertrail.api.events import events_router
 from ordertrail.api.health import health_router
 from ordertrail.api.openapi import OUTCOMES, STATUSES
 from ordertrail.api.problems import PROBLEMS
@@ -33,7 +34,8 @@ def openapi() -> dict[str, Any]:
 
     app = create_app(never)
     nothing: Any = None
-    app.include_router(read_router(nothing, nothing, venue=""))
+    app.include_router(read_router(nothing, nothing, nothing, venue=""))
+    app.include_router(events_router(nothing))
     app.include_router(cancel_router(nothing))
     app.include_router(health_router(never, never, never, venue=""))
     return app.openapi()
