@@ -203,6 +203,30 @@ TABLES: Mapping[str, Meaning] = {
             "unknown": "how many of ours the venue does not have",
         },
     ),
+    "event_log": Meaning(
+        "What each commit has written of `orders` and `executions`: one row a commit, by the statement that writes the"
+        " rows. Readers follow it in the order of txid and id. A partition a day, kept for some days; what fits in none"
+        " is in `event_log_default`.",
+        {
+            "txid": "the transaction, or a later one that it had seen committed: what a row follows comes before it",
+            "logged_at": "by the database's clock; decides the partition, and nothing else",
+            "nonce": "drawn by chance: a row whose place another has taken after a failover is not taken for it",
+            "count": "how many rows were written",
+            "order_ids": "like statuses element by element a row of `orders`; null: none was written",
+            "session": "of the executions, all of one commit's",
+            "execution_order_ids": "like exec_ids element by element a row of `executions`; null: none was written",
+        },
+    ),
+    "event_log_bounds": Meaning(
+        "Which log this is, and up to where it is gone. Transaction ids mean something only on the server that gave"
+        " them: where the server is another one, as after a restore from a dump, the log begins anew.",
+        {
+            "origin": "the log's name, drawn by chance",
+            "system_identifier": "of the server that the log was written on",
+            "txid": "like id and nonce of the newest row that is kept no longer; 0: all are kept",
+            "changed_at": "when it began, or lost a partition",
+        },
+    ),
     "alembic_version": Meaning("Which migration was applied last; Alembic's own."),
 }
 

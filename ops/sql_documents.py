@@ -35,6 +35,7 @@ SUBJECTS = {
     "executions": "execution_statements",
     "feeds": "feed_statements",
     "execution_upkeep": "execution_upkeep_statements",
+    "event_log": "event_log_statements",
     "status": "status_statements",
     "switch": "switch_statements",
     "connections": "connection_statements",

@@ -12,6 +12,8 @@ CANCEL = "the API's cancel"
 READS = "the API's reads"
 FEED = "the feed"
 PROCESSOR = "the processors"
+EVENTS = "the readers of events"
+LOG_UPKEEP = "the event log's upkeep"
 EVERY_PROCESS = "every process"
 EMBEDDED = "the embedded server's first start"
 MIGRATION = "the migration"
@@ -95,6 +97,17 @@ SENDERS: Mapping[str, tuple[str, ...]] = {
     "COMPACT_COVERAGE": (PROCESSOR,),
     "MAKE_PARTITIONS": (PROCESSOR,),
     "COUNT_MISPLACED": (PROCESSOR,),
+    "READ_LOG": (EVENTS,),
+    "NEWEST_IN_LOG": (EVENTS,),
+    "FIND_IN_LOG": (EVENTS,),
+    "LOGGED_TRAIL_ROWS": (EVENTS,),
+    "LOGGED_EXECUTIONS": (EVENTS,),
+    "HORIZON": (LOG_UPKEEP,),
+    "RENEW_LOG": (LOG_UPKEEP,),
+    "MAKE_LOG_PARTITIONS": (LOG_UPKEEP,),
+    "DROP_LOG_PARTITION": (LOG_UPKEEP,),
+    "DROP_LOG_DEFAULT": (LOG_UPKEEP,),
+    "COUNT_MISPLACED_IN_LOG": (LOG_UPKEEP,),
     "STATUS_FIGURES": (EVERY_PROCESS, OPERATOR),
     "READ_SWITCH": (EVERY_PROCESS, OPERATOR),
     "HALT": (OPERATOR,),

@@ -121,6 +121,12 @@ WITH verdict AS MATERIALIZED (
       JOIN orders o ON o.id = x.order_id AND o.status = 'INITIATED' AND o.id = ANY($6::varchar[])
      ORDER BY o.id, x.status
     ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, status AS status FROM appended) AS written
+    HAVING count(*) > 0
 ), concluded AS (
     UPDATE doubts d
        SET settled_at = CASE WHEN h.is_settled THEN clock_timestamp() END,
@@ -334,7 +340,14 @@ coalesce(e.seq, -1) DESC, e.transact_time DESC
            (SELECT max(r.exchange_order_id) FROM orders r WHERE r.id = o.id)
       FROM held JOIN orders o ON o.id = held.order_id AND o.status = 'UNRESOLVED' AND o.id = $1
      CROSS JOIN unnest($2::order_status_enum[]) AS x(status)
+     ORDER BY x.status
     ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, status AS status FROM appended) AS written
+    HAVING count(*) > 0
 ), settled AS (
     UPDATE doubts d
        SET settled_at = CASE WHEN $2::order_status_enum[] <> '{COMPLETED}' THEN clock_timestamp() END,

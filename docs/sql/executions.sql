@@ -162,6 +162,13 @@ WITH frames AS MATERIALIZED (
      WHERE is_rejected OR said <> '{}'
      ORDER BY o.id, s.status
     ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, session, execution_order_ids, exec_ids, order_ids, statuses)
+    SELECT e.count + t.count, CASE WHEN e.count > 0 THEN $4::integer END, e.order_ids, e.exec_ids, t.order_ids, t.statuses
+      FROM (SELECT count(*), array_agg(order_id) AS order_ids, array_agg(exec_id) AS exec_ids FROM inserted) AS e
+     CROSS JOIN (SELECT count(*), array_agg(id) AS order_ids, array_agg(status) AS statuses FROM trail) AS t
+     WHERE e.count + t.count > 0
 ), summed AS (
     INSERT INTO position_sums (instruments, sides, quantities, notionals)
     SELECT array_agg(instrument), array_agg(side), array_agg(quantity), array_agg(notional)
@@ -406,6 +413,13 @@ WITH frames AS MATERIALIZED (
      WHERE is_rejected OR said <> '{}'
      ORDER BY o.id, s.status
     ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, session, execution_order_ids, exec_ids, order_ids, statuses)
+    SELECT e.count + t.count, CASE WHEN e.count > 0 THEN $4::integer END, e.order_ids, e.exec_ids, t.order_ids, t.statuses
+      FROM (SELECT count(*), array_agg(order_id) AS order_ids, array_agg(exec_id) AS exec_ids FROM inserted) AS e
+     CROSS JOIN (SELECT count(*), array_agg(id) AS order_ids, array_agg(status) AS statuses FROM trail) AS t
+     WHERE e.count + t.count > 0
 ), summed AS (
     INSERT INTO position_sums (instruments, sides, quantities, notionals)
     SELECT array_agg(instrument), array_agg(side), array_agg(quantity), array_agg(notional)
@@ -671,6 +685,13 @@ WITH taken AS (
      WHERE is_rejected OR said <> '{}'
      ORDER BY o.id, s.status
     ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, session, execution_order_ids, exec_ids, order_ids, statuses)
+    SELECT e.count + t.count, CASE WHEN e.count > 0 THEN (SELECT session FROM origin) END, e.order_ids, e.exec_ids, t.order_ids, t.statuses
+      FROM (SELECT count(*), array_agg(order_id) AS order_ids, array_agg(exec_id) AS exec_ids FROM inserted) AS e
+     CROSS JOIN (SELECT count(*), array_agg(id) AS order_ids, array_agg(status) AS statuses FROM trail) AS t
+     WHERE e.count + t.count > 0
 ), summed AS (
     INSERT INTO position_sums (instruments, sides, quantities, notionals)
     SELECT array_agg(instrument), array_agg(side), array_agg(quantity), array_agg(notional)
@@ -942,6 +963,13 @@ WITH taken AS (
      WHERE is_rejected OR said <> '{}'
      ORDER BY o.id, s.status
     ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, session, execution_order_ids, exec_ids, order_ids, statuses)
+    SELECT e.count + t.count, CASE WHEN e.count > 0 THEN (SELECT session FROM origin) END, e.order_ids, e.exec_ids, t.order_ids, t.statuses
+      FROM (SELECT count(*), array_agg(order_id) AS order_ids, array_agg(exec_id) AS exec_ids FROM inserted) AS e
+     CROSS JOIN (SELECT count(*), array_agg(id) AS order_ids, array_agg(status) AS statuses FROM trail) AS t
+     WHERE e.count + t.count > 0
 ), summed AS (
     INSERT INTO position_sums (instruments, sides, quantities, notionals)
     SELECT array_agg(instrument), array_agg(side), array_agg(quantity), array_agg(notional)

@@ -408,4 +408,146 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON execution_comp
 
 UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
 
+-- Running upgrade 0005 -> 0006
+
+CREATE SEQUENCE event_log_ids;
+
+CREATE TABLE event_log (
+    txid                bigint NOT NULL DEFAULT greatest(pg_current_xact_id()::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1),
+    id                  bigint NOT NULL DEFAULT nextval('event_log_ids'),
+    logged_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    nonce               bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
+    count               integer NOT NULL,
+    order_ids           varchar[],
+    statuses            order_status_enum[],
+    session             integer,
+    execution_order_ids varchar[],
+    exec_ids            varchar[],
+    PRIMARY KEY (txid, id, logged_at)
+) PARTITION BY RANGE (logged_at);
+
+ALTER TABLE event_log ALTER order_ids SET STORAGE EXTERNAL, ALTER execution_order_ids SET STORAGE EXTERNAL,
+                      ALTER exec_ids SET STORAGE EXTERNAL;
+
+CREATE TABLE event_log_bounds (
+    is_the_only_one   boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_one),
+    origin            bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
+    system_identifier bigint NOT NULL,
+    txid              bigint NOT NULL DEFAULT 0,
+    id                bigint NOT NULL DEFAULT 0,
+    nonce             bigint NOT NULL DEFAULT 0,
+    changed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+INSERT INTO event_log_bounds (system_identifier) SELECT system_identifier FROM pg_control_system();
+
+CREATE FUNCTION make_event_log_default() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    CREATE TABLE event_log_default PARTITION OF event_log DEFAULT WITH (toast_tuple_target = 8160);
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON event_log_default
+       FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+END
+$$;
+
+CREATE FUNCTION make_event_log_partition(day date) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+DECLARE
+    name text := 'event_log_' || to_char(day, 'YYYY_MM_DD');
+BEGIN
+    IF to_regclass(name) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %I (LIKE event_log INCLUDING ALL) WITH (toast_tuple_target = 8160)', name);
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', name);
+    EXECUTE format('ALTER TABLE event_log ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
+                   day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+    RETURN true;
+EXCEPTION WHEN check_violation THEN
+    RETURN false;
+END
+$$;
+
+CREATE FUNCTION drop_event_log_partition(before timestamptz) RETURNS text
+LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+DECLARE
+    oldest text;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(7305112028) THEN
+        RETURN NULL;
+    END IF;
+    SELECT c.relname INTO oldest
+      FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = 'event_log'::regclass
+       AND c.relname ~ '^event_log_[0-9]{4}_[0-9]{2}_[0-9]{2}$'
+       AND (to_date(right(c.relname, 10), 'YYYY_MM_DD') + 1)::timestamp AT TIME ZONE 'UTC' <= before
+     ORDER BY c.relname LIMIT 1;
+    IF oldest IS NULL THEN
+        RETURN NULL;
+    END IF;
+    LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('UPDATE event_log_bounds b '
+                   'SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp() '
+                   'FROM (SELECT txid, id, nonce FROM %I ORDER BY txid DESC, id DESC LIMIT 1) AS l '
+                   'WHERE (l.txid, l.id) > (b.txid, b.id)', oldest);
+    EXECUTE format('ALTER TABLE event_log DETACH PARTITION %I', oldest);
+    EXECUTE format('DROP TABLE %I', oldest);
+    RETURN oldest;
+END
+$$;
+
+CREATE FUNCTION drop_event_log_default(before timestamptz) RETURNS boolean
+LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+BEGIN
+    IF (SELECT max(logged_at) < before FROM event_log_default) IS NOT TRUE
+       OR NOT pg_try_advisory_xact_lock(7305112028) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
+    IF (SELECT max(logged_at) < before FROM event_log_default) IS NOT TRUE THEN
+        RETURN false;
+    END IF;
+    UPDATE event_log_bounds b SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp()
+      FROM (SELECT txid, id, nonce FROM event_log_default ORDER BY txid DESC, id DESC LIMIT 1) AS l
+     WHERE (l.txid, l.id) > (b.txid, b.id);
+    ALTER TABLE event_log DETACH PARTITION event_log_default;
+    DROP TABLE event_log_default;
+    PERFORM make_event_log_default();
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION renew_event_log() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    here bigint := (SELECT system_identifier FROM pg_control_system());
+    partition text;
+BEGIN
+    IF EXISTS (SELECT FROM event_log_bounds WHERE system_identifier = here) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
+    UPDATE event_log_bounds
+       SET origin = (random() * 9007199254740992)::bigint, system_identifier = here, txid = 0, id = 0, nonce = 0,
+           changed_at = clock_timestamp()
+     WHERE system_identifier <> here;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    FOR partition IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'event_log'::regclass LOOP
+        EXECUTE format('DROP TABLE %s', partition);
+    END LOOP;
+    PERFORM make_event_log_default();
+    PERFORM make_event_log_partition((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series(-1, 7) AS n;
+    RETURN true;
+END
+$$;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON event_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+SELECT make_event_log_default();
+
+SELECT make_event_log_partition((now() AT TIME ZONE 'UTC')::date + n) FROM generate_series(-1, 7) AS n;
+
+UPDATE alembic_version SET version_num='0006' WHERE alembic_version.version_num = '0005';
+
 COMMIT;

@@ -33,6 +33,11 @@ WITH input AS MATERIALIZED (
     SELECT at + $3::float8 * interval '1 second', array_agg(id)
       FROM recorded CROSS JOIN instant
      GROUP BY at
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
 )
 SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
@@ -61,6 +66,11 @@ WITH input AS MATERIALIZED (
     SELECT at + $3::float8 * interval '1 second', array_agg(id)
       FROM recorded CROSS JOIN instant
      GROUP BY at
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
 )
 SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
@@ -97,6 +107,11 @@ WITH input AS MATERIALIZED (
     SELECT at + $3::float8 * interval '1 second', array_agg(id)
       FROM recorded CROSS JOIN instant
      GROUP BY at
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
 )
 SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
@@ -133,6 +148,11 @@ WITH input AS MATERIALIZED (
     SELECT at + $3::float8 * interval '1 second', array_agg(id)
       FROM recorded CROSS JOIN instant
      GROUP BY at
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
 )
 SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
@@ -140,15 +160,23 @@ SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 -- Sent by placement.
 -- COMPLETED of orders that the exchange has accepted, before their clients hear of it.
 -- $1 ids; $2 the exchange's ids.
-INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
-                    status, exchange_order_id)
-SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
-       'COMPLETED', x.exchange_order_id
-  FROM unnest($1::varchar[], $2::varchar[]) AS x(id, exchange_order_id)
- CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o
- ORDER BY o.id
-ON CONFLICT DO NOTHING
-RETURNING id;
+WITH completed AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
+                        status, exchange_order_id)
+    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity,
+           'COMPLETED', x.exchange_order_id
+      FROM unnest($1::varchar[], $2::varchar[]) AS x(id, exchange_order_id)
+     CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o
+     ORDER BY o.id
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'COMPLETED'::order_status_enum AS status FROM completed) AS written
+    HAVING count(*) > 0
+)
+SELECT id FROM completed;
 
 -- INSERT_INITIATED_AND_COMPLETED[has_keys = false, has_place_by = false]
 -- Sent by placement.
@@ -185,6 +213,12 @@ WITH input AS MATERIALIZED (
      ORDER BY o.id
     ON CONFLICT DO NOTHING
     RETURNING id
+
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded UNION ALL SELECT id, 'COMPLETED'::order_status_enum AS status FROM completed) AS written
+    HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
   FROM instant;
@@ -224,6 +258,12 @@ WITH input AS MATERIALIZED (
      ORDER BY o.id
     ON CONFLICT DO NOTHING
     RETURNING id
+
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded UNION ALL SELECT id, 'COMPLETED'::order_status_enum AS status FROM completed) AS written
+    HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
   FROM instant;
@@ -271,6 +311,12 @@ WITH input AS MATERIALIZED (
      ORDER BY o.id
     ON CONFLICT DO NOTHING
     RETURNING id
+
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded UNION ALL SELECT id, 'COMPLETED'::order_status_enum AS status FROM completed) AS written
+    HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
   FROM instant;
@@ -318,6 +364,12 @@ WITH input AS MATERIALIZED (
      ORDER BY o.id
     ON CONFLICT DO NOTHING
     RETURNING id
+
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded UNION ALL SELECT id, 'COMPLETED'::order_status_enum AS status FROM completed) AS written
+    HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
   FROM instant;
@@ -356,17 +408,25 @@ WITH input AS MATERIALIZED (
     SELECT * FROM input
      WHERE client_order_id IS NULL OR id IN (SELECT order_id FROM claimed)
         OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
+), recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
+                        status, reason, client_order_id, place_by, send_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
+           client_order_id, coalesce(place_by, CASE WHEN type IN ('limit') THEN at + $9::float8 * interval '1 second' END), at
+      FROM ours CROSS JOIN instant
+     CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
+                        ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
+     WHERE step.status = 'INITIATED' OR NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = ours.id)
+     ORDER BY id, step.status
+    ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, status AS status FROM recorded) AS written
+    HAVING count(*) > 0
 )
-INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
-                    status, reason, client_order_id, place_by, send_by)
-SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
-       client_order_id, coalesce(place_by, CASE WHEN type IN ('limit') THEN at + $9::float8 * interval '1 second' END), at
-  FROM ours CROSS JOIN instant
- CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
-                    ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
- WHERE step.status = 'INITIATED' OR NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = ours.id)
- ORDER BY id, step.status
-ON CONFLICT DO NOTHING;
+SELECT FROM recorded LIMIT 0;
 
 -- REPLAY
 -- Sent by the spool's replay.
@@ -414,7 +474,12 @@ WITH input AS MATERIALIZED (
      WHERE reason IS DISTINCT FROM $13::varchar OR NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = timed.id)
      ORDER BY id, status
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, status AS status FROM replayed) AS written
+    HAVING count(*) > 0
 )
 INSERT INTO doubts (order_id) SELECT DISTINCT id FROM replayed ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
@@ -458,6 +523,11 @@ WITH recorded AS (
      WHERE status < 'UNRESOLVED' AND reason NOT LIKE 'refused:%'
      ORDER BY id
     ON CONFLICT DO NOTHING
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, status AS status FROM recorded) AS written
+    HAVING count(*) > 0
 )
 SELECT id FROM recorded;
 

@@ -192,11 +192,11 @@ async def test_a_reader_gets_each_row_once_and_in_the_order_of_its_trail(world: 
 
 def begins_each_trail(got: list[tuple[str, str]]) -> bool:
     """Whether INITIATED comes before whatever follows it; all that follows was written by who had seen it committed."""
-    seen: set[str] = set()
+    begun: set[str] = set()
     for order_id, status in got:
-        if status != "INITIATED" and order_id not in seen:
+        if status != "INITIATED" and order_id not in begun:
             return False
-        seen.add(order_id)
+        begun.add(order_id)
     return True
 
 
@@ -220,13 +220,13 @@ async def an_early_id_with_a_late_row(world: World) -> list[tuple[str, str]]:
     return reader.rows
 
 
-async def test_a_transaction_that_took_its_id_early_writes_after_what_it_has_seen(world: World) -> None:
+async def test_a_transaction_that_took_its_id_early_writes_after_what_it_read(world: World) -> None:
     got = await an_early_id_with_a_late_row(world)
 
     assert [status for _, status in got] == ["INITIATED", "UNRESOLVED"]
 
 
-async def test_without_what_was_seen_an_early_id_would_turn_a_trail_round(world: World) -> None:
+async def test_without_what_was_read_an_early_id_would_turn_a_trail_round(world: World) -> None:
     """The canary of the test before it: the place is the transaction's id alone."""
     await world.connection.execute(NAIVE_PLACE)
 

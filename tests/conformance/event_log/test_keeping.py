@@ -15,7 +15,7 @@ from ordertrail.storage.postgres.event_log import DAYS_AHEAD, PostgresEventLog
 from ordertrail.storage.postgres.orders import PostgresRows
 from tests.conformance.arrange import recorded
 from tests.conformance.databases import CONNECTIONS_MAX, DEADLINES
-from tests.conformance.event_log.test_reading import rows_after, told
+from tests.conformance.event_log.test_reading import in_short, rows_after
 from tests.support.orders import new_id
 
 KEPT_DAYS = 7.0
@@ -98,14 +98,14 @@ async def test_a_day_without_a_partition_loses_no_event_and_is_counted(kept: Kep
 
     assert done.misplaced == 1
     assert partition_of(today(30)) not in await kept.partitions()
-    assert told(await rows_after(kept.log, start)) == [(order_id, "INITIATED")]
+    assert in_short(await rows_after(kept.log, start)) == [(order_id, "INITIATED")]
 
 
 async def test_a_clock_that_steps_back_a_day_changes_no_order(kept: Kept) -> None:
     start = await kept.log.newest()
     ids = [await kept.logged(today(days)) for days in (0, -1, 0, 1, -400)]
 
-    assert told(await rows_after(kept.log, start)) == [(order_id, "INITIATED") for order_id in ids]
+    assert in_short(await rows_after(kept.log, start)) == [(order_id, "INITIATED") for order_id in ids]
 
 
 async def test_old_days_are_detached_and_their_marks_are_gone(kept: Kept) -> None:
@@ -119,12 +119,12 @@ async def test_old_days_are_detached_and_their_marks_are_gone(kept: Kept) -> Non
 
     assert done.dropped == 1
     assert partition_of(today(-9)) not in await kept.partitions()
-    assert told([first, last]) == [(order_id, "INITIATED") for order_id in old]
+    assert in_short([first, last]) == [(order_id, "INITIATED") for order_id in old]
     gone = await kept.log.read(first.mark, events_max=10)
     assert isinstance(gone, MarkGone)
     assert "older" in gone.why
     # Who has read all that is gone misses nothing.
-    assert told(await rows_after(kept.log, last.mark)) == [(new, "INITIATED")]
+    assert in_short(await rows_after(kept.log, last.mark)) == [(new, "INITIATED")]
     assert await kept.log.oldest() == last.mark
 
 
@@ -141,7 +141,7 @@ async def test_rows_that_no_day_had_room_for_go_when_all_of_them_are_old(kept: K
     assert "event_log_default" in await kept.partitions()
     assert await kept.log.oldest() == mark
     order_id = await kept.logged(today(-100))
-    assert told(await rows_after(kept.log, mark)) == [(order_id, "INITIATED")]
+    assert in_short(await rows_after(kept.log, mark)) == [(order_id, "INITIATED")]
 
 
 async def test_a_log_of_another_server_begins_anew(kept: Kept) -> None:
@@ -158,7 +158,7 @@ async def test_a_log_of_another_server_begins_anew(kept: Kept) -> None:
     assert "restored" in gone.why
     start = await kept.log.newest()
     [order] = await recorded(kept.rows)
-    assert told(await rows_after(kept.log, start)) == [(order.id, "INITIATED")]
+    assert in_short(await rows_after(kept.log, start)) == [(order.id, "INITIATED")]
     assert partition_of(today()) in await kept.partitions()
 
 
@@ -201,7 +201,7 @@ async def test_an_open_transaction_holds_the_log_back_and_is_named(kept: Kept, d
     assert done.horizon_seconds == 0
 
 
-async def test_a_mark_that_was_lost_with_a_failover_is_told_so(kept: Kept) -> None:
+async def test_a_mark_that_was_lost_with_a_failover_is_named_so(kept: Kept) -> None:
     await recorded(kept.rows)
     mark = await kept.log.newest()
     lost = LogMark(mark.database, mark.timeline - 1, mark.txid, mark.id, mark.check + 1)

@@ -27,11 +27,11 @@ async def rows_after(log: EventLog, mark: LogMark, *, events_max: int = EVENTS_M
         mark = page.rows[-1].mark
 
 
-def told(rows: Sequence[LogRow]) -> list[tuple[str, str]]:
-    return [_told(event) for row in rows for event in row.events]
+def in_short(rows: Sequence[LogRow]) -> list[tuple[str, str]]:
+    return [_short(event) for row in rows for event in row.events]
 
 
-def _told(event: Event) -> tuple[str, str]:
+def _short(event: Event) -> tuple[str, str]:
     match event:
         case OrderEvent():
             return event.order_id, str(event.row.status)
@@ -46,7 +46,7 @@ async def test_an_empty_log_has_a_place_before_what_comes(database: DatabaseSubj
 
     [order] = await recorded(rows)
 
-    assert told(await rows_after(log, newest)) == [(order.id, "INITIATED")]
+    assert in_short(await rows_after(log, newest)) == [(order.id, "INITIATED")]
 
 
 async def test_every_step_is_an_event_with_what_its_row_says(database: DatabaseSubject, rows: Rows) -> None:
@@ -72,7 +72,7 @@ async def test_new_and_completed_orders_of_one_commit_are_one_row(database: Data
 
     [row] = await rows_after(database.event_log, start)
 
-    assert told([row]) == [(second.id, "INITIATED"), (first.id, "COMPLETED")]
+    assert in_short([row]) == [(second.id, "INITIATED"), (first.id, "COMPLETED")]
 
 
 async def test_what_was_there_already_is_no_event(database: DatabaseSubject, rows: Rows) -> None:
@@ -94,7 +94,7 @@ async def test_an_order_that_was_never_sent_begins_its_trail(database: DatabaseS
     order = an_order()
     await rows.insert_never_sent([order])
 
-    assert told(await rows_after(database.event_log, start)) == [
+    assert in_short(await rows_after(database.event_log, start)) == [
         (order.id, "INITIATED"),
         (order.id, "DATABASE_PERSISTENCE_FAILED"),
     ]
@@ -110,7 +110,7 @@ async def test_an_execution_comes_before_what_it_leads_to(database: DatabaseSubj
 
     [row] = await rows_after(database.event_log, start)
 
-    assert told([row]) == [(order.id, "b"), (order.id, "FILLED")]
+    assert in_short([row]) == [(order.id, "b"), (order.id, "FILLED")]
     assert isinstance(row.events[0], ExecutionEvent)
     execution = row.events[0].execution
     assert (execution.last_qty, str(execution.last_px), execution.seq, execution.order_id) == (10, "2.5", 1, order.id)
@@ -130,7 +130,7 @@ async def test_a_page_ends_where_it_has_enough(database: DatabaseSubject, rows: 
     rest = await database.event_log.read(page.rows[-1].mark, events_max=4)
     assert not isinstance(rest, MarkGone)
     assert ([len(row.events) for row in rest.rows], rest.has_more) == ([3], False)
-    assert told(await rows_after(database.event_log, start, events_max=1)) == told(
+    assert in_short(await rows_after(database.event_log, start, events_max=1)) == in_short(
         await rows_after(database.event_log, start)
     )
 
@@ -167,7 +167,7 @@ async def test_a_mark_of_the_timeline_before_goes_on_where_its_row_is_there(
     mark = replace(await database.event_log.newest(), timeline=12345)
     [order] = await recorded(rows)
 
-    assert told(await rows_after(database.event_log, mark)) == [(order.id, "INITIATED")]
+    assert in_short(await rows_after(database.event_log, mark)) == [(order.id, "INITIATED")]
 
 
 async def test_a_place_before_what_is_kept_is_gone(database: DatabaseSubject, rows: Rows) -> None:
