@@ -86,7 +86,7 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
             app.include_router(events_router(parts.watching))
             app.include_router(cancel_router(parts.canceling))
             app.include_router(health_router(parts.readiness_problems, parts.status, parts.switch, venue=parts.venue))
-            app.place_order = place_order = _place_order(parts)
+            app.place_order = place_order = _place_order(parts, waiting)
             try:
                 # For a server that knows how to drain; any other just ends the lifespan.
                 yield Drainable(parts.background, parts.start_draining, place_order.in_flight).as_state()
@@ -110,9 +110,11 @@ def create_app(open_parts: OpenParts) -> Ordertrail:
     return app
 
 
-def _place_order(parts: ApiParts) -> PlaceOrder:
+def _place_order(parts: ApiParts, waiting: OrderWaiting) -> PlaceOrder:
     return PlaceOrder(
         parts.placing,
+        parts.order_intake,
+        waiting,
         parts.clock,
         shed=parts.admission.shed,
         switch=parts.switch,

@@ -315,7 +315,13 @@ PLACE_ORDER: dict[str, Any] = {
             links=_links("$response.body#/order_id"),
         ),
         503: _placing_problem_response(
-            "overloaded", "spool-full", "halted", "shutting-down", "database-unavailable", headers=RETRY_AFTER
+            "overloaded",
+            "spool-full",
+            "queue-full",
+            "halted",
+            "shutting-down",
+            "database-unavailable",
+            headers=RETRY_AFTER,
         ),
     },
     "openapi_extra": {

@@ -10,6 +10,7 @@ from ordertrail.domain.switch import Switch
 from ordertrail.events.watching import Watching
 from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
+from ordertrail.placement.order_intake import OrderIntake
 from ordertrail.placement.place_order import Placing
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.tasks import BackgroundTasks
@@ -30,6 +31,7 @@ class ApiParts:
     clock: Clock
     admission: Admission
     placing: Placing
+    order_intake: OrderIntake
     canceling: Canceling
     reads: OrderReads
     execution_reads: ExecutionReads

@@ -7,19 +7,23 @@ when the process stops. A server that has the whole request at hand needs no oth
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, assert_never
 
 import uuid_utils
 
 from ordertrail.api.parse_order import parse_order
 from ordertrail.api.place_responses import RETRY_AFTER_SECONDS, PlaceResponses, WholeResponse, response_to_problem
+from ordertrail.api.prefer import WAIT_SECONDS_MAX, Preferences, parse_prefer
 from ordertrail.api.problems import ProblemError
 from ordertrail.domain.errors import InvalidOrder
 from ordertrail.domain.order import Order
 from ordertrail.domain.switch import Switch
 from ordertrail.domain.trail import Outcome
+from ordertrail.events.waiting import OrderWaiting
 from ordertrail.placement.admission import Shed
-from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Repeated
+from ordertrail.placement.order_intake import OrderIntake
+from ordertrail.placement.place_order import Failed, Placed, Placement, Placing, Queued, Repeated
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.buffered import BufferedCounter, BufferedHistogram
@@ -40,12 +44,16 @@ _RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 _TURNED_AWAY = "The order was turned away before anything was recorded or sent. Cancelling and reading go on."
 
 
+_NO_PREFERENCES = Preferences(respond_async=False, wait_seconds=None)
+
+
 class _Head(NamedTuple):
     """What the headers say that matters here."""
 
     key: str | None
     has_two_keys: bool
     traceparent: bytes | None
+    preferences: Preferences = _NO_PREFERENCES
 
 
 class _Lookup(NamedTuple):
@@ -58,6 +66,7 @@ class _Lookup(NamedTuple):
     trace_id: str
     if_new: ProblemError
     if_unread: ProblemError
+    prefers_async: bool
     respond: Respond
 
 
@@ -67,6 +76,7 @@ class _InFlight(NamedTuple):
     order: Order
     trace_id: str
     start: float
+    prefers_async: bool
     respond: Respond
 
 
@@ -76,6 +86,8 @@ class PlaceOrder:
     def __init__(
         self,
         placing: Placing,
+        intake: OrderIntake,
+        waiting: OrderWaiting,
         clock: Clock,
         *,
         shed: Callable[[int], Shed | None],
@@ -86,6 +98,8 @@ class PlaceOrder:
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
         self._placing = placing
+        self._intake = intake
+        self._waiting = waiting
         self._clock = clock
         self._shed = shed
         self._switch = switch
@@ -96,7 +110,7 @@ class PlaceOrder:
         self._lookups: dict[asyncio.Task[Repeated | None], _Lookup] = {}
         self._status_counters = {
             status: BufferedCounter(metrics.REQUESTS.labels(str(status)))
-            for status in (201, 408, 409, 413, 415, 422, 500, 503)
+            for status in (201, 202, 408, 409, 413, 415, 422, 500, 503)
         }
         self._seconds = {outcome: BufferedHistogram(metrics.PLACEMENT_SECONDS.labels(outcome)) for outcome in Outcome}
 
@@ -145,6 +159,7 @@ class PlaceOrder:
     def _read_head(self, headers: Sequence[tuple[bytes, bytes]]) -> _Head:
         content_type = key = traceparent = None
         keys = 0
+        preferences = _NO_PREFERENCES
         for name, value in headers:
             if name == b"content-type":
                 content_type = value
@@ -153,11 +168,13 @@ class PlaceOrder:
                 keys += 1
             elif name == b"traceparent":
                 traceparent = value
+            elif name == b"prefer":
+                preferences = parse_prefer(headers)
             elif name == b"content-length" and value.isdigit() and int(value) > self._body_bytes_max:
                 raise ProblemError("payload-too-large", headers={"Connection": "close"})
         if content_type != b"application/json" and not _is_json(content_type):
             raise ProblemError("unsupported-media-type", headers={"Connection": "close"})
-        return _Head(key, keys > 1, traceparent)
+        return _Head(key, keys > 1, traceparent, preferences)
 
     def _take(self, head: _Head, body: bytes, respond: Respond) -> None:
         try:
@@ -174,16 +191,33 @@ class PlaceOrder:
             metrics.INVARIANTS_BROKEN.labels("request_raised").inc()
             _log.error("a request raised", exc_info=error)
             return
+        prefers_async = head.preferences.respond_async
         shed = self._shed(len(self._in_flight))
+        if shed is None and prefers_async and self._intake.is_full:
+            shed = Shed.QUEUE_FULL
         if shed is not None:
             detail = f"{self._switch().sentence} {_TURNED_AWAY}" if shed is Shed.HALTED else None
             turned_away = ProblemError(_problem_type_of(shed), detail=detail, headers=_RETRY_AFTER)
             self._answer_if_known(order, head, respond, if_new=turned_away, if_unread=turned_away)
             return
         start = self._clock.monotonic()
-        task = asyncio.get_running_loop().create_task(self._placing.place(order))
-        self._in_flight[task] = _InFlight(order, _trace_id(order.id, head.traceparent), start, respond)
+        placing = self._queue(order, head.preferences.wait_seconds) if prefers_async else self._placing.place(order)
+        task = asyncio.get_running_loop().create_task(placing)
+        trace_id = _trace_id(order.id, head.traceparent)
+        self._in_flight[task] = _InFlight(order, trace_id, start, prefers_async, respond)
         task.add_done_callback(self._placed)
+
+    async def _queue(self, order: Order, wait_seconds: float | None) -> Placement:
+        """Have workers place it; what came of it, where that comes within the time that the client would wait."""
+        placement = await self._intake.enqueue(order)
+        if not wait_seconds or not isinstance(placement, Queued):
+            return placement
+        return await self._waiting.read_until(
+            order.id,
+            partial(self._intake.repeat, order.id),
+            _is_decided,
+            seconds=min(wait_seconds, WAIT_SECONDS_MAX),
+        )
 
     def _read_order(self, head: _Head, body: bytes) -> Order:
         if len(body) > self._body_bytes_max:
@@ -221,7 +255,9 @@ class PlaceOrder:
             self._respond(response_to_problem(problem, has_key=key is not None), respond)
             return
         task = asyncio.get_running_loop().create_task(self._placing.find(key))
-        self._lookups[task] = _Lookup(order, _trace_id(order.id, head.traceparent), if_new, if_unread, respond)
+        self._lookups[task] = _Lookup(
+            order, _trace_id(order.id, head.traceparent), if_new, if_unread, head.preferences.respond_async, respond
+        )
         task.add_done_callback(self._lookup_ended)
 
     def _lookup_ended(self, task: "asyncio.Task[Repeated | None]") -> None:
@@ -234,7 +270,7 @@ class PlaceOrder:
             if found is None:
                 answer = response_to_problem(lookup.if_new, has_key=True)
             else:
-                answer = self._responses.to(lookup.order, found, lookup.trace_id)
+                answer = self._responses.to(lookup.order, found, lookup.trace_id, prefers_async=lookup.prefers_async)
         except ProblemError as problem:
             answer = response_to_problem(problem, has_key=True)
         except (StatementFailed, StatementOutcomeUnknown):
@@ -255,7 +291,7 @@ class PlaceOrder:
         placement = bug = None
         try:
             placement = task.result()
-            answer = self._responses.to(order, placement, trace_id)
+            answer = self._responses.to(order, placement, trace_id, prefers_async=taken.prefers_async)
         except ProblemError as problem:
             answer = response_to_problem(problem, has_key=order.client_order_id is not None)
         except Exception as error:  # noqa: BLE001 - whatever it was, the client gets an answer
@@ -279,6 +315,8 @@ class PlaceOrder:
                 exchange_order_id=placement.exchange_order_id,
                 seconds=round(seconds, 6),
             )
+        elif type(placement) is Queued:
+            info("order queued", order_id=order.id, trace_id=trace_id, seconds=round(seconds, 6))
         elif isinstance(placement, Failed):
             self._seconds[placement.outcome].observe(seconds)
             _log.warning(
@@ -312,6 +350,12 @@ class PlaceOrder:
         return b"".join(chunks)
 
 
+def _is_decided(repeated: Repeated) -> bool:
+    """Whether a request that waits need wait no longer."""
+    stored = repeated.stored
+    return stored is not None and (stored.is_completed or stored.outcome is Outcome.NOT_PLACED)
+
+
 class _ClientGone(Exception):
     """The client hung up before its request was whole: there is no order."""
 
@@ -324,6 +368,8 @@ def _problem_type_of(shed: Shed) -> str:
             return "spool-full"
         case Shed.HALTED:
             return "halted"
+        case Shed.QUEUE_FULL:
+            return "queue-full"
     assert_never(shed)
 
 

@@ -13,8 +13,9 @@ from ordertrail.api.failed_order import FailedOrder, answer_of, failed_order
 from ordertrail.api.order_json import order_json, rfc_3339
 from ordertrail.api.problems import CONTENT_TYPE, ORDER_FAILED, PROBLEMS, ProblemError, problem_body
 from ordertrail.domain.order import Order
-from ordertrail.domain.trail import OrderStatus, Outcome, fold_exchange_order_id
-from ordertrail.placement.place_order import Failed, Placed, Placement, Repeated
+from ordertrail.domain.stored_order import StoredOrder
+from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_exchange_order_id
+from ordertrail.placement.place_order import Failed, Placed, Placement, Queued, Repeated
 
 RETRY_AFTER_SECONDS = 1
 
@@ -59,8 +60,11 @@ class PlaceResponses:
         self._seconds_after_send_by = seconds_after_send_by
         self._place_by_of = place_by_of
 
-    def to(self, order: Order, placement: Placement, trace_id: str) -> WholeResponse:
-        """The answer to the request that brought `order`; ProblemError where its key belongs to another."""
+    def to(self, order: Order, placement: Placement, trace_id: str, *, prefers_async: bool = False) -> WholeResponse:
+        """The answer to the request that brought `order`; ProblemError where its key belongs to another.
+
+        `prefers_async`: its client does not wait for an order that is on its way.
+        """
         match placement:
             case Placed():
                 return self._created(placement)
@@ -81,7 +85,9 @@ class PlaceResponses:
                     retry_after_seconds=placement.retry_after_seconds,
                 )
             case Repeated():
-                return self._repeated(order, placement, trace_id)
+                return self._repeated(order, placement, trace_id, prefers_async=prefers_async)
+            case Queued():
+                return _on_its_way(_just_queued(placement, self._place_by_of))
         assert_never(placement)
 
     def to_bug(self, order: Order, trace_id: str) -> WholeResponse:
@@ -117,7 +123,7 @@ class PlaceResponses:
         )
         return WholeResponse(201, _headers_of_order(body, _JSON, order.id), body)
 
-    def _repeated(self, order: Order, repeated: Repeated, trace_id: str) -> WholeResponse:
+    def _repeated(self, order: Order, repeated: Repeated, trace_id: str, *, prefers_async: bool) -> WholeResponse:
         """The present truth about the order that has the key."""
         stored = repeated.stored
         if stored is None:
@@ -146,11 +152,12 @@ class PlaceResponses:
         if stored.is_completed:
             body = _encode(order_json(stored))
             return WholeResponse(201, _headers_of_order(body, _JSON, repeated.order_id), body)
+        is_on_its_way = stored.is_reported or stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by)
+        if is_on_its_way and prefers_async:
+            return _on_its_way(stored)
         # Nobody may repeat what has no key, so it is not told to wait for a better answer.
         has_key = stored.order.client_order_id is not None
-        if has_key and (
-            stored.is_reported or stored.is_being_placed(seconds_after_send_by=self._seconds_after_send_by)
-        ):
+        if has_key and is_on_its_way:
             raise ProblemError(
                 "request-in-progress",
                 order_id=repeated.order_id,
@@ -208,6 +215,24 @@ class PlaceResponses:
             seconds = max(RETRY_AFTER_SECONDS, math.ceil(retry_after_seconds or 0))
             headers.append((b"retry-after", str(seconds).encode()))
         return WholeResponse(500, headers, body)
+
+
+def _just_queued(queued: Queued, place_by_of: Callable[[Order, datetime], datetime | None]) -> StoredOrder:
+    """The order as it stands in the commit that has queued it."""
+    return StoredOrder(
+        order=replace(queued.order, place_by=place_by_of(queued.order, queued.created_at)),
+        created_at=queued.created_at,
+        send_by=None,
+        rows=(TrailRow(OrderStatus.INITIATED, created_at=queued.created_at),),
+        read_at=queued.created_at,
+        is_queued=True,
+    )
+
+
+def _on_its_way(stored: StoredOrder) -> WholeResponse:
+    body = _encode(order_json(stored))
+    headers = _headers_of_order(body, _JSON, stored.order.id)
+    return WholeResponse(202, [*headers, (b"preference-applied", b"respond-async")], body)
 
 
 def response_to_problem(problem: ProblemError, *, has_key: bool) -> WholeResponse:

@@ -146,6 +146,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "The database is away and the spool on disk is full or cannot be written, so no order is taken. The order was "
         "turned away before anything was recorded or sent.",
     ),
+    "queue-full": ProblemType(
+        503,
+        "The queue of orders is full",
+        "As many orders wait in the queue as may, so none is taken that is to be placed later. The order was turned "
+        "away before anything was recorded or sent. Repeat it after `Retry-After` seconds, or without `respond-async`.",
+    ),
     "halted": ProblemType(
         503,
         "Placing is halted by the operator",

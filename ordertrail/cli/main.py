@@ -5,7 +5,7 @@ import io
 import sys
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 
 from ordertrail import __version__
 from ordertrail.cli.output import end_as_by_broken_pipe
@@ -22,6 +22,7 @@ from ordertrail.runtime.settings import (
 from ordertrail.runtime.telemetry import streams
 
 USAGE_ERROR = 2
+ROLE_PROCESSES_MAX = 64
 
 app = App(name="ordertrail", version=__version__, help="Places orders at an exchange; never loses or doubles one.")
 app.command("ordertrail.cli.orders:app", name="order", help="Place, show, watch, list, cancel and resolve orders.")
@@ -39,6 +40,11 @@ app.command(
     "ordertrail.cli.process:process",
     name="process",
     help="Turn execution reports into rows until SIGTERM; --once: what waits, and what became of it.",
+)
+app.command(
+    "ordertrail.cli.place:place",
+    name="place",
+    help="Place queued orders until SIGTERM; as many processes as the load asks for.",
 )
 app.command("ordertrail.cli.check:check", name="check", help="Try everything before a deploy; changes nothing.")
 app.command("ordertrail.cli.doubts:doubts", name="doubts", help="List orders in doubt, oldest first.")
@@ -59,11 +65,17 @@ def up(
     host: str | None = None,
     port: int | None = None,
     queue: Literal["postgres", "nats"] | None = None,
+    processors: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ROLE_PROCESSES_MAX))] = 1,
+    placers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=ROLE_PROCESSES_MAX))] = 1,
 ) -> int:
     """Run everything here: PostgreSQL, the simulated exchange and the API; Ctrl-C stops all of it in order.
 
     Parameters
     ----------
+    processors
+        How many processes turn execution reports into rows.
+    placers
+        How many processes place queued orders.
     queue
         Where execution reports wait; nats: in a NATS server of its own. Unset: where ORDERTRAIL_QUEUE_URL says.
     """
@@ -79,6 +91,8 @@ def up(
         exchange_port=exchange_port,
         host=host or settings.host,
         queue=queue,
+        processors=processors,
+        placers=placers,
     )
 
 

@@ -13,6 +13,7 @@ class Shed(Enum):
     OVERLOADED = auto()  # as many orders are being placed, or rows wait for a commit, as may be
     SPOOL_FULL = auto()  # should the database go away, a failure could not be recorded
     HALTED = auto()  # the operator wants nothing to be placed
+    QUEUE_FULL = auto()  # as many orders wait in the queue as may
 
 
 class Admission:

@@ -7,12 +7,14 @@ and waits, as it does for one whose request has died.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ordertrail.domain.order_in_doubt import send_answer_of
-from ordertrail.domain.venue_answer import Accepted, PlaceAnswer, reason_of
+from ordertrail.domain.venue_answer import Accepted, reason_of
+from ordertrail.storage.queue_expiry import expire_queued
 from ordertrail.placement.place_order import Placed, Placing
+from ordertrail.placement.send_window import SendWindow
 from ordertrail.runtime import failpoints
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
@@ -28,7 +30,6 @@ _log = get_logger()
 
 BACK_OFF_SECONDS_MIN = 0.1
 BACK_OFF_SECONDS_MAX = 5.0
-EXPIRE_ORDERS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,10 @@ class PlaceWorker:
         placing: Placing,
         gateway: Gateway,
         doubts: DoubtRows,
+        *,
         clock: Clock,
         limits: WorkerLimits,
-        *,
         name: str,
-        when_placed: Callable[[ClaimedOrder, PlaceAnswer], None] = lambda _claimed, _answer: None,
     ) -> None:
         self._queue = queue
         self._placing = placing
@@ -72,7 +72,7 @@ class PlaceWorker:
         self._clock = clock
         self._limits = limits
         self._name = name
-        self._when_placed = when_placed
+        self._window = SendWindow(sends_max=limits.in_flight_max)
         self._answers = Batcher(
             "first_answers",
             doubts.record_answers,
@@ -120,7 +120,7 @@ class PlaceWorker:
 
         Raises StatementFailed and StatementOutcomeUnknown.
         """
-        room = min(self._limits.claim_max, self._limits.in_flight_max - len(self._in_flight))
+        room = min(self._limits.claim_max, self._window.room(self._clock.monotonic(), in_flight=len(self._in_flight)))
         permits = self._gateway.reserve(sends_max=room) if room > 0 else []
         if not permits:
             return 0
@@ -141,7 +141,9 @@ class PlaceWorker:
             task = asyncio.create_task(self._send(each, permit, start))
             self._in_flight.add(task)
             task.add_done_callback(self._sent)
+            metrics.QUEUE_WAIT_SECONDS.observe(each.waited_seconds)
         metrics.QUEUE_CLAIMED.inc(len(claimed))
+        metrics.QUEUE_IN_FLIGHT.set(len(self._in_flight))
         return len(claimed)
 
     async def expire(self) -> int:
@@ -168,8 +170,11 @@ class PlaceWorker:
                 idle_seconds = self._limits.idle_seconds_min
                 await self._clock.sleep(self._limits.gather_seconds if count < self._limits.claim_max else 0)
                 continue
-            await self._rest(max(idle_seconds, min(self._gateway.room_in_seconds(), self._limits.idle_seconds_max)))
+            await self._rest(max(idle_seconds, min(self._room_in_seconds(), self._limits.idle_seconds_max)))
             idle_seconds = min(2 * idle_seconds, self._limits.idle_seconds_max)
+
+    def _room_in_seconds(self) -> float:
+        return max(self._gateway.room_in_seconds(), self._window.opens_in_seconds(self._clock.monotonic()))
 
     async def _rest(self, seconds: float) -> None:
         """Until it is worth trying again: orders came, one that was in flight is done, or the time is over."""
@@ -178,23 +183,25 @@ class PlaceWorker:
                 await self._changed.wait()
 
     async def _send(self, claimed: ClaimedOrder, permit: Permit, start: float) -> None:
+        began_at = self._clock.monotonic()
         placement, answer = await self._placing.send_claimed(claimed, start=start, permit=permit)
+        self._window.answered(answer, began_at=began_at, now=self._clock.monotonic())
         failpoints.reach("after_first_send")
         reason = reason_of(answer)
         exchange_order_id = answer.exchange_order_id if isinstance(answer, Accepted) else None
-        answered = AnsweredSend(
-            claimed.order.id, FIRST_SEND, send_answer_of(reason), reason.text, exchange_order_id
-        )
-        self._when_placed(claimed, answer)
+        answered = AnsweredSend(claimed.order.id, FIRST_SEND, send_answer_of(reason), reason.text, exchange_order_id)
         is_placed = isinstance(placement, Placed)
         log = _log.info if is_placed else _log.warning
-        log("queued order placed" if is_placed else "queued order failed", order_id=claimed.order.id, answer=reason.text)
+        log(
+            "queued order placed" if is_placed else "queued order failed", order_id=claimed.order.id, answer=reason.text
+        )
         # Of a failed order that stands in doubt by its claim the reconciler finds out what this would say.
         with contextlib.suppress(StatementFailed, StatementOutcomeUnknown):
             await self._answers.submit(answered)
 
     def _sent(self, task: "asyncio.Task[None]") -> None:
         self._in_flight.discard(task)
+        metrics.QUEUE_IN_FLIGHT.set(len(self._in_flight))
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             metrics.INVARIANTS_BROKEN.labels("placing_raised").inc()
@@ -215,16 +222,3 @@ class PlaceWorker:
         if self._failure is not None:
             self._failure = None
             _log.info("queued orders are claimed again")
-
-
-async def expire_queued(queue: OrderQueueRows) -> int:
-    """End all queued orders whose time is up, many in a statement; returns how many."""
-    count = 0
-    while expired := await queue.expire(orders_max=EXPIRE_ORDERS_MAX):
-        count += len(expired)
-        metrics.QUEUE_EXPIRED.inc(len(expired))
-        for order_id in expired:
-            _log.warning("a queued order was not sent in time", order_id=order_id)
-        if len(expired) < EXPIRE_ORDERS_MAX:
-            break
-    return count

@@ -19,6 +19,7 @@ from ordertrail.domain.venue_answer import (
     NoAnswer,
     Verification,
 )
+from ordertrail.storage.queue_expiry import expire_queued
 from ordertrail.reconciliation.pass_report import PassReport
 from ordertrail.reconciliation.review import Review, ReviewContext, VenueTerms
 from ordertrail.runtime import failpoints
@@ -29,6 +30,7 @@ from ordertrail.storage.doubt_rows import ClaimedSend, DoubtRows, Verdict, Wante
 from ordertrail.storage.execution_rows import FeedRows
 from ordertrail.storage.group_commit import Batcher, Limits
 from ordertrail.storage.journal import Journal
+from ordertrail.storage.order_queue_rows import OrderQueueRows
 from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()
@@ -67,9 +69,11 @@ class Reconciler:
         limits: PassLimits | None = None,
         chance: random.Random | None = None,
         feeds: FeedRows | None = None,
+        queue: OrderQueueRows | None = None,
     ) -> None:
         self._doubts = doubts
         self._feeds = feeds
+        self._queue = queue
         self._journal = journal
         self._gateway = gateway
         self._clock = clock
@@ -91,6 +95,9 @@ class Reconciler:
     async def run_once(self) -> PassReport:
         """Enqueue what is due, then review doubts that are due until none is left or the time is up."""
         report = PassReport()
+        if self._queue is not None:
+            # Workers do so too, where there are any.
+            await expire_queued(self._queue)
         await self._enqueue_due_batches(report)
         context = self._context(await self._query_terms(), report)
         under_way = _UnderWay(self._limits.reviews_at_once)

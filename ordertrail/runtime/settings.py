@@ -26,8 +26,6 @@ RENAMED = {
 
 # What later versions take, and what for. A deployer may set it before: it is accepted, and said to be unused.
 LATER = {
-    "QUEUE_WINDOW_SECONDS": "how long a queued order may wait for its first send",
-    "QUEUE_ORDERS_MAX": "how many orders may be queued",
     "PLACE_BY_MAX_SECONDS": "how far off a place_by may be",
     "ALLOWED_HOSTS": "the names under which clients may call the API",
     "OWNER_DATABASE_URL": "the database as the role that migrates it",
@@ -107,6 +105,13 @@ class Settings(BaseSettings):
         ge=0,
         description="how long a limit order may be sent again, without a place_by; 0: only the first send",
     )
+    queue_window_seconds: PositiveFloat = Field(
+        default=60,
+        description="how long after it was queued the first send of an order may start, without a place_by",
+    )
+    queue_orders_max: PositiveInt = Field(
+        default=1_000_000, description="how many orders may wait in the queue; beyond it they are answered 503"
+    )
     reconcile_interval_seconds: PositiveFloat = Field(default=5, description="how often orders in doubt are reviewed")
     sweep_interval_seconds: float = Field(
         default=30, ge=0, description="how often the exchange's orders and executions are compared with ours"
@@ -116,6 +121,11 @@ class Settings(BaseSettings):
         default=None,
         description="whether a process of the API feeds and processes execution reports too; unset: where the server "
         "is started bare (uvicorn), or the exchange is in the process",
+    )
+    place_queued_in_api: bool | None = Field(
+        default=None,
+        description="whether a process of the API places queued orders too; unset: where the server is started bare "
+        "(uvicorn), or the exchange is in the process",
     )
     execution_statements_in_flight: PositiveInt = Field(
         default=1, description="statements with execution reports at once, a processor"
@@ -127,7 +137,7 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         le=65535,
-        description="the port on which `ordertrail feed` and `process` answer /metrics, at HOST; unset: on none",
+        description="the port on which `ordertrail feed`, `process`, `place` answer /metrics, at HOST; unset: on none",
     )
     clock_margin_seconds: float = Field(
         default=1, ge=0, description="how far the exchange's clock and the database's may differ"

@@ -54,7 +54,19 @@ def make_service(venue: Venue | None = None, *, is_bare: bool = False) -> Servic
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    return Service(settings, venue=venue, takes_in_executions=takes_in_executions(settings, is_bare=is_bare))
+    return Service(
+        settings,
+        venue=venue,
+        takes_in_executions=takes_in_executions(settings, is_bare=is_bare),
+        places_queued=places_queued(settings, is_bare=is_bare),
+    )
+
+
+def places_queued(settings: Settings, *, is_bare: bool) -> bool:
+    """Whether a process of the API places queued orders, where no setting says so: as it is with execution reports."""
+    if settings.place_queued_in_api is not None:
+        return settings.place_queued_in_api
+    return is_bare or is_in_process(settings.exchange_url)
 
 
 def takes_in_executions(settings: Settings, *, is_bare: bool) -> bool:

@@ -19,11 +19,12 @@ from ordertrail.queues.registry import make_queue
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.tasks import BackgroundTasks
+from ordertrail.storage.execution_rows import INBOX_CHANNEL
 from ordertrail.storage.inbox_queue import InboxQueue
+from ordertrail.storage.postgres.channel_watch import ChannelWatch
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.executions import PostgresExecutions
-from ordertrail.storage.postgres.inbox_watch import InboxWatch
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.venues.venue import Venue
 
@@ -84,13 +85,14 @@ class Processing:
 
     def __init__(self, settings: Settings, clock: Clock, rows: PostgresExecutions, queue: Queue, *, venue: str) -> None:
         self.report = AppliedReports(venue)
-        self._watch: InboxWatch | None = None
+        self._watch: ChannelWatch | None = None
         applying = Applying(rows, clock, self.report)
         source: Source
         if isinstance(queue, InboxQueue):
-            self._watch = watch = InboxWatch(
+            self._watch = watch = ChannelWatch(
                 settings.database_url.get_secret_value(),
-                venue=venue,
+                channel=INBOX_CHANNEL,
+                payload=venue,
                 timeout_seconds=settings.database_timeout_seconds,
             )
             source = InboxSource(rows, rows, applying, venue=venue, is_woken=lambda: watch.is_listening)

@@ -27,6 +27,7 @@ from ordertrail.runtime.settings import Settings
 from ordertrail.runtime.tasks import BackgroundTasks
 from ordertrail.server.executions import Executions
 from ordertrail.server.housekeeping import Housekeeping
+from ordertrail.server.order_queue import OrderQueue
 from ordertrail.server.queue_depth import broker_depth
 from ordertrail.server.readiness import Readiness
 from ordertrail.server.start_line import title_of
@@ -42,6 +43,7 @@ from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.event_log import PostgresEventLog
 from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.executions import PostgresExecutions
+from ordertrail.storage.postgres.order_queue import PostgresOrderQueue
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.reads import PostgresReads
@@ -64,6 +66,7 @@ def deadlines_of(settings: Settings) -> Deadlines:
         accept_seconds=settings.send_window_seconds + settings.exchange_timeout_seconds,
         review_seconds=settings.review_seconds,
         retry_seconds=settings.retry_window_seconds,
+        queue_seconds=settings.queue_window_seconds,
     )
 
 
@@ -79,7 +82,7 @@ def gate_limits_of(settings: Settings) -> GateLimits:
 class Service:
     """Everything that a process needs to place orders; `open` and `close` in its event loop.
 
-    `takes_in_executions`: it feeds and processes execution reports, too.
+    `takes_in_executions`: it feeds and processes execution reports, too. `places_queued`: it places queued orders.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Service:
         venue: Venue | None = None,
         rows: Rows | None = None,
         takes_in_executions: bool = False,
+        places_queued: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
@@ -134,6 +138,17 @@ class Service:
         self.doubts = PostgresDoubts(self.database)
         self.parked = PostgresParked(self.database)
         self.executions = PostgresExecutions(self.database)
+        self.order_queue_rows = PostgresOrderQueue(self.database, self.deadlines)
+        self.order_queue = OrderQueue(
+            settings,
+            self.clock,
+            self.order_queue_rows,
+            placing=self.placing,
+            gateway=self.gateway,
+            doubts=self.doubts,
+            name=f"{socket.gethostname()}:{os.getpid()}",
+            places=places_queued,
+        )
         self.schedule = self._schedule()
         self.comparer, self.comparison_schedule = self._comparison()
         self.canceling = Canceling(self.rows, self.doubts, self.schedule.wake_up)
@@ -196,6 +211,7 @@ class Service:
             name=f"{socket.gethostname()}:{os.getpid()}",
             send_seconds=settings.send_window_seconds,
             feeds=self.executions,
+            queue=self.order_queue_rows,
         )
         sweep = Sweep(
             self.doubts,
@@ -234,6 +250,7 @@ class Service:
         self.background.start("the event log's end", self.watching.tail.run())
         self.background.start("older events", self.watching.older.run())
         self.background.start("heartbeats of streams", self.watching.beat())
+        self.order_queue.start(self.background)
         if self.settings.reconcile_in_api:
             self.start_reconciling()
         if self.intake is not None:
@@ -270,6 +287,7 @@ class Service:
                 clock=self.clock,
                 admission=self.admission,
                 placing=self.placing,
+                order_intake=self.order_queue.intake,
                 canceling=self.canceling,
                 reads=self.reads,
                 execution_reads=self.execution_reads,

@@ -22,13 +22,13 @@ FIRST_SEND = 1
 class ClaimedOrder:
     """An order that was taken out of the queue to be sent, by its claimer alone.
 
-    `order.place_by` is what its row says. `accept_by` is by the database's clock; `seconds_left`: for so long after
-    the claim's statement has begun the send may start.
+    `order.place_by` is what its row says. `waited_seconds`: in the queue. `accept_by` is by the database's clock;
+    `seconds_left`: for so long after the claim's statement has begun the send may start.
     """
 
     order: Order
     created_at: datetime
-    queued_at: datetime
+    waited_seconds: float
     accept_by: datetime
     seconds_left: float
 
@@ -56,6 +56,10 @@ class OrderQueueRows(Protocol):
 
     async def expire(self, *, orders_max: int) -> list[str]:
         """Take out orders whose time is up, and append NOT_PLACED to each; returns their ids."""
+        ...
+
+    async def notify(self) -> None:
+        """Tell who listens to ORDER_QUEUE_CHANNEL that there may be orders."""
         ...
 
     async def depth(self) -> QueueDepth:

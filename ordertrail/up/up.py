@@ -33,6 +33,12 @@ NATS_BYTES_MORE = 64 * 1024 * 1024
 
 _STALE_STOP_SEQUENCE: StopSequence = ((signal.SIGTERM, 20.0),)
 
+_ROLES = {
+    "place": "The worker for queued orders",
+    "feed": "The feed of execution reports",
+    "process": "The processor of execution reports",
+}
+
 _CURL = """\
 curl --location '{url}/orders' \\
 --header 'Content-Type: application/json' \\
@@ -79,10 +85,13 @@ def up(
     exchange_port: int = 0,
     host: str = HOST,
     queue: EmbeddedQueue | None = None,
+    processors: int = 1,
+    placers: int = 1,
 ) -> int:
     """Run all until Ctrl-C, SIGTERM or SIGHUP; raises CannotStart. A port of 0 lets the kernel choose.
 
-    `queue`: where execution reports wait; None: where the settings say.
+    `queue`: where execution reports wait; None: where the settings say. `processors` of them and `placers` of queued
+    orders: how many processes.
     """
     data_dir = settings.data_dir.absolute()
     with _held(data_dir), not_found_after(data_dir):
@@ -111,15 +120,18 @@ def up(
             }
 
         api = _api(data_dir, host, port, environment, metrics, log_bytes_max=4 * eighth)
-        feed, process = (
-            _role(role, data_dir, environment, metrics, log_bytes_max=3 * eighth // 4) for role in ("feed", "process")
-        )
+        counts = {"place": placers, "feed": 1, "process": processors}
+        roles = [
+            _role(role, number, data_dir, environment, metrics, log_bytes_max=6 * eighth // 4 // sum(counts.values()))
+            for role, count in counts.items()
+            for number in range(1, count + 1)
+        ]
         if settings.model_fields_set & {"database_url", "exchange_url"}:
             say("ORDERTRAIL_DATABASE_URL and ORDERTRAIL_EXCHANGE_URL are for `ordertrail api`; this brings its own.")
         say(f"Starting PostgreSQL, {'' if nats is None else 'NATS, '}the simulated exchange and the API ...")
         metrics.begin()
         # The API last: whoever waits for it places an order at once, and looks for its fill in the same second.
-        services: list[SupervisedService] = [DatabaseService(database), exchange, process, feed, api]
+        services: list[SupervisedService] = [DatabaseService(database), exchange, *reversed(roles), api]
         if nats is not None:
             services.insert(1, nats)
 
@@ -128,7 +140,7 @@ def up(
             make_found(
                 data_dir, api_url=api.url, database_url=database.url, exchange_url=exchange.url, queue_url=queue_url
             )
-            say(_welcome(data_dir, database, exchange, api, queue_url))
+            say(_welcome(data_dir, database, exchange, api, queue_url=queue_url, counts=counts))
 
         Supervisor(services, say).run(on_ready=on_ready)
     return 0
@@ -229,6 +241,7 @@ def _api(
 
 def _role(
     role: str,
+    number: int,
     data_dir: Path,
     environment: Callable[[], Mapping[str, str]],
     metrics: SharedMetrics,
@@ -236,10 +249,10 @@ def _role(
     log_bytes_max: int,
 ) -> Program:
     return Program(
-        name={"feed": "The feed of execution reports", "process": "The processor of execution reports"}[role],
+        name=_ROLES[role] + (f" ({number})" if number > 1 else ""),
         command=_python("ordertrail", role),
         environment=environment,
-        log=data_dir / "logs" / f"{role}.log",
+        log=data_dir / "logs" / f"{role}{'' if number == 1 else f'-{number}'}.log",
         log_bytes_max=log_bytes_max,
         stop_seconds=30.0,
         when_ended=metrics.forget,
@@ -256,6 +269,10 @@ def _environment(data_dir: Path) -> dict[str, str]:
     return {**inherited, STARTED_BY_UP: os.path.realpath(data_dir), "PYTHONUNBUFFERED": "1"}
 
 
+def _counted(count: int, role: str) -> str:
+    return f"one {role}" if count == 1 else f"{count} {role}s"
+
+
 def _taken(port: int) -> str:
     return (
         f"Port {port} is taken by another program. Stop that one, or choose another port: "
@@ -264,7 +281,13 @@ def _taken(port: int) -> str:
 
 
 def _welcome(
-    data_dir: Path, database: EmbeddedPostgres, exchange: HttpProgram, api: HttpProgram, queue_url: str | None
+    data_dir: Path,
+    database: EmbeddedPostgres,
+    exchange: HttpProgram,
+    api: HttpProgram,
+    *,
+    queue_url: str | None,
+    counts: Mapping[str, int],
 ) -> str:
     elsewhere = "" if database.folder.is_relative_to(data_dir) else f" (the database's own: {database.folder})"
     return f"""
@@ -272,7 +295,8 @@ Ordertrail {__version__} is up.
 
   API        {api.url}   (/docs, /readyz, /metrics)
   exchange   {exchange.url}   (SIMULATED, no real order is placed)
-  reports    one feed and one processor turn what it reports of orders into rows, over {queue_title(queue_url)}
+  queue      orders posted with `Prefer: respond-async` are placed by {_counted(counts["place"], "worker")}
+  reports    what it reports of them goes through one feed, {queue_title(queue_url)} and {_counted(counts["process"], "processor")}
   database   {database.url}
   data       {data_dir}{elsewhere}
   logs       {api.log.parent}, {database.log}

@@ -19,11 +19,12 @@ from ordertrail.executions.processor import Processor, ProcessorLimits
 from ordertrail.executions.sources import BrokerSource, InboxSource
 from ordertrail.queues.queue import Position
 from ordertrail.runtime.clock import SystemClock
+from ordertrail.storage.execution_rows import INBOX_CHANNEL
 from ordertrail.storage.inbox_queue import InboxQueue
+from ordertrail.storage.postgres.channel_watch import ChannelWatch
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.execution_reads import PostgresExecutionReads
 from ordertrail.storage.postgres.executions import PostgresExecutions
-from ordertrail.storage.postgres.inbox_watch import InboxWatch
 from tests.support.executions import EPOCH, VENUE, MemoryQueue, frame, frames, report
 from tests.support.hostile_values import spoiled
 from tests.support.postgres import execute, fetch
@@ -210,7 +211,7 @@ async def test_a_broker_is_worked_off_as_the_inbox_is(house: House) -> None:
 async def test_an_idle_processor_hears_that_something_is_put_in(house: House) -> None:
     heard = asyncio.Event()
     connected = asyncio.Event()
-    watch = InboxWatch(house.url, venue=VENUE, timeout_seconds=10)
+    watch = ChannelWatch(house.url, channel=INBOX_CHANNEL, payload=VENUE, timeout_seconds=10)
     listening = asyncio.get_running_loop().create_task(
         watch.run(lambda: heard.set() if connected.is_set() else connected.set())
     )
@@ -236,7 +237,7 @@ async def test_a_lost_connection_is_made_anew_and_wakes_once(house: House) -> No
         connects += 1
         connected.set()
 
-    watch = InboxWatch(house.url, venue=VENUE, timeout_seconds=10)
+    watch = ChannelWatch(house.url, channel=INBOX_CHANNEL, payload=VENUE, timeout_seconds=10)
     listening = asyncio.get_running_loop().create_task(watch.run(count))
     async with asyncio.timeout(WAIT_SECONDS):
         await connected.wait()

@@ -72,7 +72,14 @@ def _claim(
         )
         shown = {name: tables.orders[order_id]["INITIATED"][name] for name in _SHOWN}
         seconds_left = (send_by - now).total_seconds()
-        claimed.append({**shown, "queued_at": queued_at, "accept_by": accept_by, "seconds_left": seconds_left})
+        claimed.append(
+            {
+                **shown,
+                "waited_seconds": (now - queued_at).total_seconds(),
+                "accept_by": accept_by,
+                "seconds_left": seconds_left,
+            }
+        )
     ids = [record["id"] for record in claimed]
     take_out(tables, ids)
     if ids:
@@ -101,9 +108,14 @@ def _compact(tables: Tables, _now: datetime, rows_max: int, rows_min: int) -> li
     return []
 
 
+def _notify(_tables: Tables, _now: datetime) -> list[Record]:
+    return []
+
+
 QUEUE_STATEMENTS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     order_queue_statements.CLAIM_QUEUED: ("claim_queued", _claim),
     order_queue_statements.EXPIRE_QUEUED: ("expire_queued", _expire),
+    order_queue_statements.NOTIFY_WORKERS: ("notify_workers", _notify),
     order_queue_statements.QUEUE_DEPTH: ("queue_depth", _depth),
     order_queue_statements.COMPACT_QUEUE_SUMS: ("compact_queue_sums", _compact),
 }

@@ -102,6 +102,25 @@ UNRECORDED = Counter("ordertrail_unrecorded", "Trails that could not be written 
 CONNECTIONS_ENDED = Counter(
     "ordertrail_connections_ended", "Connections that were ended by one of their limits.", ["limit"]
 )
+QUEUED = Counter("ordertrail_order_queue_queued", "Orders that were recorded for the workers.")
+QUEUE_CLAIMED = Counter("ordertrail_order_queue_claimed", "Queued orders that this process has claimed to send.")
+QUEUE_EXPIRED = Counter(
+    "ordertrail_order_queue_expired", "Queued orders that nobody had begun to send when their time was up."
+)
+QUEUE_ORDERS = ReadGauge("ordertrail_order_queue_orders", "Orders that wait in the queue.", multiprocess_mode="livemax")
+QUEUE_OLDEST_SECONDS = ReadGauge(
+    "ordertrail_order_queue_oldest_seconds",
+    "How long the oldest order in the queue has waited.",
+    multiprocess_mode="livemax",
+)
+QUEUE_WAIT_SECONDS = Histogram(
+    "ordertrail_order_queue_wait_seconds",
+    "From an order's being queued to its claim, by the database's clock.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200),
+)
+QUEUE_IN_FLIGHT = Gauge(
+    "ordertrail_order_queue_in_flight", "Claimed orders that are being sent or recorded.", multiprocess_mode="livesum"
+)
 RECONCILED = Counter("ordertrail_reconciled", "Rows that reconciliation appended, by status.", ["status"])
 DOUBTS = ReadGauge("ordertrail_doubts", "Orders in doubt.", multiprocess_mode="livemax")
 DOUBTS_UNRESOLVED = ReadGauge(

@@ -36,7 +36,7 @@ class PostgresOrderQueue:
             ClaimedOrder(
                 order=order_of(record),
                 created_at=utc(record["created_at"]),
-                queued_at=record["queued_at"],
+                waited_seconds=record["waited_seconds"],
                 accept_by=record["accept_by"],
                 seconds_left=record["seconds_left"],
             )
@@ -45,6 +45,9 @@ class PostgresOrderQueue:
 
     async def expire(self, *, orders_max: int) -> list[str]:
         return [record["id"] for record in await self._database.fetch(statements.EXPIRE_QUEUED, orders_max)]
+
+    async def notify(self) -> None:
+        await self._database.fetch(statements.NOTIFY_WORKERS)
 
     async def depth(self) -> QueueDepth:
         [record] = await self._database.fetch(statements.QUEUE_DEPTH)

@@ -1,7 +1,7 @@
 """The statements of the queue of orders, one constant each; every one is a transaction of its own."""
 
 from ordertrail.domain.reason import TOO_LATE, proved
-from ordertrail.storage.order_queue_rows import FIRST_SEND
+from ordertrail.storage.order_queue_rows import FIRST_SEND, ORDER_QUEUE_CHANNEL
 from ordertrail.storage.postgres import fragments
 
 # A worker takes out the oldest orders whose time is not up, that no other is taking, and claims to send them; from here
@@ -44,7 +44,8 @@ WITH instant AS MATERIALIZED (
      GROUP BY at
 ), {fragments.queue_counted("taken")}
 SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quantity, o.client_order_id, o.place_by,
-       w.queued_at, w.send_by + $6::float8 * interval '1 second' AS accept_by,
+       extract(epoch FROM at - w.queued_at)::float8 AS waited_seconds,
+       w.send_by + $6::float8 * interval '1 second' AS accept_by,
        extract(epoch FROM w.send_by - at)::float8 AS seconds_left
   FROM windows w CROSS JOIN instant
  {fragments.initiated_row_of("w.order_id")}
@@ -75,6 +76,9 @@ WITH instant AS MATERIALIZED (
 ), {fragments.logged(("ended", "status"))}
 SELECT order_id AS id FROM unqueued ORDER BY order_id
 """
+
+# After orders were queued, in a transaction of its own: those that notify are committed one after the other.
+NOTIFY_WORKERS = f"SELECT pg_notify('{ORDER_QUEUE_CHANNEL}', '')"
 
 # How many orders wait, and since when the oldest does.
 QUEUE_DEPTH = """

@@ -28,6 +28,7 @@ OF_REQUESTS: dict[str, tuple[Advice, Advice]] = {
     "key-reused": (NEVER, NEVER),
     "overloaded": (WAIT, REPEAT),
     "spool-full": (WAIT, REPEAT),
+    "queue-full": (WAIT, REPEAT),
     "halted": (WAIT, REPEAT),
     "shutting-down": (WAIT, REPEAT),
     "database-unavailable": (WAIT, REPEAT),

@@ -1,6 +1,7 @@
-"""Hears when something is put into the inbox, so that a processor need not poll for it; hearing nothing proves nothing.
+"""Hears when something is put into a queue in the database, so that nobody need poll for it; hearing nothing proves
+nothing.
 
-What wakes may be lost: a connection dies unseen, a server restarts. So processors poll as well, only less often.
+What wakes may be lost: a connection dies unseen, a server restarts. So workers poll as well, only less often.
 """
 
 import asyncio
@@ -10,26 +11,23 @@ from contextlib import suppress
 import asyncpg
 
 from ordertrail.runtime.telemetry.logs import get_logger
-from ordertrail.storage.execution_rows import INBOX_CHANNEL
 from ordertrail.storage.postgres.address import read_address
 from ordertrail.storage.postgres.connecting import UNREACHABLE, Connector, Session
 from ordertrail.storage.postgres.connection_statements import BACKEND_PID
 
 _log = get_logger()
 
-CHANNEL = INBOX_CHANNEL
-"""The payload is the venue."""
-
 RECONNECT_SECONDS_MIN = 0.25
 RECONNECT_SECONDS_MAX = 5.0
 PING_SECONDS = 10.0
 
 
-class InboxWatch:
-    """One connection of its own; `is_listening` while it may be relied on."""
+class ChannelWatch:
+    """One connection of its own, that hears one payload of one channel; `is_listening` while it may be relied on."""
 
-    def __init__(self, url: str, *, venue: str, timeout_seconds: float) -> None:
-        self._venue = venue
+    def __init__(self, url: str, *, channel: str, payload: str = "", timeout_seconds: float) -> None:
+        self._channel = channel
+        self._payload = payload
         self._timeout_seconds = timeout_seconds
         self._connector = Connector(read_address(url), {}, timeout_seconds=timeout_seconds)
         self._when_put: Callable[[], None] = lambda: None
@@ -44,9 +42,9 @@ class InboxWatch:
             try:
                 await self._listen()
             except UNREACHABLE as error:
-                _log.debug("the inbox is not heard", error=str(error) or type(error).__name__)
+                _log.debug("a queue is not heard", channel=self._channel, error=str(error) or type(error).__name__)
             except Exception as error:  # noqa: BLE001 - workers poll as well: nothing here is worth a processor's end
-                _log.warning("the inbox is not heard", exc_info=error)
+                _log.warning("a queue is not heard", channel=self._channel, exc_info=error)
             if asyncio.get_running_loop().time() - began > RECONNECT_SECONDS_MAX:
                 pause = RECONNECT_SECONDS_MIN
             await asyncio.sleep(pause)
@@ -57,7 +55,7 @@ class InboxWatch:
         session = await self._connector.connect()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await session.add_listener(CHANNEL, self._heard)
+                await session.add_listener(self._channel, self._heard)
             is_gone = asyncio.Event()
             session.add_termination_listener(lambda _: is_gone.set())
             self.is_listening = True
@@ -73,8 +71,8 @@ class InboxWatch:
             self.is_listening = False
             _end(session)
 
-    def _heard(self, _session: object, _pid: int, _channel: str, venue: object) -> None:
-        if venue == self._venue:
+    def _heard(self, _session: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload == self._payload:
             self._when_put()
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ordertrail.storage.postgres import inbox_watch
-from ordertrail.storage.postgres.inbox_watch import InboxWatch
+from ordertrail.storage.execution_rows import INBOX_CHANNEL
+from ordertrail.storage.postgres import channel_watch
+from ordertrail.storage.postgres.channel_watch import ChannelWatch
 
 VENUE = "venue"
 WAIT_SECONDS = 30
@@ -42,14 +43,14 @@ class ServerThatGoesAway:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_watch, "RECONNECT_SECONDS_MIN", 0.0)
+    monkeypatch.setattr(channel_watch, "RECONNECT_SECONDS_MIN", 0.0)
 
 
 @asynccontextmanager
-async def listening_to(server: ServerThatGoesAway) -> AsyncIterator[tuple[InboxWatch, "asyncio.Task[None]"]]:
+async def listening_to(server: ServerThatGoesAway) -> AsyncIterator[tuple[ChannelWatch, "asyncio.Task[None]"]]:
     """Once it listens."""
     heard = asyncio.Event()
-    watch = InboxWatch("postgresql://nowhere", venue=VENUE, timeout_seconds=1)
+    watch = ChannelWatch("postgresql://nowhere", channel=INBOX_CHANNEL, payload=VENUE, timeout_seconds=1)
     watch._connector = server  # type: ignore[assignment]  # it connects to itself, and goes away when told
     task = asyncio.get_running_loop().create_task(watch.run(heard.set))
     hearing = asyncio.get_running_loop().create_task(heard.wait())
