@@ -31,8 +31,9 @@ TABLES: Mapping[str, Meaning] = {
             "exchange_order_id": "what the exchange calls the order; not on INITIATED",
             "client_order_id": "the caller's key; on INITIATED",
             "place_by": "until when the order may be sent again, null: only the first send; on INITIATED",
-            "send_by": "when the first send must have started; on INITIATED",
-            "accept_by": "when the exchange must have accepted the first send; on INITIATED",
+            "send_by": "when the first send must have started; on INITIATED, null where the order was queued",
+            "accept_by": "when the exchange must have accepted the first send; on INITIATED, null where it was queued",
+            "start_by": "until when the first send of a queued order may start, null: it was not queued; on INITIATED",
             "recorded_at": "when a spooled row was written, in UTC, by the database's clock; null: at created_at",
             "trace_id": "the caller's trace; null: the caller sent none",
         },
@@ -42,6 +43,18 @@ TABLES: Mapping[str, Meaning] = {
         " it.",
         {"client_order_id": "the caller's key"},
     ),
+    "order_queue": Meaning(
+        "Orders that wait for a worker: a row comes with the order's INITIATED, and goes with the claim to send it, its"
+        " cancel, or the end of its time, in the same commit. Of these exactly one gets it.",
+        {
+            "queued_at": "when it was recorded",
+            "start_by": "until when its first send may start; then it is not placed",
+        },
+    ),
+    "order_queue_sums": Meaning(
+        "By how much each transaction has changed the number of orders that wait; joined from time to time.",
+        {"delta": "more, or, below 0, fewer"},
+    ),
     "order_batches": Meaning(
         "What was recorded together and not reviewed since: the reconciler deletes a row once it has seen to it that"
         " its orders are settled or in doubt. A queue and not a cursor, so a row that becomes visible late is not"
@@ -49,10 +62,11 @@ TABLES: Mapping[str, Meaning] = {
         {"due_at": "when the reconciler reviews it"},
     ),
     "attempts": Meaning(
-        "Sends after the first: the claim is committed before the send, the answer after it.",
+        "Sends but a request's own: the claim is committed before the send, the answer after it.",
         {
-            "number": "from 2, for the first send has its deadlines on INITIATED",
-            "fence": "of the lease under which the send was claimed; one claim a lease",
+            "number": "1: a worker's, of a queued order; from 2 the reconciler's, for a request's own send has its"
+            " deadlines on INITIATED",
+            "fence": "of the lease under which the send was claimed; one claim a lease; 0: a worker's",
             "claimed_by": "the process",
             "send_by": "when the send must have started",
             "accept_by": "when the exchange must have accepted it",

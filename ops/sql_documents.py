@@ -36,6 +36,7 @@ SUBJECTS = {
     "feeds": "feed_statements",
     "execution_upkeep": "execution_upkeep_statements",
     "event_log": "event_log_statements",
+    "order_queue": "order_queue_statements",
     "status": "status_statements",
     "switch": "switch_statements",
     "connections": "connection_statements",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 PLACEMENT = "placement"
+QUEUE = "the API's queueing"
+WORKER = "the workers"
 SPOOL = "the spool's replay"
 RECONCILER = "the reconciler"
 COMPARISON = "the comparison of executions"
@@ -21,14 +23,20 @@ MIGRATION = "the migration"
 # Who sends a statement; every statement stands here.
 SENDERS: Mapping[str, tuple[str, ...]] = {
     "INSERT_INITIATED": (PLACEMENT,),
-    "INSERT_COMPLETED": (PLACEMENT,),
+    "INSERT_QUEUED": (QUEUE,),
+    "NOTIFY_WORKERS": (QUEUE,),
+    "QUEUE_DEPTH": (EVERY_PROCESS,),
+    "COMPACT_QUEUE_SUMS": (EVERY_PROCESS,),
+    "CLAIM_QUEUED": (WORKER,),
+    "EXPIRE_QUEUED": (WORKER, RECONCILER),
+    "INSERT_COMPLETED": (PLACEMENT, WORKER),
     "INSERT_INITIATED_AND_COMPLETED": (PLACEMENT,),
     "HOLD": (PLACEMENT, SPOOL),
     "INSERT_NEVER_SENT": (PLACEMENT,),
     "REPLAY": (SPOOL,),
     "KEY_OWNERS": (PLACEMENT,),
     "INITIATED_TIMES": (PLACEMENT,),
-    "INSERT_TRAIL_ROWS": (PLACEMENT,),
+    "INSERT_TRAIL_ROWS": (PLACEMENT, WORKER),
     "TRAIL_ROWS_THERE": (PLACEMENT,),
     "READ_ORDER": (PLACEMENT, READS),
     "LIST_REACHED": (READS,),
@@ -49,7 +57,7 @@ SENDERS: Mapping[str, tuple[str, ...]] = {
     "LOAD": (RECONCILER,),
     "APPLY_VERDICTS": (RECONCILER,),
     "CLAIM_SENDS": (RECONCILER,),
-    "RECORD_ANSWERS": (RECONCILER,),
+    "RECORD_ANSWERS": (RECONCILER, WORKER),
     "MAKE_DUE": (RECONCILER,),
     "REOPEN": (),
     "REQUEST_CANCEL": (CANCEL,),

@@ -76,11 +76,13 @@ RETURNING doubts.order_id, fence, tries - 1 AS tries;
 -- $1 ids.
 SELECT o.id, o.created_at, o.recorded_at, o.type, o.side, o.instrument, o.limit_price, o.quantity,
        o.status::text AS status, o.reason, o.exchange_order_id, o.client_order_id, o.place_by, o.send_by, o.accept_by,
-       clock_timestamp() AS read_at,
+       o.start_by, clock_timestamp() AS read_at,
+       CASE WHEN o.start_by IS NOT NULL THEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) END AS is_queued,
        EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id OFFSET 0) AS is_cancel_wanted,
        (SELECT s.exchange_order_id FROM sightings s WHERE s.order_id = o.id) AS observed_exchange_order_id,
        CASE WHEN o.status = 'INITIATED' THEN (
-           SELECT array_agg(ROW(a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id) ORDER BY a.number)
+           SELECT array_agg(ROW(a.number, a.send_by, a.accept_by, w.answer, w.reason, w.exchange_order_id)
+                            ORDER BY a.number)
              FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
             WHERE a.order_id = o.id) END AS attempts,
        CASE WHEN o.status = 'INITIATED' THEN (SELECT ROW((array_agg(e.ord_status ORDER BY (SELECT p.rank FROM execution_epochs p WHERE p.session = e.session AND p.epoch = e.epoch) DESC,
@@ -165,6 +167,7 @@ WITH wanted AS MATERIALIZED (
        AND (h.send_by_max IS NULL OR at < h.send_by_max)
        AND NOT EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = h.order_id OFFSET 0)
        AND NOT coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false)
+       AND NOT EXISTS (SELECT FROM order_queue q WHERE q.order_id = h.order_id OFFSET 0)
        AND NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = h.order_id AND a.fence = h.fence OFFSET 0)
        AND NOT EXISTS (SELECT FROM orders r
                         WHERE r.id = h.order_id
@@ -182,7 +185,7 @@ SELECT order_id, number, send_by, accept_by, extract(epoch FROM send_by - at)::f
   FROM claimed CROSS JOIN instant;
 
 -- RECORD_ANSWERS
--- Sent by the reconciler.
+-- Sent by the reconciler and the workers.
 -- What came of claimed sends.
 -- One element a send: $1 ids, $2 numbers, $3 answers, $4 reasons, $5 the exchange's ids.
 INSERT INTO attempt_answers (order_id, number, answer, reason, exchange_order_id)
@@ -216,14 +219,32 @@ RETURNING 1;
 -- REQUEST_CANCEL
 -- Sent by the API's cancel.
 -- The wish first, then everything that follows from it: it forbids further sends from this commit on. Repeated it
--- changes nothing, so that no client can keep the reconciler from its work by repeating it.
+-- changes nothing, so that no client can keep the reconciler from its work by repeating it. An order that waits in the
+-- queue is taken out, and is over at once.
 -- $1 the id.
 WITH known AS (
     SELECT id FROM orders WHERE id = $1 AND status = 'INITIATED'
 ), wish AS (
     INSERT INTO cancel_requests (order_id) SELECT id FROM known ON CONFLICT DO NOTHING RETURNING order_id
+), unqueued AS (
+    DELETE FROM order_queue WHERE order_id = $1 AND EXISTS (SELECT FROM known) RETURNING order_id
+),
+counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT -count(*) FROM unqueued HAVING count(*) > 0
+), ended AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason)
+    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity, 'NOT_PLACED', 'proved:canceled'
+      FROM unqueued x
+     CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.order_id AND i.status = 'INITIATED' OFFSET 0) AS o
+    ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, status AS status FROM ended) AS written
+    HAVING count(*) > 0
 ), forbidden AS (
-    INSERT INTO doubts (order_id, fence) SELECT order_id, 1 FROM wish
+    INSERT INTO doubts (order_id, fence) SELECT order_id, 1 FROM wish WHERE NOT EXISTS (SELECT FROM unqueued)
     ON CONFLICT (order_id) DO UPDATE
        SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0
 )

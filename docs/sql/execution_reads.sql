@@ -69,10 +69,12 @@ WITH RECURSIVE newest AS MATERIALIZED (
       FROM face CROSS JOIN corrected
 )
 SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_price, quantity,
-       orders.status::text AS status, reason, exchange_order_id, client_order_id, place_by, send_by,
-       clock_timestamp() AS read_at,
+       orders.status::text AS status, reason, exchange_order_id, client_order_id, place_by,
+       CASE WHEN orders.start_by IS NULL THEN orders.send_by ELSE (SELECT a.send_by FROM attempts a WHERE a.order_id = orders.id AND a.number = 1) END AS send_by, clock_timestamp() AS read_at,
+       EXISTS (SELECT FROM order_queue q WHERE q.order_id = $1::varchar OFFSET 0) AS is_queued,
        EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                 WHERE a.order_id = $1::varchar AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
+       EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = $1::varchar) AS is_forbidden,
        (SELECT c.requested_at FROM cancel_requests c WHERE c.order_id = $1::varchar) AS cancel_requested_at,
        e.*
   FROM orders

@@ -18,7 +18,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM orders o
      WHERE o.status = 'INITIATED'
 --     AND o.instrument = $3
@@ -29,7 +30,7 @@ WITH page AS MATERIALIZED (
      ORDER BY o.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -45,7 +46,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM orders o
      WHERE o.status = 'INITIATED'
 --     AND o.instrument = $4
@@ -57,7 +59,7 @@ WITH page AS MATERIALIZED (
      ORDER BY o.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -73,7 +75,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM orders o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
@@ -93,6 +96,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -110,7 +115,7 @@ WITH page AS MATERIALIZED (
      ORDER BY o.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -126,7 +131,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM orders o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
@@ -146,6 +152,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -162,7 +170,7 @@ WITH page AS MATERIALIZED (
      ORDER BY o.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -178,7 +186,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM (SELECT w.id
               FROM (SELECT DISTINCT ON (r.id) r.id, r.status
                       FROM (SELECT l.id, l.status FROM orders l
@@ -197,7 +206,7 @@ WITH page AS MATERIALIZED (
      ORDER BY s.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -213,7 +222,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM (SELECT w.id
               FROM (SELECT DISTINCT ON (r.id) r.id, r.status
                       FROM (SELECT l.id, l.status FROM orders l
@@ -242,6 +252,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -256,7 +268,7 @@ WITH page AS MATERIALIZED (
      ORDER BY s.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -272,7 +284,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM (SELECT id FROM orders s
              WHERE s.status IN ('EXPIRED')
 --             AND s.id < $2
@@ -287,7 +300,7 @@ WITH page AS MATERIALIZED (
      ORDER BY s.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -303,7 +316,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM (SELECT id FROM orders s
              WHERE s.status IN ('EXPIRED')
 --             AND s.id < $2
@@ -328,6 +342,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -342,7 +358,7 @@ WITH page AS MATERIALIZED (
      ORDER BY s.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -358,7 +374,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM (SELECT id FROM orders s
              WHERE s.status IN ('EXCHANGE_CREATION_FAILED')
 --             AND s.id < $2
@@ -373,7 +390,7 @@ WITH page AS MATERIALIZED (
      ORDER BY s.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -389,7 +406,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM (SELECT id FROM orders s
              WHERE s.status IN ('EXCHANGE_CREATION_FAILED')
 --             AND s.id < $2
@@ -414,6 +432,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -428,7 +448,7 @@ WITH page AS MATERIALIZED (
      ORDER BY s.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -444,11 +464,13 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
-      FROM (SELECT DISTINCT id FROM orders s
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
+      FROM ((SELECT DISTINCT id FROM orders s
              WHERE true
 --             AND s.id < $2
-               AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')) AS s
+               AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')
+             ORDER BY id DESC)) AS s
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
@@ -468,6 +490,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -482,7 +506,7 @@ WITH page AS MATERIALIZED (
      ORDER BY s.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -498,7 +522,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM orders o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
@@ -518,6 +543,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -533,7 +560,7 @@ WITH page AS MATERIALIZED (
      ORDER BY o.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
@@ -549,7 +576,8 @@ WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                     WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
-           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
       FROM orders o
      CROSS JOIN LATERAL (
         SELECT max(r.status) AS status,
@@ -569,6 +597,8 @@ WITH page AS MATERIALIZED (
                     WHEN bool_or(starts_with(r.reason, 'not_sent:'))
                     THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
                               THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
                     ELSE 'unknown'
                END AS outcome
           FROM orders r
@@ -585,7 +615,7 @@ WITH page AS MATERIALIZED (
      ORDER BY o.id DESC
      LIMIT $1
 )
-SELECT r.*, page.has_open_claim, page.is_forbidden, clock_timestamp() AS read_at
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
   FROM page
  CROSS JOIN LATERAL (
     SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,

@@ -550,4 +550,26 @@ SELECT make_event_log_partition((now() AT TIME ZONE 'UTC')::date + n) FROM gener
 
 UPDATE alembic_version SET version_num='0006' WHERE alembic_version.version_num = '0005';
 
+-- Running upgrade 0006 -> 0007
+
+CREATE TABLE order_queue (
+    order_id   varchar COLLATE "C" PRIMARY KEY,
+    instrument varchar NOT NULL,
+    queued_at  timestamptz NOT NULL,
+    start_by   timestamptz NOT NULL
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+CREATE INDEX order_queue_start_by ON order_queue (start_by);
+
+CREATE TABLE order_queue_sums (
+    id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    delta bigint NOT NULL
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+ALTER TABLE orders ADD COLUMN start_by timestamptz;
+
+ALTER TABLE attempts DROP CONSTRAINT attempts_number_check, ADD CONSTRAINT attempts_number_check CHECK (number > 0);
+
+UPDATE alembic_version SET version_num='0007' WHERE alembic_version.version_num = '0006';
+
 COMMIT;

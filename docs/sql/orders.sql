@@ -46,8 +46,7 @@ SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 -- As above.
 WITH input AS MATERIALIZED (
     SELECT *, $11::varchar AS client_order_id
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $12::timestamptz[])
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[], $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, place_by)
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
@@ -79,8 +78,7 @@ SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 -- As above.
 WITH input AS MATERIALIZED (
     SELECT *, $12::timestamptz AS place_by
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $11::varchar[])
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[], $11::varchar[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id)
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
@@ -120,8 +118,7 @@ SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 -- As above.
 WITH input AS MATERIALIZED (
     SELECT *
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $11::varchar[], $12::timestamptz[])
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[], $11::varchar[], $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
@@ -156,8 +153,156 @@ WITH input AS MATERIALIZED (
 )
 SELECT id, at, is_halted FROM recorded CROSS JOIN instant;
 
+-- INSERT_QUEUED[has_keys = false, has_place_by = false]
+-- Sent by the API's queueing.
+-- New orders for the queue, and the queue's rows with them; returns those that were not there yet. `send_by` comes with
+-- the claim. Until then no reconciler has to look after them, so there is no batch.
+-- $1 seconds from now until which the first send may start, and $2 to place_by, where the caller gave none. An array
+-- each of $3 id, $4 type, $5 side, $6 instrument, $7 limit_price, $8 quantity, $9 client_order_id, $10 place_by; the
+-- last two are null where no order of the batch has one.
+WITH input AS MATERIALIZED (
+    SELECT *, $9::varchar AS client_order_id, $10::timestamptz AS place_by
+      FROM unnest($3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[], $7::float8[], $8::integer[])
+        AS t(id, type, side, instrument, limit_price, quantity)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
+                        status, client_order_id, place_by, start_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
+           client_order_id, coalesce(place_by, CASE WHEN type IN ('limit') THEN at + $2::float8 * interval '1 second' END),
+           coalesce(place_by, at + $1::float8 * interval '1 second')
+      FROM input CROSS JOIN instant
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, instrument, start_by
+), queued AS (
+    INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
+    SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
+), counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
+)
+SELECT id, at FROM recorded CROSS JOIN instant;
+
+-- INSERT_QUEUED[has_keys = false, has_place_by = true]
+-- Sent by the API's queueing.
+-- As above.
+WITH input AS MATERIALIZED (
+    SELECT *, $9::varchar AS client_order_id
+      FROM unnest($3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[], $7::float8[], $8::integer[], $10::timestamptz[])
+        AS t(id, type, side, instrument, limit_price, quantity, place_by)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
+                        status, client_order_id, place_by, start_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
+           client_order_id, coalesce(place_by, CASE WHEN type IN ('limit') THEN at + $2::float8 * interval '1 second' END),
+           coalesce(place_by, at + $1::float8 * interval '1 second')
+      FROM input CROSS JOIN instant
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, instrument, start_by
+), queued AS (
+    INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
+    SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
+), counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
+)
+SELECT id, at FROM recorded CROSS JOIN instant;
+
+-- INSERT_QUEUED[has_keys = true, has_place_by = false]
+-- Sent by the API's queueing.
+-- As above.
+WITH input AS MATERIALIZED (
+    SELECT *, $10::timestamptz AS place_by
+      FROM unnest($3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[], $7::float8[], $8::integer[], $9::varchar[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), claimed AS (
+    INSERT INTO order_keys (client_order_id, order_id)
+    SELECT client_order_id, id FROM input
+     WHERE client_order_id IS NOT NULL
+     ORDER BY client_order_id, id
+    ON CONFLICT DO NOTHING
+    RETURNING order_id
+), recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
+                        status, client_order_id, place_by, start_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
+           client_order_id, coalesce(place_by, CASE WHEN type IN ('limit') THEN at + $2::float8 * interval '1 second' END),
+           coalesce(place_by, at + $1::float8 * interval '1 second')
+      FROM input CROSS JOIN instant
+     WHERE client_order_id IS NULL OR id IN (SELECT order_id FROM claimed)
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, instrument, start_by
+), queued AS (
+    INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
+    SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
+), counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
+)
+SELECT id, at FROM recorded CROSS JOIN instant;
+
+-- INSERT_QUEUED[has_keys = true, has_place_by = true]
+-- Sent by the API's queueing.
+-- As above.
+WITH input AS MATERIALIZED (
+    SELECT *
+      FROM unnest($3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[], $7::float8[], $8::integer[], $9::varchar[], $10::timestamptz[])
+        AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)
+), instant AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), claimed AS (
+    INSERT INTO order_keys (client_order_id, order_id)
+    SELECT client_order_id, id FROM input
+     WHERE client_order_id IS NOT NULL
+     ORDER BY client_order_id, id
+    ON CONFLICT DO NOTHING
+    RETURNING order_id
+), recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
+                        status, client_order_id, place_by, start_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
+           client_order_id, coalesce(place_by, CASE WHEN type IN ('limit') THEN at + $2::float8 * interval '1 second' END),
+           coalesce(place_by, at + $1::float8 * interval '1 second')
+      FROM input CROSS JOIN instant
+     WHERE client_order_id IS NULL OR id IN (SELECT order_id FROM claimed)
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, instrument, start_by
+), queued AS (
+    INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
+    SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
+), counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, 'INITIATED'::order_status_enum AS status FROM recorded) AS written
+    HAVING count(*) > 0
+)
+SELECT id, at FROM recorded CROSS JOIN instant;
+
 -- INSERT_COMPLETED
--- Sent by placement.
+-- Sent by placement and the workers.
 -- COMPLETED of orders that the exchange has accepted, before their clients hear of it.
 -- $1 ids; $2 the exchange's ids.
 WITH completed AS (
@@ -228,8 +373,7 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
 -- As above.
 WITH input AS MATERIALIZED (
     SELECT *, $11::varchar AS client_order_id
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $12::timestamptz[])
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[], $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, place_by)
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
@@ -273,8 +417,7 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
 -- As above.
 WITH input AS MATERIALIZED (
     SELECT *, $12::timestamptz AS place_by
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $11::varchar[])
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[], $11::varchar[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id)
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
@@ -326,8 +469,7 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
 -- As above.
 WITH input AS MATERIALIZED (
     SELECT *
-      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[],
-                  $11::varchar[], $12::timestamptz[])
+      FROM unnest($5::varchar[], $6::varchar[], $7::varchar[], $8::varchar[], $9::float8[], $10::integer[], $11::varchar[], $12::timestamptz[])
         AS t(id, type, side, instrument, limit_price, quantity, client_order_id, place_by)
 ), instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at, coalesce((SELECT action = 'halt' FROM operator_actions WHERE action IN ('halt', 'resume') ORDER BY id DESC LIMIT 1), false) AS is_halted
@@ -379,7 +521,13 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
 -- The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders
 -- until that is committed, nor later on the strength of what it read before. A statement sees all sends that were
 -- claimed only if it begins after this one.
+-- An order that is queued is taken out, or whoever has it out is waited for.
 -- $1 ids.
+WITH unqueued AS (
+    DELETE FROM order_queue WHERE order_id = ANY($1::varchar[]) RETURNING order_id
+), counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT -count(*) FROM unqueued HAVING count(*) > 0
+)
 INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
    SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0;
@@ -501,7 +649,7 @@ SELECT id, coalesce(recorded_at, created_at) AS created_at, coalesce((SELECT act
  WHERE id = ANY($1::varchar[]) AND status = 'INITIATED';
 
 -- INSERT_TRAIL_ROWS
--- Sent by placement.
+-- Sent by placement and the workers.
 -- Rows that follow INITIATED, of any status. The reconciler reviews a failure that is not final soon, without waiting
 -- for its batch.
 -- $1 ids, $2 statuses, $3 reasons, $4 the exchange's ids, one element a row.
@@ -544,8 +692,10 @@ SELECT o.id, o.status::text AS status
 -- One order with its trail. The two subqueries at the end do not depend on the row, so that they run once an order.
 -- $1 the id.
 SELECT id, orders.created_at, orders.recorded_at, type, side, instrument, limit_price, quantity,
-       status::text AS status, reason, exchange_order_id, client_order_id, place_by, send_by,
+       status::text AS status, reason, exchange_order_id, client_order_id, place_by,
+       CASE WHEN orders.start_by IS NULL THEN orders.send_by ELSE (SELECT a.send_by FROM attempts a WHERE a.order_id = orders.id AND a.number = 1) END AS send_by,
        clock_timestamp() AS read_at,
+       EXISTS (SELECT FROM order_queue q WHERE q.order_id = $1::varchar OFFSET 0) AS is_queued,
        EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
                 WHERE a.order_id = $1::varchar AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
        EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = $1::varchar) AS is_forbidden

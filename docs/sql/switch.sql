@@ -51,7 +51,7 @@ SELECT FROM acted;
 WITH instant AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ), recorded AS (
-    SELECT o.id, o.send_by
+    SELECT o.id, CASE WHEN o.start_by IS NULL THEN o.send_by ELSE (SELECT a.send_by FROM attempts a WHERE a.order_id = o.id AND a.number = 1) END AS send_by
       FROM order_batches b CROSS JOIN unnest(b.order_ids) AS x(id)
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o
      WHERE NOT EXISTS (SELECT FROM orders r WHERE r.id = x.id AND r.status <> 'INITIATED' OFFSET 0)

@@ -120,7 +120,7 @@ class PlaceWorker:
 
         Raises StatementFailed and StatementOutcomeUnknown.
         """
-        room = min(self._limits.claim_max, self._window.room(self._clock.monotonic(), in_flight=len(self._in_flight)))
+        room = min(self._limits.claim_max, self._window.room(in_flight=len(self._in_flight)))
         permits = self._gateway.reserve(sends_max=room) if room > 0 else []
         if not permits:
             return 0
@@ -170,11 +170,8 @@ class PlaceWorker:
                 idle_seconds = self._limits.idle_seconds_min
                 await self._clock.sleep(self._limits.gather_seconds if count < self._limits.claim_max else 0)
                 continue
-            await self._rest(max(idle_seconds, min(self._room_in_seconds(), self._limits.idle_seconds_max)))
+            await self._rest(max(idle_seconds, min(self._gateway.room_in_seconds(), self._limits.idle_seconds_max)))
             idle_seconds = min(2 * idle_seconds, self._limits.idle_seconds_max)
-
-    def _room_in_seconds(self) -> float:
-        return max(self._gateway.room_in_seconds(), self._window.opens_in_seconds(self._clock.monotonic()))
 
     async def _rest(self, seconds: float) -> None:
         """Until it is worth trying again: orders came, one that was in flight is done, or the time is over."""

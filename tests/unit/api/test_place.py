@@ -64,6 +64,36 @@ class Placing:
         return self.end(order)
 
 
+class Intake:
+    """The door to the queue, which is the placing's to answer for."""
+
+    def __init__(self, placing: Placing) -> None:
+        self._placing = placing
+        self.is_full = False
+
+    async def enqueue(self, order: Order) -> Placement:
+        return await self._placing.place(order)
+
+    async def repeat(self, order_id: str) -> Placement:
+        raise AssertionError("the waiting reads here")
+
+
+class Waiting:
+    """`found`: what a client gets that waits; None: nobody may wait."""
+
+    def __init__(self) -> None:
+        self.found: Placement | None = None
+        self.seconds = 0.0
+
+    async def read_until(self, order_id: str, read: object, is_enough: Any, *, seconds: float) -> Placement:
+        assert self.found is not None
+        self.seconds = seconds
+        assert is_enough(self.found) == self.is_decided
+        return self.found
+
+    is_decided = True
+
+
 class WholeResponse:
     def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.status = status
@@ -80,10 +110,14 @@ class Door:
     def __init__(self, *, is_whole: bool) -> None:
         self.is_whole = is_whole
         self.placing = Placing()
+        self.intake = Intake(self.placing)
+        self.waiting = Waiting()
         self.clock = ManualClock(wall=NOW)
         self.turned_away: Shed | None = None
         self.endpoint = PlaceOrder(
             cast("Any", self.placing),
+            cast("Any", self.intake),
+            cast("Any", self.waiting),
             self.clock,
             shed=lambda in_flight: self.turned_away,
             body_bytes_max=1000,
@@ -92,8 +126,10 @@ class Door:
             new_id=lambda: "order-1",
         )
 
-    async def post(self, key: str | None = None, **changes: Any) -> WholeResponse:
+    async def post(self, key: str | None = None, *, prefer: str | None = None, **changes: Any) -> WholeResponse:
         headers = [(b"content-type", b"application/json")]
+        if prefer is not None:
+            headers.append((b"prefer", prefer.encode()))
         if key is not None:
             headers.append((b"idempotency-key", key.encode()))
         sent: list[dict[str, Any]] = []

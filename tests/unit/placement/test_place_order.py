@@ -56,6 +56,9 @@ class FailingRows:
         _raise(self.initiated)
         return [Recorded(NOW) if self.key_of is None else KeyTaken(self.key_of) for _ in orders]
 
+    async def insert_queued(self, orders: Sequence[Order]) -> list[Recorded | KeyTaken]:
+        return await self.insert_initiated(orders)
+
     async def insert_initiated_and_completed(
         self, orders: Sequence[Order], completed: Sequence[NewTrailRow]
     ) -> tuple[list[Recorded | KeyTaken], list[bool]]:
