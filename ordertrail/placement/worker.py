@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from ordertrail.domain.order_in_doubt import send_answer_of
 from ordertrail.domain.venue_answer import Accepted, reason_of
-from ordertrail.storage.queue_expiry import expire_queued
 from ordertrail.placement.place_order import Placed, Placing
 from ordertrail.placement.send_window import SendWindow
 from ordertrail.runtime import failpoints
@@ -23,6 +22,7 @@ from ordertrail.storage.doubt_rows import AnsweredSend, DoubtRows
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.group_commit import Batcher, Limits
 from ordertrail.storage.order_queue_rows import FIRST_SEND, ClaimedOrder, OrderQueueRows
+from ordertrail.storage.queue_expiry import expire_queued
 from ordertrail.venues.gate.call_budget import Permit
 from ordertrail.venues.gateway import Gateway
 

@@ -19,7 +19,6 @@ from ordertrail.domain.venue_answer import (
     NoAnswer,
     Verification,
 )
-from ordertrail.storage.queue_expiry import expire_queued
 from ordertrail.reconciliation.pass_report import PassReport
 from ordertrail.reconciliation.review import Review, ReviewContext, VenueTerms
 from ordertrail.runtime import failpoints
@@ -31,6 +30,7 @@ from ordertrail.storage.execution_rows import FeedRows
 from ordertrail.storage.group_commit import Batcher, Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.order_queue_rows import OrderQueueRows
+from ordertrail.storage.queue_expiry import expire_queued
 from ordertrail.venues.gateway import Gateway
 
 _log = get_logger()

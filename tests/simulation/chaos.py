@@ -15,7 +15,16 @@ from tests.simulation.execution_evidence import is_all_applied
 from tests.simulation.execution_members import FeedMember, ProcessorMember
 from tests.simulation.network import Fates, Passage, with_fault
 from tests.simulation.occurrences import Happening, compact, draw_amendment, draw_epoch, draw_poison, occur
-from tests.simulation.site import EXECUTION_FAILPOINTS, FAILPOINTS, SETTINGS, Resident, SimulatedClock, Site
+from tests.simulation.site import (
+    EXECUTION_FAILPOINTS,
+    FAILPOINTS,
+    QUEUE_FAILPOINTS,
+    SETTINGS,
+    Resident,
+    SimulatedClock,
+    Site,
+    WorkerMember,
+)
 from tests.simulation.sockets import SocketFrame
 
 RATES = (0.01, 0.03, 0.1, 0.25)
@@ -23,6 +32,8 @@ EXCHANGE_FAULTS = ("refuse", "throttle", "closed", "lost", "late", "error_after"
 DATABASE_FAULTS = ("refused", "lost_request", "lost_answer", "error", "slow", "hangs")
 NETWORK_FAULTS = ("refused", "lost_request", "lost_answer", "silent_request", "silent_answer", "slow", "held")
 EVENTS = ("kill", "stop", "database away", "exchange away", "exchange killed", "halt", "spool lost")
+QUEUED_SHARE = 1 / 3
+QUEUE_EVENTS = ("worker killed", "worker stopped")
 # The way of execution reports: the queue that there is, the exchange's faults on its socket, the broker's, and events.
 QUEUES = ("inbox", "chained", "unchained")
 QUEUE_SHARES = (3, 2, 1)
@@ -80,6 +91,7 @@ class Plan:
     has_large_prices: bool = False
     socket: dict[str, float] = field(default_factory=dict)
     broker: dict[str, float] = field(default_factory=dict)
+    queued: float = 0.0
 
     @property
     def faults(self) -> Faults:
@@ -98,10 +110,21 @@ class Plan:
 def draw_plan(random: Random) -> Plan:
     """A quarter of the runs is calm; the others have some kinds of faults each, at rates of their own.
 
-    A third of both has a feed and processors, too.
+    A third of both has a feed and processors, too, and a third orders that wait in the queue for workers.
     """
     plan = _draw_placing(random)
-    return _with_executions(plan, random) if random.random() < EXECUTIONS_SHARE else plan
+    if random.random() < EXECUTIONS_SHARE:
+        plan = _with_executions(plan, random)
+    return _with_queue(plan, random) if random.random() < QUEUED_SHARE else plan
+
+
+def _with_queue(plan: Plan, random: Random) -> Plan:
+    plan = replace(plan, queued=random.choice((0.2, 0.5, 1.0)))
+    if plan.is_calm:
+        return plan
+    failpoints = {name: random.choice(RATES) / 2 for name in QUEUE_FAILPOINTS if random.random() < 0.2}
+    events = [event for event in QUEUE_EVENTS if random.random() < 0.3]
+    return replace(plan, failpoints=plan.failpoints | failpoints, events=(*plan.events, *events))
 
 
 def _with_executions(plan: Plan, random: Random) -> Plan:
@@ -158,6 +181,7 @@ def _draw_placing(random: Random) -> Plan:
     )
 
 
+WORKER_SLOTS = ("worker-1", "worker-2")
 PLACING_SLOTS = ("api-1", "api-2", "reconciler")
 EXECUTION_SLOTS = ("feed-1", "feed-2", "processor-1", "processor-2")
 
@@ -295,7 +319,11 @@ class Chaos:
         self.site = site
         self.plan = plan
         self.dice = fates or Dice(site, plan)
-        self.slots = PLACING_SLOTS if plan.queue is None else (*PLACING_SLOTS, *EXECUTION_SLOTS)
+        self.slots = (
+            *PLACING_SLOTS,
+            *(EXECUTION_SLOTS if plan.queue is not None else ()),
+            *(WORKER_SLOTS if plan.queued else ()),
+        )
         site.at_failpoint = self.dice.at_failpoint
         site.exchange.is_read_again_for_sure = is_uncut(plan)
         site.is_watcher_dead = plan.is_watcher_dead
@@ -340,6 +368,8 @@ class Chaos:
         if slot in EXECUTION_SLOTS:
             member = FeedMember if slot.startswith("feed") else ProcessorMember
             self.site.add(member(self.site, slot, self.dice, wrong_by=wrong_by))
+        elif slot in WORKER_SLOTS:
+            self.site.add(WorkerMember(self.site, slot, self.dice, wrong_by=wrong_by))
         else:
             self.site.start(slot, self.dice, serves=slot != "reconciler", wrong_by=wrong_by)
 
@@ -390,7 +420,19 @@ class Chaos:
                 for file in sorted(site.folder.glob("*/spool/*")):
                     file.unlink()
             case _:
+                await self._do_to_workers(event)
                 await self._do_to_executions(event)
+
+    async def _do_to_workers(self, event: str) -> None:
+        site, random = self.site, self.site.random
+        workers = [member for member in site.members if member.slot in WORKER_SLOTS]
+        match event:
+            case "worker killed" if workers:
+                site.kill(random.choice(workers))
+            case "worker stopped" if workers:
+                await self._stop(random.choice(workers))
+            case _:
+                pass
 
     async def _do_to_executions(self, event: str) -> None:
         site, random = self.site, self.site.random

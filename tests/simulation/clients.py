@@ -10,6 +10,7 @@ from tests.support.checker import ClientAnswer
 
 INSTRUMENTS = ("AAPL12345678", "MSFT12345678")
 REPEATS_MAX = 12
+PREFERENCES = (b"respond-async", b"respond-async", b"respond-async, wait=3")
 PRICES = (99.5, 100.0, 100.25)
 # As large as a price may be, so that averages need more digits than floats have.
 LARGE_PRICES = (9999999999999.97, 9999999999999.98, 9999999999999.99)
@@ -19,9 +20,19 @@ class Clients:
     """`answers` is what they saw, in the order in which they saw it."""
 
     def __init__(
-        self, site: Site, *, cancels: float = 0.15, keyless: float = 0.2, prices: tuple[float, ...] = PRICES
+        self,
+        site: Site,
+        *,
+        cancels: float = 0.15,
+        keyless: float = 0.2,
+        queued: float = 0.0,
+        prices: tuple[float, ...] = PRICES,
     ) -> None:
-        """`cancels`: the share of orders that their clients want canceled; `keyless`: of those without a key."""
+        """`cancels`: the share of orders that their clients want canceled; `keyless`: of those without a key.
+
+        `queued`: of requests whose clients prefer not to wait for the exchange.
+        """
+        self._queued = queued
         self._prices = prices
         self._keyless = keyless
         self._site = site
@@ -56,6 +67,8 @@ class Clients:
             if wants_cancel and answer.order_id is not None and random.random() < 0.5:
                 await self.cancel(answer.order_id)
             if answer.status == 201 or (answer.status == 500 and not answer.body.get("retryable")):
+                break
+            if answer.status == 202 and random.random() < 0.5:
                 break
             await asyncio.sleep(random.random() * 4)
             answer = await self._post(order, key)
@@ -97,7 +110,10 @@ class Clients:
         site = self._site
         met = None
         if member is not None:
-            met = await member.post(json.dumps(order).encode(), key, wait_seconds_max=wait_seconds_max)
+            prefer = None
+            if self._queued and site.random.random() < self._queued:
+                prefer = site.random.choice(PREFERENCES)
+            met = await member.post(json.dumps(order).encode(), key, prefer, wait_seconds_max=wait_seconds_max)
         else:
             await asyncio.sleep(0.05)
         status, headers, text = (None, {}, b"{}") if met is None else met

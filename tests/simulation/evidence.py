@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from ordertrail.storage.order_queue_rows import FIRST_SEND
 from tests.simulation.site import SETTINGS, Site
 from tests.simulation.tables import is_unresolved
 from tests.support.checker import Evidence, Row, unreplayed
@@ -27,6 +28,7 @@ def evidence_of(site: Site) -> Evidence:
                 row["client_order_id"],
                 row["created_at"].replace(tzinfo=UTC),
                 row["place_by"],
+                row["start_by"],
             )
             for rows in tables.orders.values()
             for row in rows.values()
@@ -36,6 +38,7 @@ def evidence_of(site: Site) -> Evidence:
         doubts=[order_id for order_id, doubt in tables.doubts.items() if doubt.settled_at is None],
         unseen=[order_id for _, ids in tables.batches.values() for order_id in ids],
         cancels=list(tables.cancels),
+        queued=list(tables.queue),
         spooled=[name for folder in sorted(site.folder.glob("*/spool")) for name in unreplayed(folder)],
     )
 
@@ -46,7 +49,7 @@ def is_settled(site: Site) -> bool:
     in_doubt = [order_id for order_id, doubt in tables.doubts.items() if doubt.settled_at is None]
     is_for_a_person = all(is_unresolved(tables, order_id) for order_id in in_doubt)
     is_spooled = any(file.stat().st_size for file in site.folder.glob("*/spool/*.spool"))
-    return not tables.batches and is_for_a_person and not is_spooled
+    return not tables.batches and not tables.queue and is_for_a_person and not is_spooled
 
 
 def unfounded_claims(site: Site) -> Iterator[str]:
@@ -56,17 +59,34 @@ def unfounded_claims(site: Site) -> Iterator[str]:
     for order_id, attempts in tables.attempts.items():
         initiated = tables.orders[order_id]["INITIATED"]
         canceled_at = tables.canceled_at_moment.get(order_id)
-        before = [(1, initiated["send_by"])]
+        is_queued = initiated["start_by"] is not None
+        before = [] if is_queued else [(1, initiated["send_by"])]
         for number, claim in sorted(attempts.items()):
-            if initiated["place_by"] is None or claim.claimed_at >= initiated["place_by"]:
+            latest = initiated["start_by" if number == FIRST_SEND else "place_by"]
+            if latest is None or claim.claimed_at >= latest:
                 yield f"{order_id}: send {number} was claimed when it was too late to send it"
             if canceled_at is not None and claim.moment > canceled_at:
                 yield f"{order_id}: send {number} was claimed after it was canceled"
-            earlier, send_by = before[-1]
+            earlier, send_by = before[-1] if before else (0, claim.claimed_at)
             answer = tables.answers.get((order_id, earlier))
-            if earlier > 1 and answer is None and claim.claimed_at < send_by + takes:
+            if (earlier > 1 or (is_queued and earlier)) and answer is None and claim.claimed_at < send_by + takes:
                 yield f"{order_id}: send {number} was claimed while send {earlier} was under way"
             before.append((number, claim.send_by))
+
+
+def unclaimed_sends(site: Site) -> Iterator[str]:
+    """Queued orders whose bytes left without a claim, or after it had ended; and those that are in two places."""
+    tables = site.database.tables
+    for order_id, at in site.sent:
+        initiated = tables.orders.get(order_id, {}).get("INITIATED")
+        if initiated is None or initiated["start_by"] is None:
+            continue
+        claims = tables.attempts.get(order_id, {}).values()
+        if not any(claim.claimed_at <= at <= claim.send_by for claim in claims):
+            yield f"{order_id}: was queued, and was sent at {at} under no claim"
+    for order_id in tables.queue:
+        if order_id in tables.attempts or tables.orders[order_id].keys() != {"INITIATED"}:
+            yield f"{order_id}: waits in the queue, and is past it: {sorted(tables.orders[order_id])}"
 
 
 def sent_while_halted(site: Site) -> Iterator[str]:

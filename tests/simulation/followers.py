@@ -77,6 +77,9 @@ class Followers:
                     intent.ended = "lost without a key"
             elif answer.status == 201:
                 intent.ended = "placed"
+            elif answer.status == 202:
+                # What becomes of it is to be read; one that would know by repeating needs a key.
+                intent.ended = "queued" if key is None else None
             else:
                 key, order = await self._do(intent, answer, key, order)
             # One that begins late, after one that waited for a person, has as long as the others had.
@@ -155,6 +158,10 @@ def _wrong_with(answer: ClientAnswer) -> Iterator[str]:
     """How an answer leaves its client without a next step, or with one that may be wrong."""
     body, headers = answer.body, answer.headers
     if answer.status in (None, 201):
+        return
+    if answer.status == 202:
+        if "location" not in headers or answer.body.get("outcome") not in {"pending", "unknown", "placed"}:
+            yield "taken, and nowhere to look, or over already"
         return
     advice, outcome, certainty = (body.get(name) for name in ("advice", "outcome", "certainty"))
     if advice not in ADVICE:

@@ -17,7 +17,7 @@ from ordertrail.reconciliation.sweep import LEASE_SECONDS
 from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
 from tests.simulation.clients import LARGE_PRICES, PRICES, Clients
-from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unfounded_claims
+from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unclaimed_sends, unfounded_claims
 from tests.simulation.execution_evidence import check_way, is_all_applied, is_all_tried, wrongly_compared
 from tests.simulation.execution_members import compare
 from tests.simulation.followers import Followers, check_advice
@@ -82,6 +82,7 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
             site,
             cancels=plan.cancels,
             keyless=plan.keyless,
+            queued=plan.queued,
             prices=LARGE_PRICES if plan.has_large_prices else PRICES,
         ),
     )
@@ -153,7 +154,15 @@ def _check(site: Site, answers: list[ClientAnswer]) -> list[str]:
     site.counts.update(report.counts)
     settled = check_settled(evidence, answers)
     violations = list(
-        dict.fromkeys([*report.violations, *settled.violations, *unfounded_claims(site), *sent_while_halted(site)])
+        dict.fromkeys(
+            [
+                *report.violations,
+                *settled.violations,
+                *unfounded_claims(site),
+                *sent_while_halted(site),
+                *unclaimed_sends(site),
+            ]
+        )
     )
     if site.queue is not None:
         wrong, counts = check_way(site)

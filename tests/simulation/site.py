@@ -30,7 +30,9 @@ from ordertrail.domain.reason import Cause
 from ordertrail.domain.settling import VerificationLimits
 from ordertrail.placement.admission import Admission
 from ordertrail.placement.cancel_order import Canceling
+from ordertrail.placement.order_intake import OrderIntake
 from ordertrail.placement.place_order import Placing
+from ordertrail.placement.worker import PlaceWorker, WorkerLimits
 from ordertrail.reconciliation.fed_reports import FedReports
 from ordertrail.reconciliation.reconciler import Reconciler
 from ordertrail.reconciliation.schedule import Schedule
@@ -47,6 +49,7 @@ from ordertrail.storage.group_commit import Limits
 from ordertrail.storage.journal import Journal
 from ordertrail.storage.postgres.doubts import PostgresDoubts
 from ordertrail.storage.postgres.executions import PostgresExecutions
+from ordertrail.storage.postgres.order_queue import PostgresOrderQueue
 from ordertrail.storage.postgres.orders import PostgresRows
 from ordertrail.storage.postgres.parked import PostgresParked
 from ordertrail.storage.postgres.switch import PostgresSwitch
@@ -64,6 +67,12 @@ from tests.support.gateway import gateway_to, service_gate
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MEMORY = Path("/dev/shm")
 WATCH_SECONDS = 6
+QUEUE_ORDERS_MAX = 1000
+# Few in a claim, and seldom, for each turn costs a simulation as much as a request; what is queued wakes them.
+WORKER_LIMITS = WorkerLimits(
+    claim_max=4, in_flight_max=8, gather_seconds=0.01, idle_seconds_min=0.5, idle_seconds_max=3.0, expire_seconds=3.0,
+    answer_seconds=1.0,
+)  # fmt: skip
 
 SETTINGS = Settings(
     _env_file=None,
@@ -73,12 +82,17 @@ SETTINGS = Settings(
     retry_window_seconds=20,
     reconcile_interval_seconds=5,
     sweep_interval_seconds=15,
+    queue_window_seconds=15,
 )
 # All of them; a test compares.
 FAILPOINTS = (
     "after_answer", "after_query", "after_claim", "after_completed", "after_failure", "after_initiated", "after_resend",
     "after_send", "after_spool", "after_lease", "after_never_sent", "before_query", "before_completed", "before_apply",
     "before_failure", "before_initiated", "before_send", "before_spool", "before_never_sent",
+)  # fmt: skip
+# Those of queued orders.
+QUEUE_FAILPOINTS = (
+    "before_queued", "after_queued", "before_first_claim", "after_first_claim", "after_first_send",
 )  # fmt: skip
 # Those on the way of execution reports.
 EXECUTION_FAILPOINTS = (
@@ -272,7 +286,7 @@ class Site:
         files = _Files(self)
         outside = vars(spool)["os"], vars(spool)["uuid"]
         vars(spool).update(os=files, uuid=SimpleNamespace(uuid4=files.unique))
-        for name in (*FAILPOINTS, *EXECUTION_FAILPOINTS):
+        for name in (*FAILPOINTS, *EXECUTION_FAILPOINTS, *QUEUE_FAILPOINTS):
             failpoints.arm(name, lambda name=name: self.reach(name))  # type: ignore[misc]
         asyncio.set_event_loop(self.loop)
         # What is collected runs its `finally`s: not in the middle of a run, nor of the next one.
@@ -373,8 +387,23 @@ class Member(Resident):
         self.gate = service_gate(clock, settings=settings, chance=site.random.random, metrics=_Unreported())
         gateway = gateway_to(self.venue, clock, gate=self.gate, timeout_seconds=settings.exchange_timeout_seconds)
         admission = Admission(self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max)
+        placing = Placing(self.journal, gateway, clock, deadlines)
+        queue = PostgresOrderQueue(session, deadlines)
+        self.worker = PlaceWorker(
+            queue,
+            placing,
+            gateway,
+            self.doubts,
+            clock=clock,
+            limits=WORKER_LIMITS,
+            name=self.process.name,
+        )
+        intake = OrderIntake(placing, queue, clock, orders_max=QUEUE_ORDERS_MAX)
+        waiting: Any = PolledWaiting(clock)
         self.endpoint = PlaceOrder(
-            Placing(self.journal, gateway, clock, deadlines),
+            placing,
+            intake,
+            waiting,
             clock,
             shed=admission.shed,
             body_bytes_max=settings.body_bytes_max,
@@ -393,6 +422,7 @@ class Member(Resident):
             send_seconds=settings.send_window_seconds,
             chance=Random(site.random.random()),
             feeds=feeds,
+            queue=queue,
         )
         sweep = Sweep(
             self.doubts,
@@ -429,9 +459,13 @@ class Member(Resident):
         except (StatementFailed, StatementOutcomeUnknown):
             pass
 
-    async def post(self, body: bytes, key: str | None, *, wait_seconds_max: float) -> _Answer | None:
+    async def post(
+        self, body: bytes, key: str | None, prefer: bytes | None = None, *, wait_seconds_max: float
+    ) -> _Answer | None:
         """`POST /orders` from somewhere else; None: no answer came."""
         headers = [(b"content-type", b"application/json")]
+        if prefer is not None:
+            headers.append((b"prefer", prefer))
         if key is not None:
             headers.append((b"idempotency-key", key.encode()))
 
@@ -489,6 +523,38 @@ class Member(Resident):
                 return await reply
         except TimeoutError:
             return None
+
+
+class WorkerMember(Member):
+    """A worker for queued orders."""
+
+    def __init__(self, site: Site, slot: str, fates: Fates, *, wrong_by: float) -> None:
+        super().__init__(site, slot, fates, serves=False, wrong_by=wrong_by)
+
+    @override
+    async def run(self) -> None:
+        await self.spool.open()
+        self.background.start("placing queued orders", self.worker.run())
+        while True:
+            await self._watch()
+            await self.clock.sleep(WATCH_SECONDS)
+
+
+class PolledWaiting:
+    """Waits for an order by reading it now and then, where nobody reads the event log."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self._clock = clock
+
+    async def read_until(
+        self, _order_id: str, read: Callable[[], Any], is_enough: Callable[[Any], bool], *, seconds: float
+    ) -> Any:
+        deadline = self._clock.monotonic() + seconds
+        found = await read()
+        while not is_enough(found) and self._clock.monotonic() < deadline:
+            await self._clock.sleep(0.5)
+            found = await read()
+        return found
 
 
 class _Unreported:

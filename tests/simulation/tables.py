@@ -321,6 +321,7 @@ def _replay(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
         }
         if insert_row(tables, row):
             replayed.add(order_id)
+            _answer_first_claim(tables, order_id, status, reasons[index], exchange_ids[index])
     for order_id in sorted(replayed):
         reopen_doubt(tables, now, order_id)
     return []
@@ -373,6 +374,18 @@ def _insert_initiated_and_completed(variant: Variant) -> Callable[..., list[Reco
     return insert
 
 
+def _answer_first_claim(tables: Tables, order_id: str, status: str, reason: str | None, exchange_order_id: Any) -> None:
+    """What the row of a queued order's first send says is the answer to its claim."""
+    is_about_it = RANK["INITIATED"] < RANK[status] < UNRESOLVED
+    if not is_about_it or FIRST_SEND not in tables.attempts.get(order_id, {}):
+        return
+    text = reason or ""
+    kinds = {"accepted": text == "accepted", "refused": text.startswith("refused:")}
+    kinds["not_sent"] = text.startswith("not_sent:")
+    answer = next((kind for kind, is_so in kinds.items() if is_so), "unknown")
+    tables.answers.setdefault((order_id, FIRST_SEND), (answer, reason, exchange_order_id))
+
+
 def _insert_trail_rows(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     rows = sorted(zip(*columns, strict=True), key=lambda row: (row[0], RANK[str(row[1])]))
     recorded = []
@@ -380,6 +393,7 @@ def _insert_trail_rows(tables: Tables, now: datetime, *columns: Any) -> list[Rec
         if not _append(tables, now, order_id, status, reason, exchange_order_id):
             continue
         recorded.append({"id": order_id})
+        _answer_first_claim(tables, order_id, str(status), reason, exchange_order_id)
         # A reason that is null is neither like nor unlike anything.
         is_open = reason is not None and not reason.startswith("refused:")
         if RANK[str(status)] < UNRESOLVED and is_open and order_id not in tables.doubts:

@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 from typing_extensions import override
 
+from ordertrail.storage.order_queue_rows import FIRST_SEND
 from simulated_exchange.entries import AcceptedLine, Line, LoggedOrder, RejectedLine
 from simulated_exchange.log import read_lines
 from tests.support.postgres import run
@@ -45,7 +46,7 @@ class ClientAnswer:
     @property
     def order_id(self) -> str | None:
         """The order it speaks of: `id` in an order, `order_id` in a problem."""
-        return self.body.get("id" if self.status == 201 else "order_id")
+        return self.body.get("id" if self.status in {201, 202} else "order_id")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Row:
     client_order_id: str | None = None
     created_at: datetime | None = None
     place_by: datetime | None = None
+    start_by: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Evidence:
     """What two of the three witnesses say; the clients' view is the third. `attempts`: (order id, number).
 
     The rest is for `check_settled` alone. `doubts`: orders that are looked after still; `unseen`: orders in batches
-    that nobody has looked at; `cancels`: orders that somebody wants canceled; `spooled`: files that are not replayed.
+    that nobody has looked at; `cancels`: orders that somebody wants canceled; `spooled`: files that are not replayed;
+    `queued`: orders that wait for a worker, which may be at no time at the exchange.
     """
 
     lines: Sequence[Line]
@@ -82,6 +85,7 @@ class Evidence:
     unseen: Sequence[str] = ()
     cancels: Sequence[str] = ()
     spooled: Sequence[str] = ()
+    queued: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -117,13 +121,14 @@ async def read_evidence_async(log: Path, database_url: str, *, spool: Path | Non
         async with connection.transaction(isolation="repeatable_read"):
             rows = await connection.fetch(
                 "SELECT id, status::text, type, side, instrument, limit_price, quantity, reason, exchange_order_id,"
-                " client_order_id, created_at, place_by FROM orders"
+                " client_order_id, created_at, place_by, start_by FROM orders"
             )
             keys = await connection.fetch("SELECT client_order_id, order_id FROM order_keys")
             attempts = await connection.fetch("SELECT order_id, number FROM attempts")
             doubts = await connection.fetch("SELECT order_id FROM doubts WHERE settled_at IS NULL")
             unseen = await connection.fetch("SELECT unnest(order_ids) AS order_id FROM order_batches")
             cancels = await connection.fetch("SELECT order_id FROM cancel_requests")
+            queued = await connection.fetch("SELECT order_id FROM order_queue")
     finally:
         await connection.close()
     return Evidence(
@@ -134,6 +139,7 @@ async def read_evidence_async(log: Path, database_url: str, *, spool: Path | Non
         doubts=[doubt["order_id"] for doubt in doubts],
         unseen=[order["order_id"] for order in unseen],
         cancels=[cancel["order_id"] for cancel in cancels],
+        queued=[order["order_id"] for order in queued],
         spooled=spooled,
     )
 
@@ -200,7 +206,10 @@ class _Case:
         self.rows: defaultdict[str, dict[str, Row]] = defaultdict(dict)
         for row in evidence.rows:
             self.rows[row.id][row.status] = row
-        self.attempts = Counter(order_id for order_id, _ in evidence.attempts)
+        # Those after the first send, which is claimed too where the order was queued.
+        self.attempts = Counter(order_id for order_id, number in evidence.attempts if number > FIRST_SEND)
+        self.first_claims = {order_id for order_id, number in evidence.attempts if number == FIRST_SEND}
+        self.queued = set(evidence.queued)
         self.of_key: defaultdict[str, list[ClientAnswer]] = defaultdict(list)
         for answer in answers:
             if answer.key is not None:
@@ -221,7 +230,7 @@ class _Case:
             if len(ids) > 1:
                 yield f"key {key}: belongs to {sorted(ids)}"
         for key, answers in self.of_key.items():
-            reported = {answer.order_id for answer in answers if answer.status in (201, 409)} - {None}
+            reported = {answer.order_id for answer in answers if answer.status in (201, 202, 409)} - {None}
             if len(reported) > 1 or (reported and not reported <= owners.get(key, set())):
                 yield f"key {key}: its clients were given {sorted(map(str, reported))}, it belongs to {owners.get(key)}"
 
@@ -257,9 +266,14 @@ class _Case:
                 yield f"{order_id}: at the exchange without INITIATED"
             elif initiated.created_at and any(_moment(line) < initiated.created_at for line in lines):
                 yield f"{order_id}: at the exchange before INITIATED was written"
-            if len(lines) > 1 + self.attempts[order_id]:
+            claimed_later = self.attempts[order_id]
+            if len(lines) > 1 + claimed_later:
                 claimed = self.attempts[order_id]
                 yield f"{order_id}: sent {len(lines)} times, with {claimed} attempts claimed after the first"
+            if initiated is not None and initiated.start_by and order_id not in self.first_claims and not claimed_later:
+                yield f"{order_id}: was queued, and is at the exchange though no worker has claimed it"
+            if order_id in self.queued:
+                yield f"{order_id}: is at the exchange, and waits in the queue"
 
     def fields_that_differ(self) -> Iterator[str]:
         for order_id, rows in self.rows.items():
@@ -337,7 +351,7 @@ class _Case:
         """Every order that a key was ever said to have: by the rows, or to a client."""
         ids = defaultdict(set, {key: set(owners) for key, owners in self._owners().items()})
         for key, answers in self.of_key.items():
-            ids[key] |= {str(answer.order_id) for answer in answers if answer.status in (201, 409, 500)}
+            ids[key] |= {str(answer.order_id) for answer in answers if answer.status in (201, 202, 409, 500)}
         return dict(ids)
 
 
@@ -404,7 +418,7 @@ class _SettledCase(_Case):
 
     def answers_about_nothing(self) -> Iterator[str]:
         for answer in self.answers:
-            if answer.status in (201, 409, 500) and answer.order_id not in self.rows:
+            if answer.status in (201, 202, 409, 500) and answer.order_id not in self.rows:
                 yield f"{answer.order_id}: a client was told of it, and there is no such order: {answer.body}"
 
     def answers_no_longer_true(self) -> Iterator[str]:

@@ -140,6 +140,28 @@ counted AS (
 )"""
 
 
+def first_claim_answered(part: str) -> str:
+    """Keeps with the row that says what came of a queued order's first send that its claim is answered, too.
+
+    Of the part that inserts, the rows: id, status, reason and the exchange's id.
+    """
+    return f"""\
+answered AS (
+    INSERT INTO attempt_answers (order_id, number, answer, reason, exchange_order_id)
+    SELECT x.id, {FIRST_SEND},
+           CASE WHEN x.reason = 'accepted' THEN 'accepted'
+                WHEN x.reason LIKE 'refused:%' THEN 'refused'
+                WHEN x.reason LIKE 'not_sent:%' THEN 'not_sent'
+                ELSE 'unknown' END,
+           x.reason, x.exchange_order_id
+      FROM {part} x
+     WHERE x.status < 'UNRESOLVED' AND x.status <> 'INITIATED'
+       AND EXISTS (SELECT FROM attempts a WHERE a.order_id = x.id AND a.number = {FIRST_SEND} OFFSET 0)
+     ORDER BY x.id, x.status
+    ON CONFLICT DO NOTHING
+)"""
+
+
 def is_forbidden(order_id: str) -> str:
     """A cancel forbids every further send from the moment it is committed."""
     return f"EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = {order_id})"

@@ -248,8 +248,8 @@ WITH input AS MATERIALIZED (
      WHERE reason IS DISTINCT FROM $13::varchar OR NOT {fragments.was_sent_later("timed.id")}
      ORDER BY id, status
     ON CONFLICT DO NOTHING
-    RETURNING id, status
-), {fragments.logged(("replayed", "status"))}
+    RETURNING id, status, reason, exchange_order_id
+), {fragments.first_claim_answered("replayed")}, {fragments.logged(("replayed", "status"))}
 INSERT INTO doubts (order_id) SELECT DISTINCT id FROM replayed ORDER BY id
 ON CONFLICT (order_id) DO UPDATE
    SET {fragments.REOPENED}
@@ -269,7 +269,7 @@ SELECT id, {fragments.WRITTEN_AT} AS created_at, {fragments.IS_HALTED} AS is_hal
 """
 
 # Rows that follow INITIATED, of any status. The reconciler reviews a failure that is not final soon, without waiting
-# for its batch.
+# for its batch. What a worker's claim came to is recorded with the row that says so.
 # $1 ids, $2 statuses, $3 reasons, $4 the exchange's ids, one element a row.
 INSERT_TRAIL_ROWS = f"""
 WITH recorded AS (
@@ -282,8 +282,8 @@ WITH recorded AS (
      {fragments.initiated_row_of("x.id")}
      ORDER BY o.id, x.status
     ON CONFLICT DO NOTHING
-    RETURNING id, status, reason
-), noted AS (
+    RETURNING id, status, reason, exchange_order_id
+), {fragments.first_claim_answered("recorded")}, noted AS (
     INSERT INTO doubts (order_id, next_at)
     SELECT DISTINCT id, clock_timestamp() + interval '1 second'
       FROM recorded

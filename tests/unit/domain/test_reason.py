@@ -81,7 +81,8 @@ def test_every_cause_is_written_in_these_letters() -> None:
     assert {cause.value for cause in Cause} == {
         "throttled", "closed", "send_window_passed", "circuit_open", "rate_limited", "queue_full", "halted",
         "connect_failed", "connect_timeout", "not_recorded", "never", "timeout", "connection_lost", "unreadable",
-        "too_large", "too_late", "another_order", "differs_at_exchange", "redirect", "exchange_broken", "adapter_raised",
+        "too_large", "too_late", "another_order", "differs_at_exchange", "redirect", "exchange_broken",
+        "adapter_raised",
     }  # fmt: skip
 
 
