@@ -201,7 +201,7 @@ def insert_queued(walk: Walk) -> Operation:
 
 
 def claim_queued(walk: Walk) -> Operation:
-    orders_max = walk.random.choice([1, 2, 10])
+    orders_max = walk.random.choice([1, 1, 2, 10])
     instruments = walk.random.choice([(), (), ("AAPL12345678",)])
     which = walk.random.choice(["excluded", "probing", "probing"])
 
@@ -532,7 +532,7 @@ def let_pass(walk: Walk) -> Operation:
 OPERATIONS: dict[Callable[[Walk], Operation], int] = {
     insert_initiated: 12,
     insert_initiated_and_completed: 5,
-    insert_queued: 8,
+    insert_queued: 12,
     claim_queued: 2,
     expire_queued: 2,
     insert_trail_rows: 6,
