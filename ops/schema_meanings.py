@@ -233,10 +233,10 @@ TABLES: Mapping[str, Meaning] = {
     ),
     "event_log_bounds": Meaning(
         "Which log this is, and up to where it is gone. Transaction ids mean something only on the server that gave"
-        " them: where the server is another one, as after a restore from a dump, the log begins anew.",
+        " them: after a restore from a dump the log begins anew.",
         {
             "origin": "the log's name, drawn by chance",
-            "system_identifier": "of the server that the log was written on",
+            "written_by": "the transaction that wrote this row; where its xmin is another, the row is a copy",
             "txid": "like id and nonce of the newest row that is kept no longer; 0: all are kept",
             "changed_at": "when it began, or lost a partition",
         },

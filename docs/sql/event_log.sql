@@ -12,8 +12,7 @@
 -- $1 the transaction and $2 the id of the row that was read last; $3 rows and $4 events at the most.
 WITH place AS MATERIALIZED (
     SELECT b.origin, b.txid AS bound_txid, b.id AS bound_id, b.nonce AS bound_nonce,
-           b.system_identifier = (SELECT system_identifier FROM pg_control_system()) AS is_here,
-           ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline,
+           event_log_is_here() AS is_here, event_log_timeline() AS timeline,
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction
       FROM event_log_bounds b
@@ -36,8 +35,7 @@ SELECT place.*, page.*, page.statuses::text[] AS order_statuses,
 -- The newest row that can be read.
 WITH place AS MATERIALIZED (
     SELECT b.origin, b.txid AS bound_txid, b.id AS bound_id, b.nonce AS bound_nonce,
-           b.system_identifier = (SELECT system_identifier FROM pg_control_system()) AS is_here,
-           ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline,
+           event_log_is_here() AS is_here, event_log_timeline() AS timeline,
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction
       FROM event_log_bounds b
@@ -54,8 +52,7 @@ SELECT place.*, newest.*
 -- $1 transactions, $2 ids, one element a place.
 WITH place AS MATERIALIZED (
     SELECT b.origin, b.txid AS bound_txid, b.id AS bound_id, b.nonce AS bound_nonce,
-           b.system_identifier = (SELECT system_identifier FROM pg_control_system()) AS is_here,
-           ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline,
+           event_log_is_here() AS is_here, event_log_timeline() AS timeline,
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction
       FROM event_log_bounds b
@@ -84,23 +81,32 @@ SELECT x.number, e.session, e.exec_id, e.epoch, e.seq, e.exec_type, e.ord_status
                       WHERE s.order_id = x.order_id AND s.session = x.session AND s.exec_id = x.exec_id OFFSET 0) AS e;
 
 -- HORIZON
--- Sent by the event log's upkeep.
--- Which transaction keeps rows of the log from being read, of any database of the server, and for how long it has been
--- open; where the role may not see whose it is, nothing.
-SELECT holders.*
-  FROM (SELECT pid, datname AS database, NULL AS prepared, xact_start AS since, age(backend_xid) AS age
-          FROM pg_stat_activity
-         WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
-         UNION ALL
-        SELECT NULL, database, gid, prepared, age(transaction) FROM pg_prepared_xacts) AS open
- CROSS JOIN LATERAL (SELECT pid, database, prepared, extract(epoch FROM clock_timestamp() - since)::float8 AS seconds)
-    AS holders
- ORDER BY open.age DESC
- LIMIT 1;
+-- Sent by the event log's upkeep, every process and the operator.
+-- Which transaction that is, and for how long it has been open; null where the role may not see whose it is.
+WITH horizon AS MATERIALIZED (
+    SELECT event_log_is_here() AS is_here,
+           pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
+           pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction
+), open AS MATERIALIZED (
+    SELECT backend_xid AS id, pid, datname AS database, NULL AS prepared, xact_start AS since
+      FROM pg_stat_activity WHERE backend_xid IS NOT NULL
+     UNION ALL
+    SELECT transaction, NULL, database, gid, prepared FROM pg_prepared_xacts
+)
+SELECT horizon.*, open.pid, open.database, open.prepared,
+       extract(epoch FROM clock_timestamp() - open.since)::float8 AS seconds
+  FROM horizon LEFT JOIN open ON open.id::text::bigint = horizon.oldest_running & 4294967295;
+
+-- HORIZON_UNNAMED
+-- Sent by the event log's upkeep, every process and the operator.
+-- The same, where the role may not even look into what is running.
+    SELECT event_log_is_here() AS is_here,
+           pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
+           pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction, NULL::integer AS pid, NULL AS database, NULL AS prepared, NULL::float8 AS seconds;
 
 -- RENEW_LOG
 -- Sent by the event log's upkeep.
--- A log that was written on another server begins anew.
+-- A log that was written elsewhere, as before a dump was restored, begins anew.
 SELECT renew_event_log() AS is_renewed;
 
 -- MAKE_LOG_PARTITIONS

@@ -430,16 +430,32 @@ ALTER TABLE event_log ALTER order_ids SET STORAGE EXTERNAL, ALTER execution_orde
                       ALTER exec_ids SET STORAGE EXTERNAL;
 
 CREATE TABLE event_log_bounds (
-    is_the_only_one   boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_one),
-    origin            bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
-    system_identifier bigint NOT NULL,
-    txid              bigint NOT NULL DEFAULT 0,
-    id                bigint NOT NULL DEFAULT 0,
-    nonce             bigint NOT NULL DEFAULT 0,
-    changed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+    is_the_only_one boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_one),
+    origin          bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
+    written_by      bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+    txid            bigint NOT NULL DEFAULT 0,
+    id              bigint NOT NULL DEFAULT 0,
+    nonce           bigint NOT NULL DEFAULT 0,
+    changed_at      timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
-INSERT INTO event_log_bounds (system_identifier) SELECT system_identifier FROM pg_control_system();
+INSERT INTO event_log_bounds DEFAULT VALUES;
+
+CREATE FUNCTION event_log_is_here() RETURNS boolean STABLE LANGUAGE sql
+RETURN (SELECT b.xmin::text::bigint = b.written_by & 4294967295 FROM event_log_bounds b);
+
+CREATE FUNCTION event_log_can_go_on() RETURNS boolean STABLE LANGUAGE sql
+RETURN event_log_is_here()
+   AND NOT EXISTS (SELECT FROM event_log_bounds WHERE txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
+   AND NOT EXISTS (SELECT FROM event_log WHERE txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint);
+
+CREATE FUNCTION event_log_timeline() RETURNS bigint STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
+EXCEPTION WHEN OTHERS THEN
+    RETURN 0;
+END
+$$;
 
 CREATE FUNCTION make_event_log_default() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -487,7 +503,8 @@ BEGIN
     END IF;
     LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
     EXECUTE format('UPDATE event_log_bounds b '
-                   'SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp() '
+                   'SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp(), '
+                   'written_by = pg_current_xact_id()::text::bigint '
                    'FROM (SELECT txid, id, nonce FROM %I ORDER BY txid DESC, id DESC LIMIT 1) AS l '
                    'WHERE (l.txid, l.id) > (b.txid, b.id)', oldest);
     EXECUTE format('ALTER TABLE event_log DETACH PARTITION %I', oldest);
@@ -507,7 +524,9 @@ BEGIN
     IF (SELECT max(logged_at) < before FROM event_log_default) IS NOT TRUE THEN
         RETURN false;
     END IF;
-    UPDATE event_log_bounds b SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp()
+    UPDATE event_log_bounds b
+       SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp(),
+           written_by = pg_current_xact_id()::text::bigint
       FROM (SELECT txid, id, nonce FROM event_log_default ORDER BY txid DESC, id DESC LIMIT 1) AS l
      WHERE (l.txid, l.id) > (b.txid, b.id);
     ALTER TABLE event_log DETACH PARTITION event_log_default;
@@ -517,22 +536,19 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION renew_event_log() RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION renew_event_log() RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
 DECLARE
-    here bigint := (SELECT system_identifier FROM pg_control_system());
     partition text;
 BEGIN
-    IF EXISTS (SELECT FROM event_log_bounds WHERE system_identifier = here) THEN
+    IF event_log_can_go_on() THEN
         RETURN false;
     END IF;
     LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
-    UPDATE event_log_bounds
-       SET origin = (random() * 9007199254740992)::bigint, system_identifier = here, txid = 0, id = 0, nonce = 0,
-           changed_at = clock_timestamp()
-     WHERE system_identifier <> here;
-    IF NOT FOUND THEN
+    IF event_log_can_go_on() THEN
         RETURN false;
     END IF;
+    DELETE FROM event_log_bounds;
+    INSERT INTO event_log_bounds DEFAULT VALUES;
     FOR partition IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'event_log'::regclass LOOP
         EXECUTE format('DROP TABLE %s', partition);
     END LOOP;

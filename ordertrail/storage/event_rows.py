@@ -80,8 +80,8 @@ class MarkGone:
 class HorizonHolder:
     """The oldest transaction that may still write: rows that were committed since cannot be read while it is open.
 
-    `pid` of the server's process and its `database`, or the name under which it was `prepared`; a role that may not see
-    others' sees its own alone.
+    `pid` of the server's process, or the name under which it was `prepared`, and its `database`; all None where the role
+    may not see whose it is, and then `seconds` are counted from when this process noticed it.
     """
 
     pid: int | None
@@ -129,5 +129,8 @@ class EventLogKeeping(Protocol):
         ...
 
     async def horizon_holder(self) -> HorizonHolder | None:
-        """Which transaction keeps rows from being read; None: none does, or the role may not see it."""
+        """Which transaction keeps rows from being read; None: none does.
+
+        Raises StatementFailed where the log has to begin anew first, too: see `keep`.
+        """
         ...

@@ -37,6 +37,22 @@ _LOST = "what it follows was lost when a standby took over"
 _NOT_THERE = "what it follows is not in the event log, as after a restore"
 # As PostgreSQL names it where something is missing that should have been made first.
 _NOT_RENEWED = "55000"
+_NO_PRIVILEGE = "42501"
+
+
+class _Horizon:
+    """For how long the oldest transaction has been running, as far as this process has noticed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._oldest_running = 0
+        self._since = 0.0
+
+    def seconds_of(self, oldest_running: int, next_transaction: int) -> float:
+        now = self._clock.monotonic()
+        if oldest_running != self._oldest_running or oldest_running >= next_transaction:
+            self._oldest_running, self._since = oldest_running, now
+        return now - self._since
 
 
 class PostgresEventLog:
@@ -44,9 +60,9 @@ class PostgresEventLog:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._clock = clock
-        self._oldest_running = 0
-        self._oldest_running_since = 0.0
+        # Kept apart: what is read at one time may be answered in another order.
+        self._read_horizon = _Horizon(clock)
+        self._horizon = _Horizon(clock)
 
     async def newest(self) -> LogMark:
         [record] = await self._database.fetch(statements.NEWEST_IN_LOG)
@@ -65,7 +81,7 @@ class PostgresEventLog:
         gone = _why_gone(after, first)
         if gone is not None:
             return gone
-        horizon_seconds = self._horizon_seconds(first["oldest_running"], first["next_transaction"])
+        horizon_seconds = self._read_horizon.seconds_of(first["oldest_running"], first["next_transaction"])
         if first["txid"] is None:
             return LogPage((), has_more=False, horizon_seconds=horizon_seconds)
         events = await self._events(records)
@@ -82,13 +98,27 @@ class PostgresEventLog:
         return [_why_gone(mark, record) for mark, record in zip(marks, records, strict=True)]
 
     async def horizon_holder(self) -> HorizonHolder | None:
-        records = await self._database.fetch(statements.HORIZON)
-        return HorizonHolder(**dict(records[0])) if records else None
+        record = (await self._oldest_running_record())[0]
+        _require_here(record)
+        if record["oldest_running"] >= record["next_transaction"]:
+            return None
+        noticed = self._horizon.seconds_of(record["oldest_running"], record["next_transaction"])
+        return HorizonHolder(
+            record["pid"], record["database"], record["prepared"], seconds=max(noticed, record["seconds"] or 0.0)
+        )
+
+    async def _oldest_running_record(self) -> Sequence[Any]:
+        try:
+            return await self._database.fetch(statements.HORIZON)
+        except StatementFailed as error:
+            if error.code != _NO_PRIVILEGE:
+                raise
+            return await self._database.fetch(statements.HORIZON_UNNAMED)
 
     async def keep(self, *, kept_days: float) -> LogKept:
         [record] = await self._database.fetch(statements.RENEW_LOG)
         if record["is_renewed"]:
-            _log.warning("the event log begins anew: its rows were written on another server")
+            _log.warning("the event log begins anew: its rows were restored from another server")
         await self._database.fetch(statements.MAKE_LOG_PARTITIONS, DAYS_AHEAD)
         dropped = 0
         while dropped < DROPS_MAX and (await self._database.fetch(statements.DROP_LOG_PARTITION, kept_days))[0]["name"]:
@@ -143,12 +173,6 @@ class PostgresEventLog:
         }
         return iter([found.get(number) for number in range(1, len(rows) + 1)])
 
-    def _horizon_seconds(self, oldest_running: int, next_transaction: int) -> float:
-        now = self._clock.monotonic()
-        if oldest_running != self._oldest_running or oldest_running >= next_transaction:
-            self._oldest_running, self._oldest_running_since = oldest_running, now
-        return now - self._oldest_running_since
-
 
 def _taken(events: Iterator[Event | None], number: int) -> Iterator[Event]:
     """So many of them, without those whose rows are not there: nothing takes rows away but a person."""
@@ -163,7 +187,7 @@ def _taken(events: Iterator[Event | None], number: int) -> Iterator[Event]:
 
 def _require_here(record: Any) -> None:
     if not record["is_here"]:
-        raise StatementFailed(_NOT_RENEWED, "the event log was written on another server, and has not begun anew")
+        raise StatementFailed(_NOT_RENEWED, "the event log was restored from another server, and has not begun anew")
 
 
 def _mark(place: Any, row: Any) -> LogMark:

@@ -9,8 +9,7 @@ from ordertrail.storage.postgres import fragments
 # The log's name, the timeline that the server writes, what is gone of the log, and what a snapshot lets be read.
 _PLACE = """
     SELECT b.origin, b.txid AS bound_txid, b.id AS bound_id, b.nonce AS bound_nonce,
-           b.system_identifier = (SELECT system_identifier FROM pg_control_system()) AS is_here,
-           ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline,
+           event_log_is_here() AS is_here, event_log_timeline() AS timeline,
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction
       FROM event_log_bounds b"""
@@ -75,22 +74,33 @@ SELECT x.number, {", ".join(fragments.read_execution_columns("e"))},
                       WHERE s.order_id = x.order_id AND s.session = x.session AND s.exec_id = x.exec_id OFFSET 0) AS e
 """
 
-# Which transaction keeps rows of the log from being read, of any database of the server, and for how long it has been
-# open; where the role may not see whose it is, nothing.
-HORIZON = """
-SELECT holders.*
-  FROM (SELECT pid, datname AS database, NULL AS prepared, xact_start AS since, age(backend_xid) AS age
-          FROM pg_stat_activity
-         WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
-         UNION ALL
-        SELECT NULL, database, gid, prepared, age(transaction) FROM pg_prepared_xacts) AS open
- CROSS JOIN LATERAL (SELECT pid, database, prepared, extract(epoch FROM clock_timestamp() - since)::float8 AS seconds)
-    AS holders
- ORDER BY open.age DESC
- LIMIT 1
+# The oldest transaction that is running, of any database of the server: until it has ended, no row can be read that was
+# logged after it took its id. In a snapshot ids are whole, elsewhere without how often they have begun anew.
+_OLDEST_RUNNING = """
+    SELECT event_log_is_here() AS is_here,
+           pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
+           pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction"""
+
+# Which transaction that is, and for how long it has been open; null where the role may not see whose it is.
+HORIZON = f"""
+WITH horizon AS MATERIALIZED ({_OLDEST_RUNNING}
+), open AS MATERIALIZED (
+    SELECT backend_xid AS id, pid, datname AS database, NULL AS prepared, xact_start AS since
+      FROM pg_stat_activity WHERE backend_xid IS NOT NULL
+     UNION ALL
+    SELECT transaction, NULL, database, gid, prepared FROM pg_prepared_xacts
+)
+SELECT horizon.*, open.pid, open.database, open.prepared,
+       extract(epoch FROM clock_timestamp() - open.since)::float8 AS seconds
+  FROM horizon LEFT JOIN open ON open.id::text::bigint = horizon.oldest_running & 4294967295
 """
 
-# A log that was written on another server begins anew.
+# The same, where the role may not even look into what is running.
+HORIZON_UNNAMED = f"""
+{_OLDEST_RUNNING}, NULL::integer AS pid, NULL AS database, NULL AS prepared, NULL::float8 AS seconds
+"""
+
+# A log that was written elsewhere, as before a dump was restored, begins anew.
 RENEW_LOG = "SELECT renew_event_log() AS is_renewed"
 
 # The days that events may be logged in soon, and the one before this.

@@ -27,6 +27,16 @@ SELECT c.relname AS name,
  WHERE i.inhparent = 'event_log'::regclass ORDER BY 1
 """
 CHANGES = ("UPDATE {} SET count = 9", "DELETE FROM {}", "TRUNCATE {}")
+# As a dump is restored: another transaction writes what the row says of its own.
+COPY_BOUNDS = """
+WITH copied AS (DELETE FROM event_log_bounds RETURNING *) INSERT INTO event_log_bounds SELECT * FROM copied
+"""
+# As on a young server, where another transaction may have the same id.
+COPY_BOUNDS_ALIKE = "UPDATE event_log_bounds SET written_by = pg_current_xact_id()::text::bigint"
+LOG_TO_COME = """
+INSERT INTO event_log (txid, count, order_ids, statuses)
+SELECT txid + 100000, count, order_ids, statuses FROM event_log
+"""
 LOGGED_AT = """
 INSERT INTO event_log (logged_at, count, order_ids, statuses) VALUES ($1, 1, ARRAY[$2], '{INITIATED}')
 """
@@ -147,9 +157,9 @@ async def test_rows_that_no_day_had_room_for_go_when_all_of_them_are_old(kept: K
 async def test_a_log_of_another_server_begins_anew(kept: Kept) -> None:
     await recorded(kept.rows)
     mark = await kept.log.newest()
-    await kept.connection.execute("UPDATE event_log_bounds SET system_identifier = 1")
+    await kept.connection.execute(COPY_BOUNDS)
 
-    with pytest.raises(StatementFailed, match="another server"):
+    with pytest.raises(StatementFailed, match="has not begun anew"):
         await kept.log.read(mark, events_max=10)
     await kept.log.keep(kept_days=KEPT_DAYS)
 
@@ -160,6 +170,34 @@ async def test_a_log_of_another_server_begins_anew(kept: Kept) -> None:
     [order] = await recorded(kept.rows)
     assert in_short(await rows_after(kept.log, start)) == [(order.id, "INITIATED")]
     assert partition_of(today()) in await kept.partitions()
+
+
+async def test_rows_of_transactions_that_are_to_come_begin_the_log_anew(kept: Kept) -> None:
+    await recorded(kept.rows)
+    mark = await kept.log.newest()
+    await kept.connection.execute(COPY_BOUNDS_ALIKE)
+    await kept.log.keep(kept_days=KEPT_DAYS)
+    assert await kept.log.are_there([mark]) == [None]
+
+    await kept.connection.execute(LOG_TO_COME)
+    await kept.log.keep(kept_days=KEPT_DAYS)
+
+    [gone] = await kept.log.are_there([mark])
+    assert isinstance(gone, MarkGone)
+    assert "restored" in gone.why
+
+
+async def test_dropped_days_leave_a_log_that_is_not_taken_for_a_copy(kept: Kept) -> None:
+    await kept.connection.execute("SELECT make_event_log_partition($1::date)", today(-9).date())
+    await kept.logged(today(-9))
+    await kept.logged(today(-100))
+    before = await kept.log.newest()
+
+    done = await kept.log.keep(kept_days=KEPT_DAYS)
+    await kept.log.keep(kept_days=KEPT_DAYS)
+
+    assert done.dropped >= 2
+    assert (await kept.log.oldest()).database == before.database
 
 
 async def test_keeping_twice_at_once_does_each_thing_once(kept: Kept) -> None:

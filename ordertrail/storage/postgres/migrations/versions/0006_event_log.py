@@ -35,22 +35,49 @@ ALTER TABLE event_log ALTER order_ids SET STORAGE EXTERNAL, ALTER execution_orde
                       ALTER exec_ids SET STORAGE EXTERNAL
 """
 
-# Which log this is. Transaction ids mean something only on the server that gave them: restored on another one from a
-# dump, the log is none. `txid`, `id` and `nonce` are of the newest row that is kept no longer; what comes before it is
-# gone, whichever partition it was in.
+# Which log this is. Transaction ids mean something only where they were given: restored from a dump, the log is none.
+# `written_by` is the transaction that wrote the row, and where PostgreSQL says that another one did (the row's `xmin`),
+# somebody has copied it: a dump, a replica by rows. A standby, a base backup and pg_upgrade copy pages, and keep both.
+# `txid`, `id` and `nonce` are of the newest row that is kept no longer; what comes before it is gone, whichever
+# partition it was in.
 BOUNDS = """
 CREATE TABLE event_log_bounds (
-    is_the_only_one   boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_one),
-    origin            bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
-    system_identifier bigint NOT NULL,
-    txid              bigint NOT NULL DEFAULT 0,
-    id                bigint NOT NULL DEFAULT 0,
-    nonce             bigint NOT NULL DEFAULT 0,
-    changed_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+    is_the_only_one boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_one),
+    origin          bigint NOT NULL DEFAULT (random() * 9007199254740992)::bigint,
+    written_by      bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+    txid            bigint NOT NULL DEFAULT 0,
+    id              bigint NOT NULL DEFAULT 0,
+    nonce           bigint NOT NULL DEFAULT 0,
+    changed_at      timestamptz NOT NULL DEFAULT clock_timestamp()
 )
 """
 
-FIRST_BOUNDS = "INSERT INTO event_log_bounds (system_identifier) SELECT system_identifier FROM pg_control_system()"
+FIRST_BOUNDS = "INSERT INTO event_log_bounds DEFAULT VALUES"
+
+# A transaction's id is kept in a row without how often ids have begun anew.
+IS_HERE = """
+CREATE FUNCTION event_log_is_here() RETURNS boolean STABLE LANGUAGE sql
+RETURN (SELECT b.xmin::text::bigint = b.written_by & 4294967295 FROM event_log_bounds b)
+"""
+
+CAN_GO_ON = """
+CREATE FUNCTION event_log_can_go_on() RETURNS boolean STABLE LANGUAGE sql
+RETURN event_log_is_here()
+   AND NOT EXISTS (SELECT FROM event_log_bounds WHERE txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
+   AND NOT EXISTS (SELECT FROM event_log WHERE txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
+"""
+
+# The server's timeline, which is another one once a standby has taken over. 0: it does not say, as where a provider
+# has taken away the right to ask; it explains why a mark is gone, and decides nothing.
+TIMELINE = """
+CREATE FUNCTION event_log_timeline() RETURNS bigint STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
+EXCEPTION WHEN OTHERS THEN
+    RETURN 0;
+END
+$$
+"""
 
 # Takes what no other partition takes: a day that nobody has made room for in time, a clock that is far off.
 MAKE_DEFAULT = """
@@ -109,7 +136,8 @@ BEGIN
     END IF;
     LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
     EXECUTE format('UPDATE event_log_bounds b '
-                   'SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp() '
+                   'SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp(), '
+                   'written_by = pg_current_xact_id()::text::bigint '
                    'FROM (SELECT txid, id, nonce FROM %I ORDER BY txid DESC, id DESC LIMIT 1) AS l '
                    'WHERE (l.txid, l.id) > (b.txid, b.id)', oldest);
     EXECUTE format('ALTER TABLE event_log DETACH PARTITION %I', oldest);
@@ -132,7 +160,9 @@ BEGIN
     IF (SELECT max(logged_at) < before FROM event_log_default) IS NOT TRUE THEN
         RETURN false;
     END IF;
-    UPDATE event_log_bounds b SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp()
+    UPDATE event_log_bounds b
+       SET txid = l.txid, id = l.id, nonce = l.nonce, changed_at = clock_timestamp(),
+           written_by = pg_current_xact_id()::text::bigint
       FROM (SELECT txid, id, nonce FROM event_log_default ORDER BY txid DESC, id DESC LIMIT 1) AS l
      WHERE (l.txid, l.id) > (b.txid, b.id);
     ALTER TABLE event_log DETACH PARTITION event_log_default;
@@ -144,24 +174,23 @@ $$
 """
 
 
-# On another server than it was written on, the log is none: it begins anew, and its name is another.
+# Elsewhere than it was written the log is none: it begins anew, and its name is another. Whoever comes second finds
+# that done, once it has the lock. On a young server a copy may have the very id of the row that was copied; then a row
+# whose transaction is still to come shows it, and where there is none, the log goes on as it is.
 RENEW = """
-CREATE FUNCTION renew_event_log() RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION renew_event_log() RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
 DECLARE
-    here bigint := (SELECT system_identifier FROM pg_control_system());
     partition text;
 BEGIN
-    IF EXISTS (SELECT FROM event_log_bounds WHERE system_identifier = here) THEN
+    IF event_log_can_go_on() THEN
         RETURN false;
     END IF;
     LOCK TABLE event_log IN ACCESS EXCLUSIVE MODE;
-    UPDATE event_log_bounds
-       SET origin = (random() * 9007199254740992)::bigint, system_identifier = here, txid = 0, id = 0, nonce = 0,
-           changed_at = clock_timestamp()
-     WHERE system_identifier <> here;
-    IF NOT FOUND THEN
+    IF event_log_can_go_on() THEN
         RETURN false;
     END IF;
+    DELETE FROM event_log_bounds;
+    INSERT INTO event_log_bounds DEFAULT VALUES;
     FOR partition IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'event_log'::regclass LOOP
         EXECUTE format('DROP TABLE %s', partition);
     END LOOP;
@@ -176,7 +205,7 @@ DAYS = "SELECT make_event_log_partition((now() AT TIME ZONE 'UTC')::date + n) FR
 
 
 def upgrade() -> None:
-    for statement in (IDS, LOG, PLAIN, BOUNDS, FIRST_BOUNDS):
+    for statement in (IDS, LOG, PLAIN, BOUNDS, FIRST_BOUNDS, IS_HERE, CAN_GO_ON, TIMELINE):
         op.execute(statement)
     for function in (MAKE_DEFAULT, MAKE_PARTITION, DROP_PARTITION, DROP_DEFAULT, RENEW):
         op.execute(function)
