@@ -105,6 +105,13 @@ def standby_of(primary: SystemPostgres) -> Iterator[SystemPostgres]:
             standby.stop()
 
 
+def copy_database(source: SystemPostgres, target: SystemPostgres) -> None:
+    """What a person does after a disaster: a dump of the one is restored into the other, which is empty."""
+    dump = source.folder / "dump.sql"
+    _run(_program("pg_dump"), "-d", source.url, "-f", str(dump))
+    _run(_program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", target.url, "-f", str(dump))
+
+
 @contextlib.contextmanager
 def pgbouncer(server: SystemPostgres, *, pool_mode: str, **options: str) -> Iterator[str]:
     """A pooler before the server until the end of the block; its URL of the database `postgres`."""
