@@ -13,7 +13,6 @@ from ordertrail.events.ring import Ring
 from ordertrail.events.shown import ShownEvent, show_rows
 from ordertrail.events.trouble import Trouble
 from ordertrail.runtime.clock import Clock
-from ordertrail.runtime.telemetry import metrics
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.event_rows import Event, EventLog, LogMark, LogPage, MarkGone
 
@@ -126,7 +125,6 @@ class Tail:
             self._begin_anew()
             return RETRY_SECONDS_MIN
         self.horizon_seconds = page.horizon_seconds
-        metrics.EVENT_HORIZON_SECONDS.set(page.horizon_seconds)
         self._show(self.head, page)
         waiting, self._next_tick = self._next_tick, []
         for call in waiting:
@@ -163,7 +161,6 @@ class Tail:
         self._is_watched.clear()
         self.head = None
         self._ring.clear()
-        metrics.EVENT_HORIZON_SECONDS.unread()
 
 
 def _is_of_one_log(head: LogMark, page: LogPage) -> bool:

@@ -1,12 +1,12 @@
 """What a processor keeps in order beside its work: parked reports, what may be joined, partitions, its figures."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from ordertrail.executions.applied_reports import AppliedReports
 from ordertrail.executions.trouble import Trouble
 from ordertrail.queues.queue import Queue, QueueUnavailable
 from ordertrail.runtime.clock import Clock
+from ordertrail.runtime.duties import Duty, perform
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.storage.execution_rows import ExecutionRows
 
@@ -14,19 +14,7 @@ INTERVAL_SECONDS = 1.0
 # A read of positions adds up all that is not joined yet.
 COMPACT_SECONDS = 1.0
 PARTITIONS_SECONDS = 24 * 3600.0
-# What is done once a day is tried again sooner, where it failed.
-FAILED_SECONDS_MAX = 60.0
 RETRIES_PER_TURN = 500
-
-
-@dataclass(slots=True)
-class _Duty:
-    """Something that is done every so many seconds, however it went the last time."""
-
-    act: Callable[[], Awaitable[None]]
-    every_seconds: float
-    trouble: Trouble
-    due_at: float = float("-inf")
 
 
 class Upkeep:
@@ -53,18 +41,7 @@ class Upkeep:
 
     async def run_once(self) -> None:
         """Everything that is due; what fails is said once and due again, and the rest is done all the same."""
-        for duty in self._duties:
-            now = self._clock.monotonic()
-            if now < duty.due_at:
-                continue
-            try:
-                await duty.act()
-            except Exception as error:  # noqa: BLE001 - said and counted
-                duty.trouble.report(error)
-                duty.due_at = now + min(duty.every_seconds, FAILED_SECONDS_MAX)
-            else:
-                duty.trouble.is_over()
-                duty.due_at = now + duty.every_seconds
+        await perform(self._duties, self._clock)
 
     async def _retry(self) -> None:
         self._report.retried(await self._rows.retry_parked(self._venue, limit=RETRIES_PER_TURN))
@@ -85,5 +62,5 @@ class Upkeep:
             metrics.EXECUTION_QUEUE_FRAMES.set(depth)
 
 
-def _duty(act: Callable[[], Awaitable[None]], every_seconds: float, sentence: str) -> _Duty:
-    return _Duty(act, every_seconds, Trouble(sentence))
+def _duty(act: Callable[[], Awaitable[None]], every_seconds: float, sentence: str) -> Duty:
+    return Duty(act, every_seconds, Trouble(sentence))

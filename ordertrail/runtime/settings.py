@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     execution_reports_max: PositiveInt = Field(
         default=4000, description="execution reports in one statement, about; a frame with more goes alone"
     )
+    events_kept_days: float = Field(default=7, ge=1, le=36_500, description="how many days back events can be read")
     metrics_port: int | None = Field(
         default=None,
         ge=0,

@@ -11,6 +11,7 @@ from ordertrail.api.event_json import event_data
 from ordertrail.api.parts import ApiParts
 from ordertrail.domain.deadlines import Deadlines
 from ordertrail.domain.settling import VerificationLimits
+from ordertrail.events.log_upkeep import LogUpkeep
 from ordertrail.events.watching import Watching, WatchingLimits
 from ordertrail.executions.compare import ExecutionComparer
 from ordertrail.executions.comparison_schedule import ComparisonSchedule
@@ -155,8 +156,10 @@ class Service:
         self.admission = Admission(
             self.journal, self.spool, self.gate, orders_in_flight_max=settings.orders_in_flight_max
         )
+        self.event_log = PostgresEventLog(self.database, self.clock)
+        self.log_upkeep = LogUpkeep(self.event_log, self.clock, kept_days=settings.events_kept_days)
         self.watching = Watching(
-            PostgresEventLog(self.database, self.clock),
+            self.event_log,
             self.clock,
             WatchingLimits(
                 readers_max=settings.event_readers_max,
@@ -257,9 +260,10 @@ class Service:
             self.intake.start(self.background)
 
     def start_reconciling(self) -> None:
-        """Reconcile on the schedule, until `close`."""
+        """Reconcile on the schedule, and keep the event log, until `close`."""
         self.background.start("reconciliation", self.schedule.run())
         self.background.start("comparison of executions", self.comparison_schedule.run())
+        self.background.start("upkeep of the event log", self.log_upkeep.run())
 
     def start_draining(self) -> None:
         """The process is about to stop: it says so, and streams, which would never end by themselves, end."""

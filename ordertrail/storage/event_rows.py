@@ -80,8 +80,8 @@ class MarkGone:
 class HorizonHolder:
     """The oldest transaction that may still write: rows that were committed since cannot be read while it is open.
 
-    `pid` of the server's process, or the name under which it was `prepared`, and its `database`; all None where the role
-    may not see whose it is. Where it may not see since when it is open, `seconds` count from when this process noticed.
+    `pid` of the server's process, or the name under which it was `prepared`, and its `database`; all None where the
+    role may not see whose it is. Where it may not see since when, `seconds` count from when this process noticed it.
     """
 
     pid: int | None

@@ -256,11 +256,19 @@ EVENT_READERS_CUT_OFF = Counter(
     "log_changed, the place was lost.",
     ["cause"],
 )
-EVENT_LOG_FAILURES = Counter("ordertrail_event_log_failures", "Times that the event log could not be read.", ["kind"])
-EVENT_HORIZON_SECONDS = ReadGauge(
-    "ordertrail_event_horizon_seconds",
-    "How long the oldest transaction has been open that keeps events from readers; read while anybody watches.",
-    multiprocess_mode="livemax",
+EVENT_LOG_FAILURES = Counter(
+    "ordertrail_event_log_failures", "Times that the event log could not be read, or kept in order.", ["kind"]
+)
+EVENT_LOG_HORIZON_SECONDS = ReadGauge(
+    "ordertrail_event_log_horizon_seconds",
+    "How long the oldest transaction has been open that keeps events from readers, of any database of the server; NaN: "
+    "it could not be read. By every process that reconciles.",
+    multiprocess_mode="livemostrecent",
+)
+EVENT_LOG_MISPLACED = ReadGauge(
+    "ordertrail_event_log_misplaced",
+    "Rows of the event log in no partition of a day, for a person to see to; counted up to 10,000, once an hour.",
+    multiprocess_mode="livemostrecent",
 )
 INVARIANTS_BROKEN = Counter(
     "ordertrail_invariants_broken", "Things that must never happen, by name; any is a bug.", ["name"]
