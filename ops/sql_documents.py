@@ -20,6 +20,7 @@ from ops.sql_lists import LIST_SHAPES
 from ops.sql_senders import READS, SENDERS
 from ordertrail.storage.postgres import migrate
 from ordertrail.storage.postgres.connecting import PLANNER_SETTINGS, SESSION_SETTINGS
+from ordertrail.storage.postgres.database import TRANSACTION_STATEMENTS_MAX
 
 MODULES = "ordertrail.storage.postgres"
 
@@ -46,10 +47,15 @@ SUBJECTS = {
 _PREFACES = {
     "connections": [
         "Beside these, the driver asks once a connection for the types that it does not know. A connection begins with",
-        *(f"  {name} = {value}" for name, value in (SESSION_SETTINGS | PLANNER_SETTINGS).items()),
+        *(
+            f"  {name} = {value}"
+            for name, value in (SESSION_SETTINGS | PLANNER_SETTINGS).items()
+            if name != "transaction_timeout"
+        ),
         "  search_path = public, or what the URL says",
         "  statement_timeout, idle_in_transaction_session_timeout = ORDERTRAIL_DATABASE_TIMEOUT_SECONDS",
         "  lock_timeout = a quarter of it",
+        f"  transaction_timeout = {TRANSACTION_STATEMENTS_MAX} times it, where PostgreSQL knows it (17 and newer)",
         "so a plan that is explained by hand is only ours with these settings.",
     ],
 }

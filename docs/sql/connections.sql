@@ -8,7 +8,6 @@
 --   default_transaction_deferrable = off
 --   row_security = off
 --   idle_session_timeout = 0
---   transaction_timeout = 0
 --   synchronous_commit = on
 --   plan_cache_mode = auto
 --   jit = off
@@ -22,6 +21,7 @@
 --   search_path = public, or what the URL says
 --   statement_timeout, idle_in_transaction_session_timeout = ORDERTRAIL_DATABASE_TIMEOUT_SECONDS
 --   lock_timeout = a quarter of it
+--   transaction_timeout = 3 times it, where PostgreSQL knows it (17 and newer)
 -- so a plan that is explained by hand is only ours with these settings.
 
 -- PREPARE_SESSION

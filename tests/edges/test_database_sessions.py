@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
-from ordertrail.storage.postgres.connecting import KEEPALIVE_IDLE_SECONDS
-from ordertrail.storage.postgres.database import IDLE_SECONDS_MAX, Database
+from ordertrail.storage.postgres.address import read_address
+from ordertrail.storage.postgres.connecting import KEEPALIVE_IDLE_SECONDS, Connector
+from ordertrail.storage.postgres.database import IDLE_SECONDS_MAX, Database, session_settings
 from ordertrail.storage.postgres.migrate import migrate
 from tests.support.postgres import execute
 from tests.support.service import ScriptedVenue, running
@@ -28,6 +29,7 @@ HOSTILE = {
     "lock_timeout": ("1ms", "5s"),
     "idle_in_transaction_session_timeout": ("1ms", "20s"),
     "idle_session_timeout": ("1ms", "0"),
+    "transaction_timeout": ("10min", "1min"),
     "search_path": ("elsewhere", "public"),
     "row_security": ("on", "off"),
     "timezone": ("Asia/Kathmandu", "UTC"),
@@ -254,3 +256,29 @@ async def test_canceled_by_its_time_limit_a_statement_was_not_executed(database_
             await database.fetch("SELECT pg_sleep(5)")
 
     assert not caught.value.may_have_happened
+
+
+async def go_on_and_on(session: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await session.execute("BEGIN")
+    while True:
+        await session.fetch("SELECT pg_sleep(0.02)")
+
+
+async def test_a_transaction_that_goes_on_and_on_is_ended_however_busy_it_is(database_url: str) -> None:
+    settings = session_settings(timeout_seconds=0.2)
+    session = await Connector(read_address(database_url), settings, timeout_seconds=20).connect()
+    try:
+        # No statement and no pause between two of them is long.
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await go_on_and_on(session)
+    finally:
+        session.terminate()
+
+
+async def test_an_older_server_has_all_settings_but_those_it_does_not_know(postgres_16_url: str) -> None:
+    async with opened(postgres_16_url) as database:
+        [record] = await database.fetch(
+            "SELECT current_setting('statement_timeout') AS known, current_setting('transaction_timeout', true) AS new"
+        )
+
+    assert (record["known"], record["new"]) == ("20s", None)

@@ -39,7 +39,7 @@ SESSION_SETTINGS = {
     "default_transaction_deferrable": "off",
     "row_security": "off",  # a policy that hid rows would have us say that there are none; so it is an error
     "idle_session_timeout": "0",
-    "transaction_timeout": "0",
+    "transaction_timeout": "0",  # but for the connections of a pool: see `session_settings`
     "synchronous_commit": "on",
 }
 

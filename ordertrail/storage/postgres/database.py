@@ -43,6 +43,9 @@ CONFLICT_PAUSE_SECONDS = 0.02
 # A connection that has been idle for longer is given up: it may have died without a sign. Firewalls forget sooner or
 # later, the quickest known after 4 minutes.
 IDLE_SECONDS_MAX = 60.0
+# Longer than any of ours can take, with all its statements: an open transaction keeps events from their readers. What
+# stays open on an older server ends by the limits of its statements and of the pauses between them.
+TRANSACTION_STATEMENTS_MAX = 3
 
 T = TypeVar("T")
 
@@ -277,10 +280,12 @@ def session_settings(*, timeout_seconds: float) -> dict[str, str]:
     A statement to which nobody listens any more ends, and a transaction that a stopped process has left open.
     """
     milliseconds = f"{max(1, int(timeout_seconds * 1000))}ms"
+    in_all = f"{max(1, int(timeout_seconds * 1000 * TRANSACTION_STATEMENTS_MAX))}ms"
     return {
         **PLANNER_SETTINGS,
         "statement_timeout": milliseconds,
         "idle_in_transaction_session_timeout": milliseconds,
+        "transaction_timeout": in_all,
         "lock_timeout": f"{max(1, int(timeout_seconds * 1000 / 4))}ms",
     }
 
