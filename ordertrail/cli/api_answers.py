@@ -1,9 +1,12 @@
 """The API's answers about orders, for a person: calls to it, what is said of an order, the exit code that says it."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ordertrail.cli.api_client import ApiReply, RequestNotSent, RequestOutcomeUnknown, request
 from ordertrail.cli.api_documents import ExecutedOrder, Order, problem_of
+from ordertrail.cli.api_stream import open_stream
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
 from ordertrail.domain.trail import Certainty, Outcome
 from ordertrail.runtime.notices import say
@@ -40,6 +43,18 @@ def call(url: str | None, method: str, path: str, **rest: Any) -> ApiReply:
         return request(url or settings.api_url, method, path, **rest)
     except RequestNotSent as error:
         raise RequestNotSent(f"{error}{'' if url else what_to_set(settings, 'api_url')}") from error
+
+
+@contextmanager
+def call_stream(url: str | None, path: str, **rest: Any) -> Iterator[Iterator[bytes] | ApiReply]:
+    """Call for a stream where `call` would call."""
+    settings = load_settings_of_person()
+    with ExitStack() as opened:
+        try:
+            answer = opened.enter_context(open_stream(url or settings.api_url, path, **rest))
+        except RequestNotSent as error:
+            raise RequestNotSent(f"{error}{'' if url else what_to_set(settings, 'api_url')}") from error
+        yield answer
 
 
 def sentence_of(order: Order) -> str:

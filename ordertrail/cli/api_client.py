@@ -30,6 +30,7 @@ class ApiReply:
     status: int
     document: dict[str, Any]
     location: str | None = None
+    retry_after_seconds: int | None = None
 
 
 def request(
@@ -45,13 +46,13 @@ def request(
 
     Raises RequestNotSent or RequestOutcomeUnknown, and nothing else, whatever the other side does.
     """
-    place, connection = _connect(url, timeout_seconds)
+    place, connection = connect(url, timeout_seconds)
     try:
-        with _cut_after(timeout_seconds, connection.sock) as is_late:
+        with cut_after(timeout_seconds, connection.sock) as is_late:
             try:
                 reply = _exchange(connection, method, place.path.rstrip("/") + path, body, headers or {})
             except (OSError, http.client.HTTPException, ValueError) as error:
-                cause = f"no answer within {timeout_seconds:g} s" if is_late.is_set() else _text(error)
+                cause = f"no answer within {timeout_seconds:g} s" if is_late.is_set() else text_of(error)
                 raise RequestOutcomeUnknown(f"The connection to {url} was lost before the answer: {cause}.") from error
             if is_late.is_set():
                 # What came until then may look whole, where its end is that of the connection.
@@ -61,7 +62,8 @@ def request(
         connection.close()
 
 
-def _connect(url: str, timeout_seconds: float) -> tuple[SplitResult, http.client.HTTPConnection]:
+def connect(url: str, timeout_seconds: float) -> tuple[SplitResult, http.client.HTTPConnection]:
+    """A connection to the address, whose every wait ends after so long; RequestNotSent where there is none."""
     try:
         place = urlsplit(url)
         if place.scheme not in ("http", "https") or not place.hostname:
@@ -94,16 +96,28 @@ def _exchange(
         connection.putheader(name, value)
     connection.endheaders(content or None)
     response = connection.getresponse()
+    return read_reply(response)
+
+
+def read_reply(response: http.client.HTTPResponse) -> ApiReply:
+    """The whole of an answer whose head is there; OSError or HTTPException where it is cut off or too long."""
     received = response.read(REPLY_BYTES_MAX + 1)
     if len(received) > REPLY_BYTES_MAX:
         raise http.client.HTTPException(f"the answer is longer than {REPLY_BYTES_MAX} bytes")
     if response.length:
         raise http.client.IncompleteRead(received, response.length)
-    return ApiReply(response.status, _document(received), response.headers.get("Location"))
+    retry_after = response.headers.get("Retry-After", "")
+    return ApiReply(
+        response.status,
+        _document(received),
+        response.headers.get("Location"),
+        # A moment, which a proxy may say instead, is left aside.
+        int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10 else None,
+    )
 
 
 @contextmanager
-def _cut_after(seconds: float, connected: socket.socket) -> Iterator[threading.Event]:
+def cut_after(seconds: float, connected: socket.socket) -> Iterator[threading.Event]:
     """Cut the connection so long after, for each byte that comes begins the socket's own timeout anew."""
     is_late = threading.Event()
 
@@ -130,5 +144,6 @@ def _document(text: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _text(error: Exception) -> str:
+def text_of(error: Exception) -> str:
+    """What went wrong, never empty."""
     return str(error) or type(error).__name__

@@ -16,7 +16,7 @@ from typing import Any
 
 from ordertrail.cli.at_database import DONE, REFUSED, plain, print_json, say, user, with_database
 from ordertrail.cli.exchange_orders import open_at_exchange
-from ordertrail.cli.output import Json, print_result
+from ordertrail.cli.output import INTERRUPTED, Json, print_result
 from ordertrail.cli.person_settings import load_settings_of_person
 from ordertrail.domain.operator_action import Operator, Origin
 from ordertrail.domain.switch import Switch, as_line
@@ -30,7 +30,6 @@ from ordertrail.storage.postgres.switch import PostgresSwitch
 from ordertrail.storage.switch_rows import Turned, UnderWay
 
 INSTRUMENTS_SHOWN_MAX = 20
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)

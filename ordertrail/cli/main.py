@@ -48,6 +48,7 @@ app.command(
 )
 app.command("ordertrail.cli.check:check", name="check", help="Try everything before a deploy; changes nothing.")
 app.command("ordertrail.cli.doubts:doubts", name="doubts", help="List orders in doubt, oldest first.")
+app.command("ordertrail.cli.events:events", name="events", help="Every row of a trail and every execution, live.")
 app.command("ordertrail.cli.positions:positions", name="positions", help="What was bought and sold, by instrument.")
 app.command("ordertrail.cli.orphans:app", name="orphans", help="Orders at the exchange that were never recorded here.")
 app.command("ordertrail.cli.parked:app", name="parked", help="What the exchange sent and nobody can understand.")

@@ -3,6 +3,7 @@
 # ruff: noqa: T201 - it talks to a person
 
 import os
+import select
 import signal
 import sys
 from typing import Annotated, Never
@@ -16,6 +17,8 @@ Json = Annotated[bool, Parameter(negative="")]
 
 # What a shell says of a program that SIGPIPE has ended.
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+# And of one that Ctrl-C has ended.
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def print_result(text: str) -> None:
@@ -24,6 +27,16 @@ def print_result(text: str) -> None:
         print(text, flush=True)
     except OSError:
         lead_nowhere(sys.stdout)
+
+
+def has_reader_gone() -> bool:
+    """Whether what is printed is a pipe that nobody reads any more: what prints rarely would learn it late."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)
+        return any(happened & (select.POLLERR | select.POLLNVAL) for _, happened in poll.poll(0))
+    except (OSError, ValueError):
+        return False  # it is no file
 
 
 def end_as_by_broken_pipe() -> Never:
