@@ -1,6 +1,7 @@
 """`ordertrail events` and `order watch` over sockets: what they live through, what they say, and how they end."""
 
 import json
+import os
 import signal
 import socket
 import struct
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -29,6 +30,27 @@ ROW = {
     "recorded_at": None,
     "reason": None,
     "exchange_order_id": "X-1",
+}
+LIVE_ORDER = {
+    "id": ID,
+    "created_at": "2026-11-22T09:30:00.123456Z",
+    "type": "limit",
+    "side": "buy",
+    "instrument": "AAPL12345678",
+    "limit_price": 150.25,
+    "quantity": 1,
+    "status": "COMPLETED",
+    "outcome": "placed",
+    "cum_qty": 0,
+    "leaves_qty": 1,
+    "avg_px": None,
+    "is_live": True,
+    "busted": False,
+    "overfilled": False,
+    "executions_complete": True,
+    "cancel_requested_at": None,
+    "trail": [{name: value for name, value in ROW.items() if name != "order_id"}],
+    "executions": [],
 }
 LINE = f"2026-11-22T09:30:00.200000Z  {ID}  COMPLETED  at the exchange X-1"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
@@ -52,7 +74,10 @@ RESET = struct.pack("ii", 1, 0)
 
 @dataclass
 class Server:
-    """Answers one connection after the other with these bytes, and then: `close`, `reset`, or `hold` it open."""
+    """Answers one connection after the other with these bytes, and then: `close`, `reset`, `drip`, or `hold` it open.
+
+    `drip`: a byte of a header again and again, until it is cut off.
+    """
 
     url: str
     requests: list[str] = field(default_factory=list)
@@ -69,6 +94,16 @@ class Server:
 Answer = tuple[bytes, str]
 
 
+def drip(connection: socket.socket) -> None:
+    connection.settimeout(0.02)
+    with suppress(ConnectionError):
+        while True:
+            connection.sendall(b"x")
+            with suppress(TimeoutError):
+                if connection.recv(1) == b"":
+                    return
+
+
 @contextmanager
 def serving(*answers: Answer) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -82,6 +117,8 @@ def serving(*answers: Answer) -> Iterator[Server]:
                 if then == "hold":
                     server.held.append(connection)
                     continue
+                if then == "drip":
+                    drip(connection)
                 if then == "reset":
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 connection.close()
@@ -162,6 +199,19 @@ def test_a_connection_that_is_half_open_is_given_up(
 
     assert server.resumed_after() == [None, "a", "a", "b"]
     assert "Nothing has come from" in capsys.readouterr().err
+
+
+def test_an_answer_whose_head_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(events, "SILENCE_SECONDS_MAX", 0.2)
+
+    with serving((HEAD, "drip"), (ENDLESS + sse("a"), "close"), (ENDED, "close")) as server:
+        exit_code("events", "--url", server.url)
+
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [LINE]
+    assert "no answer within 0.2 s" in output.err
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
@@ -246,7 +296,10 @@ def test_a_watch_goes_on_from_now_where_what_came_between_is_gone(capsys: pytest
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "ordertrail", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             yield process
         finally:
@@ -279,4 +332,21 @@ def test_a_reader_that_has_gone_ends_it_quietly(command: Sequence[str], later: b
         server.held[0].sendall(later)
 
         assert process.wait(WAIT_SECONDS) == -signal.SIGPIPE
+        assert stream_of(process.stderr).read() == ""
+
+
+def test_a_reader_of_one_order_that_has_gone_ends_its_watch() -> None:
+    order = http(200, LIVE_ORDER)
+
+    with (
+        serving((ENDLESS + HEARTBEAT, "hold"), (order, "close")) as server,
+        running("order", "watch", ID, "--url", server.url) as process,
+    ):
+        lines = [stream_of(process.stdout).readline() for _ in range(2)]
+        stream_of(process.stdout).close()
+
+        server.held[0].sendall(HEARTBEAT)
+
+        assert process.wait(WAIT_SECONDS) == -signal.SIGPIPE
+        assert lines == [f"Order {ID} is placed: COMPLETED. limit buy 1 AAPL12345678 at 150.25.\n", f"{LINE}\n"]
         assert stream_of(process.stderr).read() == ""

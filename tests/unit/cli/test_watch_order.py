@@ -227,7 +227,9 @@ def test_events_of_other_orders_and_of_unknown_types_are_not_printed(capsys: pyt
 
     followed(HEARTBEAT, LIVE, other, LIVE, ReceivedEvent("2", "tax", {"order_id": ID}), FILLED)
 
-    assert len(capsys.readouterr().out.splitlines()) == 1 + 6 + 1
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 1 + 6 + 1
+    assert "other" not in output
 
 
 def test_control_characters_are_written_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,8 +283,16 @@ def test_what_cannot_be_followed_is_2(
     monkeypatch.setattr(watch_order, "call", lambda *_, **__: api.get())
     monkeypatch.setattr(EventFollower, "events", lambda _: api.events())
 
-    assert watch_order.watch(ID.upper()) == 2
+    assert watch_order.watch(ID) == 2
     assert capsys.readouterr().err.startswith("ordertrail: ")
+
+
+def test_an_id_may_be_written_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api([HEARTBEAT, FILLED])
+    monkeypatch.setattr(watch_order, "call", lambda *_, **__: api.get())
+    monkeypatch.setattr(EventFollower, "events", lambda _: api.events())
+
+    assert watch_order.watch(ID.upper()) == 0
 
 
 def test_an_order_that_is_gone_ends_it() -> None:
