@@ -622,7 +622,20 @@ WITH input AS MATERIALIZED (
      WHERE reason IS DISTINCT FROM $13::varchar OR NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = timed.id)
      ORDER BY id, status
     ON CONFLICT DO NOTHING
-    RETURNING id, status
+    RETURNING id, status, reason, exchange_order_id
+), answered AS (
+    INSERT INTO attempt_answers (order_id, number, answer, reason, exchange_order_id)
+    SELECT x.id, 1,
+           CASE WHEN x.reason = 'accepted' THEN 'accepted'
+                WHEN x.reason LIKE 'refused:%' THEN 'refused'
+                WHEN x.reason LIKE 'not_sent:%' THEN 'not_sent'
+                ELSE 'unknown' END,
+           x.reason, x.exchange_order_id
+      FROM replayed x
+     WHERE x.status < 'UNRESOLVED' AND x.status <> 'INITIATED'
+       AND EXISTS (SELECT FROM attempts a WHERE a.order_id = x.id AND a.number = 1 OFFSET 0)
+     ORDER BY x.id, x.status
+    ON CONFLICT DO NOTHING
 ), logged AS (
     INSERT INTO event_log (count, order_ids, statuses)
     SELECT count(*), array_agg(id), array_agg(status)
@@ -651,7 +664,7 @@ SELECT id, coalesce(recorded_at, created_at) AS created_at, coalesce((SELECT act
 -- INSERT_TRAIL_ROWS
 -- Sent by placement and the workers.
 -- Rows that follow INITIATED, of any status. The reconciler reviews a failure that is not final soon, without waiting
--- for its batch.
+-- for its batch. What a worker's claim came to is recorded with the row that says so.
 -- $1 ids, $2 statuses, $3 reasons, $4 the exchange's ids, one element a row.
 WITH recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
@@ -663,7 +676,20 @@ WITH recorded AS (
      CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o
      ORDER BY o.id, x.status
     ON CONFLICT DO NOTHING
-    RETURNING id, status, reason
+    RETURNING id, status, reason, exchange_order_id
+), answered AS (
+    INSERT INTO attempt_answers (order_id, number, answer, reason, exchange_order_id)
+    SELECT x.id, 1,
+           CASE WHEN x.reason = 'accepted' THEN 'accepted'
+                WHEN x.reason LIKE 'refused:%' THEN 'refused'
+                WHEN x.reason LIKE 'not_sent:%' THEN 'not_sent'
+                ELSE 'unknown' END,
+           x.reason, x.exchange_order_id
+      FROM recorded x
+     WHERE x.status < 'UNRESOLVED' AND x.status <> 'INITIATED'
+       AND EXISTS (SELECT FROM attempts a WHERE a.order_id = x.id AND a.number = 1 OFFSET 0)
+     ORDER BY x.id, x.status
+    ON CONFLICT DO NOTHING
 ), noted AS (
     INSERT INTO doubts (order_id, next_at)
     SELECT DISTINCT id, clock_timestamp() + interval '1 second'
