@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ordertrail.domain.reason import (
     ABSENCE_CANNOT_BE_PROVED,
     ABSENT,
+    CANCELED,
     ACCEPTED,
     ACCEPTED_AND_ABSENT,
     DIFFERS_AT_EXCHANGE,
@@ -86,6 +87,7 @@ REASON_LINES = (
     ReasonLine(proved(refused("CODE")), (S.NOT_PLACED,), _RECONCILER),
     ReasonLine(proved(not_sent("CAUSE")), (S.NOT_PLACED,), _RECONCILER, _BY_ITS_CAUSE),
     ReasonLine(proved(ABSENT), (S.NOT_PLACED,), _RECONCILER),
+    ReasonLine(proved(CANCELED), (S.NOT_PLACED,), "the cancel of an order that waits in the queue"),
     ReasonLine(
         presumed(ABSENT),
         (S.NOT_PLACED,),
@@ -137,6 +139,12 @@ CAUSE_LINES = (
     CauseLine(C.CONNECT_FAILED, K.NOT_SENT, _ADAPTER, _CHECK),
     CauseLine(C.CONNECT_TIMEOUT, K.NOT_SENT, _ADAPTER, _CHECK),
     CauseLine(C.NOT_RECORDED, K.NOT_SENT, _PLACEMENT, "Look at the database."),
+    CauseLine(
+        C.TOO_LATE,
+        K.NOT_SENT,
+        "workers and the reconciler",
+        "Start more workers (`ordertrail place`), or see what slows them: the exchange, a halt, the limits.",
+    ),
     CauseLine(C.NEVER, K.NOT_SENT, _RECONCILER, _NOTHING),
     CauseLine(C.TIMEOUT, K.UNKNOWN, _ADAPTER, _CHECK_WHERE_IT_LASTS),
     CauseLine(C.CONNECTION_LOST, K.UNKNOWN, _ADAPTER, _CHECK_WHERE_IT_LASTS),
@@ -171,6 +179,7 @@ OBSERVATION_LINES = (
     ObservationLine(W.CANCEL_NOT_ANSWERED, "CAUSE", _CHECK_WHERE_IT_LASTS),
     ObservationLine(W.CANCEL_ACCEPTED, None),
     ObservationLine(W.CANCEL_TOO_LATE, None),
+    ObservationLine(W.QUEUED, None),
     ObservationLine(W.CANCELED, None),
     ObservationLine(W.CANCELED_AND_GONE, None),
     ObservationLine(W.CANCELED_AND_HIDDEN, None),

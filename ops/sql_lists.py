@@ -75,8 +75,11 @@ LIST_SHAPES = (
         _ANY,
     ),
     ListShape(
-        "By the outcome not_placed or pending, off the index orders_failed.",
-        OrderFilter(outcome=Outcome.NOT_PLACED),
+        "By the outcome not_placed, off the index orders_failed.", OrderFilter(outcome=Outcome.NOT_PLACED), _ANY
+    ),
+    ListShape(
+        "By the outcome pending, off the same index and the queue of orders.",
+        OrderFilter(outcome=Outcome.PENDING),
         _ANY,
     ),
     ListShape("By the outcome placed.", OrderFilter(outcome=Outcome.PLACED), _ANY),

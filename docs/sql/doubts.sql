@@ -230,7 +230,7 @@ WITH known AS (
     DELETE FROM order_queue WHERE order_id = $1 AND EXISTS (SELECT FROM known) RETURNING order_id
 ),
 counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT -count(*) FROM unqueued HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT -1 * count(*) FROM unqueued HAVING count(*) > 0
 ), ended AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason)
     SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity, 'NOT_PLACED', 'proved:canceled'

@@ -100,7 +100,7 @@ SELECT horizon.*, open.pid, open.database, open.prepared,
 -- HORIZON_UNNAMED
 -- Sent by the event log's upkeep, every process and the operator.
 -- The same, where the role may not even look into what is running.
-    SELECT event_log_is_here() AS is_here,
+SELECT event_log_is_here() AS is_here,
            pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_running,
            pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction, NULL::integer AS pid, NULL AS database, NULL AS prepared, NULL::float8 AS seconds;
 

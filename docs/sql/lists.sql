@@ -459,7 +459,7 @@ SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timest
  ) AS r
  ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
 
--- By the outcome not_placed or pending, off the index orders_failed.
+-- By the outcome not_placed, off the index orders_failed.
 WITH page AS MATERIALIZED (
     SELECT o.id,
            EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
@@ -503,6 +503,69 @@ WITH page AS MATERIALIZED (
 --     AND o.created_at > $5
 --     AND o.created_at < $6
        AND fold.outcome = 'not_placed'
+     ORDER BY s.id DESC
+     LIMIT $1
+)
+SELECT r.*, page.has_open_claim, page.is_forbidden, page.is_queued, clock_timestamp() AS read_at
+  FROM page
+ CROSS JOIN LATERAL (
+    SELECT id, created_at, recorded_at, type, side, instrument, limit_price, quantity, status::text AS status,
+           status AS rank, reason, exchange_order_id, client_order_id, place_by, send_by
+      FROM orders
+     WHERE orders.id = page.id
+    OFFSET 0
+ ) AS r
+ ORDER BY r.id DESC, coalesce(r.recorded_at, r.created_at), r.rank;
+
+-- By the outcome pending, off the same index and the queue of orders.
+WITH page AS MATERIALIZED (
+    SELECT o.id,
+           EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                    WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE) AS has_open_claim,
+           EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id) AS is_forbidden,
+           EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0) AS is_queued
+      FROM ((SELECT DISTINCT id FROM orders s
+             WHERE true
+--             AND s.id < $2
+               AND s.status IN ('EXCHANGE_CREATION_FAILED', 'DATABASE_PERSISTENCE_FAILED', 'EXCHANGE_OUTCOME_UNKNOWN', 'UNRESOLVED', 'NOT_PLACED')
+             ORDER BY id DESC)
+            UNION ALL
+            (SELECT q.order_id FROM order_queue q
+             WHERE true
+--             AND q.order_id < $2
+             ORDER BY q.order_id DESC)) AS s
+     CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = s.id AND i.status = 'INITIATED' OFFSET 0) AS o
+     CROSS JOIN LATERAL (
+        SELECT max(r.status) AS status,
+               CASE WHEN max(r.status) >= 'COMPLETED'
+                      OR bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'accepted')
+                    THEN 'placed'
+                    WHEN bool_or(r.status = 'NOT_PLACED')
+                    THEN 'not_placed'
+                    WHEN bool_or(r.status IN ('UNRESOLVED', 'EXCHANGE_OUTCOME_UNKNOWN'))
+                      OR bool_or(starts_with(r.reason, 'unknown:'))
+                      OR EXISTS (SELECT FROM attempts a LEFT JOIN attempt_answers w USING (order_id, number)
+                                  WHERE a.order_id = o.id AND (w.answer IN ('refused', 'not_sent')) IS NOT TRUE)
+                    THEN 'unknown'
+                    WHEN bool_or(r.status = 'DATABASE_PERSISTENCE_FAILED' AND r.reason = 'not_sent:not_recorded')
+                      OR bool_or(starts_with(r.reason, 'refused:'))
+                    THEN 'not_placed'
+                    WHEN bool_or(starts_with(r.reason, 'not_sent:'))
+                    THEN CASE WHEN o.place_by IS NULL OR EXISTS (SELECT FROM cancel_requests c WHERE c.order_id = o.id)
+                              THEN 'not_placed' ELSE 'pending' END
+                    WHEN EXISTS (SELECT FROM order_queue q WHERE q.order_id = o.id OFFSET 0)
+                    THEN 'pending'
+                    ELSE 'unknown'
+               END AS outcome
+          FROM orders r
+         WHERE r.id = o.id
+     ) AS fold
+     WHERE o.status = 'INITIATED'
+--     AND o.instrument = $3
+--     AND o.side = $4
+--     AND o.created_at > $5
+--     AND o.created_at < $6
+       AND fold.outcome = 'pending'
      ORDER BY s.id DESC
      LIMIT $1
 )

@@ -42,7 +42,7 @@ WITH instant AS MATERIALIZED (
       FROM claimed CROSS JOIN instant
      GROUP BY at
 ), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT -count(*) FROM taken HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT -1 * count(*) FROM taken HAVING count(*) > 0
 )
 SELECT o.id, o.created_at, o.type, o.side, o.instrument, o.limit_price, o.quantity, o.client_order_id, o.place_by,
        extract(epoch FROM at - w.queued_at)::float8 AS waited_seconds,
@@ -67,7 +67,7 @@ WITH instant AS MATERIALIZED (
             LIMIT $1
               FOR UPDATE SKIP LOCKED)) RETURNING order_id
 ), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT -count(*) FROM unqueued HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT -1 * count(*) FROM unqueued HAVING count(*) > 0
 ), ended AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity, status, reason)
     SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity, 'NOT_PLACED', 'proved:not_sent:too_late'

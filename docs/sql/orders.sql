@@ -180,7 +180,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
     SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
 ), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT 1 * count(*) FROM recorded HAVING count(*) > 0
 ), logged AS (
     INSERT INTO event_log (count, order_ids, statuses)
     SELECT count(*), array_agg(id), array_agg(status)
@@ -212,7 +212,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
     SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
 ), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT 1 * count(*) FROM recorded HAVING count(*) > 0
 ), logged AS (
     INSERT INTO event_log (count, order_ids, statuses)
     SELECT count(*), array_agg(id), array_agg(status)
@@ -252,7 +252,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
     SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
 ), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT 1 * count(*) FROM recorded HAVING count(*) > 0
 ), logged AS (
     INSERT INTO event_log (count, order_ids, statuses)
     SELECT count(*), array_agg(id), array_agg(status)
@@ -292,7 +292,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
     SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
 ), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT count(*) FROM recorded HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT 1 * count(*) FROM recorded HAVING count(*) > 0
 ), logged AS (
     INSERT INTO event_log (count, order_ids, statuses)
     SELECT count(*), array_agg(id), array_agg(status)
@@ -526,7 +526,7 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
 WITH unqueued AS (
     DELETE FROM order_queue WHERE order_id = ANY($1::varchar[]) RETURNING order_id
 ), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT -count(*) FROM unqueued HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT -1 * count(*) FROM unqueued HAVING count(*) > 0
 )
 INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
 ON CONFLICT (order_id) DO UPDATE

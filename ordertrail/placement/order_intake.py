@@ -60,7 +60,7 @@ class OrderIntake:
         """The present truth about an order."""
         return await self._placing.repeat(order_id)
 
-    async def tell_workers(self) -> None:
+    async def notify_workers(self) -> None:
         """Tell workers in other processes that orders were queued, for ever; cancel to end."""
         while True:
             await self._has_new.wait()

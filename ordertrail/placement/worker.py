@@ -96,7 +96,7 @@ class PlaceWorker:
 
     async def run(self) -> None:
         """Work until cancelled; then what is in flight is finished first, and nothing else is claimed."""
-        work = asyncio.create_task(self._work())
+        work = asyncio.gather(self._work())
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:

@@ -58,7 +58,7 @@ class OrderQueue:
     def start(self, background: BackgroundTasks) -> None:
         """Run all of it."""
         background.start("the depth of the queue of orders", self.intake.watch_depth())
-        background.start("telling workers of queued orders", self.intake.tell_workers())
+        background.start("notifying workers of queued orders", self.intake.notify_workers())
         if self.worker is not None:
             background.start("placing queued orders", self.worker.run())
             background.start("listening to the queue of orders", self._watch.run(self.worker.wake_up))

@@ -21,7 +21,7 @@ WRITERS_AND_READERS = [
 ADAPTERS_AND_GATE = sorted([*ROOT.glob("ordertrail/venues/*/**/*.py"), ROOT / "ordertrail/domain/venue_answer.py"])
 
 # Words that stand for other things as well, and say nothing of a reason where they stand alone.
-ALSO_OTHER_WORDS = {*SendAnswer, "absent", "operator", "foreign", "proved", "presumed", "execution"}
+ALSO_OTHER_WORDS = {*SendAnswer, "absent", "operator", "foreign", "proved", "presumed", "execution", "canceled"}
 ALONE = {kind.value for kind in ReasonKind} - {str(word) for word in ALSO_OTHER_WORDS}
 WITH_DETAIL = re.compile("(refused|not_sent|unknown|proved|presumed|verified|operator):")
 TAKES_APART = {"startswith", "endswith", "partition", "rpartition", "split", "removeprefix", "find", "index"}

@@ -97,7 +97,7 @@ SELECT horizon.*, open.pid, open.database, open.prepared,
 
 # The same, where the role may not even look into what is running.
 HORIZON_UNNAMED = f"""
-{_OLDEST_RUNNING}, NULL::integer AS pid, NULL AS database, NULL AS prepared, NULL::float8 AS seconds
+{_OLDEST_RUNNING.strip()}, NULL::integer AS pid, NULL AS database, NULL AS prepared, NULL::float8 AS seconds
 """
 
 # A log that was written elsewhere, as before a dump was restored, begins anew.

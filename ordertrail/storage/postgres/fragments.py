@@ -132,11 +132,11 @@ unqueued AS (
 )"""
 
 
-def queue_counted(part: str, *, sign: str = "-") -> str:
+def queue_counted(part: str, *, factor: int = -1) -> str:
     """Keeps by how much that part of the statement has changed the queue's depth."""
     return f"""\
 counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT {sign}count(*) FROM {part} HAVING count(*) > 0
+    INSERT INTO order_queue_sums (delta) SELECT {factor} * count(*) FROM {part} HAVING count(*) > 0
 )"""
 
 

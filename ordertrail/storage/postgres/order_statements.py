@@ -103,7 +103,7 @@ WITH input AS MATERIALIZED ({_new_orders(variant, first=3)}
 ), queued AS (
     INSERT INTO order_queue (order_id, instrument, queued_at, start_by)
     SELECT id, instrument, at, start_by FROM recorded CROSS JOIN instant
-), {fragments.queue_counted("recorded", sign="")}, {fragments.logged(_INITIATED)}
+), {fragments.queue_counted("recorded", factor=1)}, {fragments.logged(_INITIATED)}
 SELECT id, at FROM recorded CROSS JOIN instant
 """
 

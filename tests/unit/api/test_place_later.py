@@ -60,7 +60,7 @@ async def test_one_that_waits_longer_than_may_be_waits_as_long_as_may_be(door: D
 
 
 @pytest.mark.parametrize("is_queued", [True, False], ids=["queued", "claimed"])
-async def test_one_that_waits_in_vain_is_told_that_it_is_on_its_way(door: Door, is_queued: bool) -> None:
+async def test_one_that_waits_in_vain_hears_that_it_is_on_its_way(door: Door, is_queued: bool) -> None:
     send_by = None if is_queued else NOW + timedelta(seconds=5)
     door.waiting.found = stored(key=None, is_queued=is_queued, send_by=send_by, has_open_claim=not is_queued)
     door.waiting.is_decided = False
