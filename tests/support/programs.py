@@ -104,14 +104,14 @@ def reconcile_program(
 
 @contextlib.contextmanager
 def execution_program(
-    role: Literal["feed", "process"],
+    role: Literal["feed", "process", "place"],
     database_url: str,
     data_dir: Path,
     *,
     exchange_url: str | None = None,
     **settings: object,
 ) -> Iterator[Program]:
-    """`ordertrail feed` or `ordertrail process`, likewise."""
+    """`ordertrail feed`, `process` or `place`, likewise."""
     environment = _environment(database_url, data_dir, exchange_url, settings)
     with program("ordertrail", role, environment=environment, says=f"{role} started") as running:
         yield running

@@ -38,7 +38,7 @@ SETTINGS: Mapping[str, object] = {
 }
 
 LEFT = """
-SELECT (SELECT count(*) FROM order_batches)
+SELECT (SELECT count(*) FROM order_batches) + (SELECT count(*) FROM order_queue)
      + (SELECT count(*) FROM doubts d
          WHERE settled_at IS NULL
            AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED'))
@@ -135,7 +135,12 @@ class Site:
     async def start_processor(self, **settings: object) -> Actor:
         return await asyncio.to_thread(self._start_execution_program, "process", settings)
 
-    def _start_execution_program(self, role: Literal["feed", "process"], settings: Mapping[str, object]) -> Actor:
+    async def start_placer(self, **settings: object) -> Actor:
+        return await asyncio.to_thread(self._start_execution_program, "place", settings)
+
+    def _start_execution_program(
+        self, role: Literal["feed", "process", "place"], settings: Mapping[str, object]
+    ) -> Actor:
         with contextlib.ExitStack() as stack:
             settings = {**self.settings, **settings}
             program = stack.enter_context(
