@@ -301,6 +301,23 @@ PLACE_ORDER: dict[str, Any] = {
             "content": {"application/json": {"schema": ORDER, "example": EXAMPLE_ORDER}},
             "links": _links("$response.body#/id"),
         },
+        202: {
+            "description": "Recorded, and on its way: a worker sends it, or nobody does. Only with `respond-async`.",
+            "headers": _LOCATION
+            | {
+                "Preference-Applied": {
+                    "description": "Which preference was followed.",
+                    "schema": {"type": "string", "const": "respond-async"},
+                }
+            },
+            "content": {
+                "application/json": {
+                    "schema": ORDER,
+                    "example": EXAMPLE_ORDER | {"status": "INITIATED", "outcome": "pending", "exchange_order_id": None},
+                }
+            },
+            "links": _links("$response.body#/id"),
+        },
         400: _placing_problem_response("malformed-request"),
         408: _placing_problem_response("request-timeout"),
         409: _placing_problem_response("request-in-progress", headers=_LOCATION | RETRY_AFTER),
@@ -332,7 +349,15 @@ PLACE_ORDER: dict[str, Any] = {
                 "required": False,
                 "description": "The caller's key for this order: 1 to 255 visible ASCII characters.",
                 "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-            }
+            },
+            {
+                "name": "Prefer",
+                "in": "header",
+                "required": False,
+                "description": "`respond-async`: answer 202 once the order is recorded, and have a worker send it. With "
+                "`wait=SECONDS` beside it (at most 30): the answer of a request that waits, if it comes within that.",
+                "schema": {"type": "string", "examples": ["respond-async", "respond-async, wait=5"]},
+            },
         ],
         "requestBody": {
             "required": True,
