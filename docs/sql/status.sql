@@ -7,7 +7,8 @@
 -- Every ten seconds in every process of the API, and for `ordertrail status` where no API answers: the schema, orders in
 -- doubt, what is parked and orphaned, late arrivals of a day among the newest 1,000 orders that the exchange showed
 -- unasked, and the operator's switch. What a hostile exchange can make many is counted up to 10,000. Of reports: the
--- feed that was changed last, the oldest frames in the inbox, and up to where the feed's epoch is applied.
+-- feed that was changed last, the oldest frames in the inbox, and up to where the feed's epoch is applied. Of the event
+-- log: the oldest day that is kept, and rows that have none.
 WITH doubt AS (
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
@@ -64,5 +65,10 @@ SELECT clock_timestamp() AS read_at,
        (SELECT count(*) FROM (SELECT FROM execution_inbox ORDER BY id LIMIT 10000) AS waiting) AS inbox_frames,
        (SELECT extract(epoch FROM clock_timestamp() - put_at)::float8
           FROM execution_inbox ORDER BY id LIMIT 1) AS inbox_oldest_seconds,
-       (SELECT max(as_of) FROM position_sums) AS last_trade_applied_at
+       (SELECT max(as_of) FROM position_sums) AS last_trade_applied_at,
+       (SELECT replace(right(min(c.relname), 10), '_', '-')
+          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'event_log'::regclass AND c.relname <> 'event_log_default') AS events_oldest_day,
+       (SELECT count(*) FROM (SELECT FROM event_log_default ORDER BY txid, id LIMIT 10000) AS misplaced)
+           AS events_misplaced
   FROM doubt LEFT JOIN switch ON true LEFT JOIN feed ON true;

@@ -60,6 +60,7 @@ _SECTIONS = [
     "orphans",
     "late_arrivals",
     "executions",
+    "events",
     "spool",
     "log",
     "invariants",

@@ -12,12 +12,14 @@ from typing import Any
 from ordertrail.cli.api_client import RequestNotSent, RequestOutcomeUnknown, request
 from ordertrail.cli.output import Json
 from ordertrail.cli.person_settings import load_settings_of_person, what_to_set
+from ordertrail.runtime.clock import SystemClock
 from ordertrail.runtime.notices import say
 from ordertrail.runtime.settings import Settings
 from ordertrail.server.queue_depth import QueueDepth, broker_depth
-from ordertrail.server.status_document import SECTIONS, Document, figures_sections, text_of, to_do
+from ordertrail.server.status_document import SECTIONS, Document, EventsHorizon, figures_sections, text_of, to_do
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.event_log import PostgresEventLog
 from ordertrail.storage.postgres.status import StatusFigures, read_figures
 from ordertrail.venues.registry import venue_name
 
@@ -72,21 +74,21 @@ def _is_a_status(document: Document) -> bool:
 def _of_the_database(settings: Settings, url: str) -> Document | None:
     """What it knows by itself, where no API answers; None: neither does it."""
     try:
-        figures, queue = asyncio.run(_read(settings))
+        figures, queue, horizon = asyncio.run(_read(settings))
     except (StatementFailed, StatementOutcomeUnknown) as error:
         say(f"Nor could the database be read: {error}.{what_to_set(settings, 'database_url')}")
         return None
     sections: Document = {
         "api": {"url": url, "to_do": f"No API answers at {url}: start it, or look why it does not answer."},
         "database": {"is_up": True, "since": None, "schema": figures.schema_version, "problem": None, "to_do": None},
-        **figures_sections(figures, queue),
+        **figures_sections(figures, queue, horizon),
     }
     as_of = text_of(figures.read_at)
     head = {"as_of": as_of, "worker": None, "figures_as_of": as_of}
     return {**head, "to_do": [sections["api"]["to_do"], *to_do(sections)], **sections}
 
 
-async def _read(settings: Settings) -> tuple[StatusFigures, QueueDepth | None]:
+async def _read(settings: Settings) -> tuple[StatusFigures, QueueDepth | None, EventsHorizon | None]:
     database = Database(
         settings.database_url.get_secret_value(),
         timeout_seconds=settings.database_timeout_seconds,
@@ -95,17 +97,25 @@ async def _read(settings: Settings) -> tuple[StatusFigures, QueueDepth | None]:
     await database.open()
     try:
         figures = await read_figures(database)
+        horizon = await _read_horizon(database)
     finally:
         await database.close()
     # Without an exchange's name there is none whose reports could wait.
     venue = figures.feed_venue or (settings.exchange_url and venue_name(settings.exchange_url))
     broker = None if venue is None else broker_depth(settings, venue=venue)
     if broker is None:
-        return figures, None
+        return figures, None, horizon
     try:
-        return figures, await broker.read()
+        return figures, await broker.read(), horizon
     finally:
         await broker.close()
+
+
+async def _read_horizon(database: Database) -> EventsHorizon | None:
+    try:
+        return EventsHorizon(await PostgresEventLog(database, SystemClock()).horizon_holder())
+    except (StatementFailed, StatementOutcomeUnknown):
+        return None
 
 
 def lines_of(document: Document) -> list[str]:
@@ -204,6 +214,15 @@ def _frames(section: Document) -> str:
     return f"{about}{section['queue_frames']} frames wait in {section['queue']}{oldest}"
 
 
+def _events(section: Document) -> list[str]:
+    seconds, holder = section["horizon_seconds"], section["held_by"]
+    held = (
+        "held back: not known" if seconds is None else f"held back for {seconds:.1f} s" if holder else "none held back"
+    )
+    misplaced = f", {section['misplaced']} rows in no day" if section["misplaced"] else ""
+    return [f"kept since {_known(section['oldest_day'])}, {held}{misplaced}"]
+
+
 def _spool(section: Document) -> list[str]:
     kept = section["files_for_a_person"]
     more = f", {kept} files for a person" if kept else ""
@@ -235,6 +254,7 @@ _RENDER = {
     "orphans": _open,
     "late_arrivals": _late_arrivals,
     "executions": _executions,
+    "events": _events,
     "spool": _spool,
     "log": _log,
     "invariants": _invariants,

@@ -182,6 +182,7 @@ class Service:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             venue=self.venue_title,
             broker=self.queue_depth,
+            event_log=self.event_log,
         )
         self.switch_watch = SwitchWatch(PostgresSwitch(self.database), self.gate)
         self.housekeeping = Housekeeping(

@@ -1,7 +1,7 @@
 """The status of a process and its installation: for `GET /status`, from memory where the database is away.
 
-It reads the database and the broker once at a time, bounded, and never for an order: what it costs is one statement
-and one call in ten seconds, and one a second at the most however often it is asked.
+It reads the database and the broker once at a time, bounded, and never for an order: what it costs is two statements
+and one call in ten seconds, and as many a second at the most however often it is asked.
 """
 
 import asyncio
@@ -13,8 +13,15 @@ from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.server.queue_depth import BrokerDepth, QueueDepth
-from ordertrail.server.status_document import Document, ProcessState, SpoolState, status_document
+from ordertrail.server.status_document import (
+    Document,
+    EventsHorizon,
+    ProcessState,
+    SpoolState,
+    status_document,
+)
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.event_rows import EventLogKeeping
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.status import StatusFigures, read_figures
 from ordertrail.storage.postgres.watch import DatabaseWatch
@@ -45,6 +52,7 @@ class Status:
         worker: str,
         venue: str,
         broker: BrokerDepth | None = None,
+        event_log: EventLogKeeping | None = None,
     ) -> None:
         self._database = database
         self._watch = watch
@@ -56,6 +64,8 @@ class Status:
         self._worker = worker
         self._venue = venue
         self._broker = broker
+        self._event_log = event_log
+        self._horizon: EventsHorizon | None = None
         self._queue: QueueDepth | None = None
         self._figures: StatusFigures | None = None
         self._read_at = float("-inf")
@@ -68,7 +78,10 @@ class Status:
         await self.refresh(older_than_seconds=FRESH_SECONDS)
         spool, counters = await asyncio.to_thread(lambda: (self._spool.state(), metrics.trouble_counters()))
         return status_document(
-            self._process(SpoolState(*spool, self._spool.problem), counters), self._figures, self._queue
+            self._process(SpoolState(*spool, self._spool.problem), counters),
+            self._figures,
+            self._queue,
+            self._horizon,
         )
 
     async def refresh(self, *, older_than_seconds: float = KEPT_SECONDS) -> None:
@@ -78,7 +91,7 @@ class Status:
         async with self._reading:
             # Before it is known how it ends: a database that hangs is asked no more often than one that answers.
             self._read_at = self._clock.monotonic()
-            await asyncio.gather(self._read_database(), self._read_broker())
+            await asyncio.gather(self._read_database(), self._read_horizon(), self._read_broker())
 
     async def _read_database(self) -> None:
         if self._watch.problem is not None:
@@ -88,6 +101,18 @@ class Status:
                 self._figures = await read_figures(self._database)
         except (StatementFailed, StatementOutcomeUnknown, TimeoutError) as error:
             _log.warning("the status could not be read", error=str(error) or type(error).__name__)
+
+    async def _read_horizon(self) -> None:
+        """Apart from the figures: it may fail where a role may see little, and they must not."""
+        self._horizon = None
+        if self._event_log is None or self._watch.problem is not None:
+            return
+        try:
+            async with asyncio.timeout(READ_SECONDS_MAX):
+                self._horizon = EventsHorizon(await self._event_log.horizon_holder())
+        except (StatementFailed, StatementOutcomeUnknown, TimeoutError):
+            # Said by those who keep the log.
+            pass
 
     async def _read_broker(self) -> None:
         if self._broker is None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ordertrail.events.log_upkeep import HELD_BACK_SECONDS_MAX
 from ordertrail.queues.registry import queue_title
 from ordertrail.server.queue_depth import QueueDepth
+from ordertrail.storage.event_rows import HorizonHolder
 from ordertrail.storage.postgres.status import StatusFigures
 from ordertrail.venues.gate.breaker import State
 from ordertrail.venues.gate.denial import CallBudgetState
@@ -26,6 +28,7 @@ SECTIONS = (
     "orphans",
     "late_arrivals",
     "executions",
+    "events",
     "spool",
     "log",
     "invariants",
@@ -76,6 +79,13 @@ class SpoolState:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsHorizon:
+    """What keeps events from readers, as it was read; `holder` None: nothing does."""
+
+    holder: HorizonHolder | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessState:
     """What one process knows by itself, at one moment.
 
@@ -102,15 +112,27 @@ class ProcessState:
     invariants_broken_at: datetime | None = None
 
 
-def status_document(process: ProcessState, figures: StatusFigures | None, queue: QueueDepth | None = None) -> Document:
-    """What `/status` answers; `figures` are the newest that were read, None: none were; `queue`: of a broker."""
+def status_document(
+    process: ProcessState,
+    figures: StatusFigures | None,
+    queue: QueueDepth | None = None,
+    horizon: EventsHorizon | None = None,
+) -> Document:
+    """What `/status` answers; `figures` are the newest that were read, None: none were; `queue`: of a broker.
+
+    `horizon`: None: it could not be read.
+    """
     sections: Document = {
         "ready": _ready(process),
         "database": _database(process, figures),
         "exchange": _exchange(process),
         "gate": _gate(process),
         **figures_sections(
-            figures, queue, is_halted=process.is_halted, late_arrivals_counted=process.late_arrivals_counted
+            figures,
+            queue,
+            horizon,
+            is_halted=process.is_halted,
+            late_arrivals_counted=process.late_arrivals_counted,
         ),
         "spool": _spool(process.spool),
         "log": _log(process),
@@ -127,6 +149,7 @@ def status_document(process: ProcessState, figures: StatusFigures | None, queue:
 def figures_sections(
     figures: StatusFigures | None,
     queue: QueueDepth | None = None,
+    horizon: EventsHorizon | None = None,
     *,
     is_halted: bool | None = None,
     late_arrivals_counted: int | None = None,
@@ -146,6 +169,7 @@ def figures_sections(
         ),
         "late_arrivals": _late_arrivals(figures, late_arrivals_counted),
         "executions": _executions(figures, queue or _inbox(figures)),
+        "events": _events(figures, horizon),
     }
 
 
@@ -320,6 +344,34 @@ def _executions_to_do(figures: StatusFigures) -> list[str]:
     if (figures.inbox_oldest_seconds or 0) > QUEUE_MAY_WAIT_SECONDS:
         sentences.append("Execution reports wait: start `ordertrail process`, more of them, or look why they fail.")
     return sentences
+
+
+def _events(figures: StatusFigures | None, horizon: EventsHorizon | None) -> Document:
+    """From when on events can be read again, and what keeps new ones from being read."""
+    holder = None if horizon is None else horizon.holder
+    sentences = []
+    if figures is not None and figures.events_misplaced:
+        sentences.append("Rows of the event log are in no day's partition: look at the database's clock.")
+    if holder is not None and holder.seconds > HELD_BACK_SECONDS_MAX:
+        sentences.append(f"Events are held back: {_what_to_end(holder)}")
+    return {
+        "oldest_day": figures and figures.events_oldest_day,
+        "misplaced": figures and figures.events_misplaced,
+        "horizon_seconds": None if horizon is None else 0.0 if holder is None else round(holder.seconds, 1),
+        "held_by": None
+        if holder is None
+        else {"pid": holder.pid, "database": holder.database, "prepared": holder.prepared},
+        "to_do": " ".join(sentences) or None,
+    }
+
+
+def _what_to_end(holder: HorizonHolder) -> str:
+    whose = f"database {holder.database} has been open for {holder.seconds:.0f} s"
+    if holder.prepared is not None:
+        return f"the prepared transaction {holder.prepared} in {whose}; commit it there, or roll it back."
+    if holder.pid is not None:
+        return f"a transaction in {whose}; ask its owner, or `SELECT pg_terminate_backend({holder.pid})`."
+    return f"a transaction has been open for {holder.seconds:.0f} s; this role may not see whose."
 
 
 def _spool(spool: SpoolState) -> Document:

@@ -265,5 +265,8 @@ async def test_orders_are_placed_where_the_role_may_see_nothing(server: SystemPo
 
     async with running(url, tmp_path, ScriptedVenue()) as service:
         reply = await service.place()
+        status = await service.call("GET", "/status")
 
     assert reply.status == 201
+    assert status.body["doubts"]["count"] is not None
+    assert status.body["events"]["horizon_seconds"] is not None

@@ -22,6 +22,7 @@ BY_TIME = {
     "doubts_due",
     "order_batches_pkey",
     "operator_actions_switch",  # by its name
+    "event_log_default_pkey",  # counted up to a limit
     "execution_epochs_pkey",  # by the epoch, of which there are few
     "execution_inbox_pkey",
     "position_sums_pkey",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ async def test_nothing_is_to_be_done_where_all_is_well(service: Running) -> None
     assert document["gate"]["worker"] == document["worker"]
     assert [budget["breaker"] for budget in document["gate"]["budgets"].values()] == ["closed"] * 3
     assert document["halted"]["is_halted"] is False
+    assert "2026" < document["events"]["oldest_day"] <= (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    assert (document["events"]["misplaced"], document["events"]["to_do"]) == (0, None)
+    assert document["events"]["horizon_seconds"] is not None
     assert (document["doubts"]["count"], document["parked"]["open"], document["orphans"]["open"]) == (0, 0, 0)
     assert (document["spool"]["trails"], document["spool"]["bytes_max"]) == (0, 64 * 1024 * 1024)
     assert document["figures_as_of"] is not None
