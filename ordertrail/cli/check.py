@@ -31,7 +31,12 @@ from ordertrail.server.listening import listening_socket
 from ordertrail.server.start_line import NO_REAL_ORDER, shown_database, title_of, want_exchange_url, want_venue_name
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.postgres.database import Database
-from ordertrail.storage.postgres.inspection import inspect_server, schema_problem
+from ordertrail.storage.postgres.inspection import (
+    EventLogInspection,
+    inspect_event_log,
+    inspect_server,
+    schema_problem,
+)
 from ordertrail.storage.postgres.migrate import SCHEMA_HEAD
 from ordertrail.venues.registry import make_venue
 from ordertrail.venues.venue import Venue
@@ -138,8 +143,30 @@ async def _of_the_database(settings: Settings, offsets: dict[str, Offset]) -> As
         yield Finding("database", ok=server.is_new_enough, detail=f"{place}: PostgreSQL {server.version}{needed}")
         problem = await schema_problem(database)
         yield Finding("schema", ok=problem is None, detail=problem or f"at {SCHEMA_HEAD}, as this version needs it")
+        if problem is None:
+            yield _of_the_event_log(await inspect_event_log(database))
     finally:
         await database.close()
+
+
+def _of_the_event_log(found: EventLogInspection) -> Finding:
+    """Placing needs nothing of it; only that the log cannot be kept in order is a problem, for it grows."""
+    sentences = []
+    if not found.may_keep:
+        sentences.append(
+            "this role can neither make its days nor drop old ones, so it grows for ever: let the role own event_log, "
+            "and create tables in its schema"
+        )
+    if not found.is_here:
+        sentences.append("it was restored from another server: it begins anew at the start, and older cursors are gone")
+    if not (found.may_see_running and found.may_see_since_when):
+        unknown = "since when it is open" if found.may_see_running else "which it is"
+        sentences.append(
+            f"of a transaction that holds events back this role may not see {unknown}: GRANT pg_monitor, if that matters"
+        )
+    return Finding(
+        "events", ok=found.may_keep, detail="; ".join(sentences) or "they can be read, kept and watched over"
+    )
 
 
 async def _of_the_exchange(settings: Settings, offsets: dict[str, Offset]) -> AsyncIterator[Finding]:

@@ -5,13 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ordertrail.cli.check import Offset, _of_the_clocks
+from ordertrail.cli.check import Offset, _of_the_clocks, _of_the_event_log
 from ordertrail.runtime.settings import Settings
+from ordertrail.storage.postgres.inspection import EventLogInspection
 from ordertrail.storage.postgres.migrate import SCHEMA_HEAD
 from tests.support.http_calls import call
 from tests.support.postgres import execute, fetch
@@ -124,6 +126,25 @@ def test_schema_of_a_newer_version_is_a_problem(database_url: str, tmp_path: Pat
     _, found = check(tmp_path, database_url=database_url, exchange_url="simulated:")
 
     assert problems(found) == {"schema"} and "newer version" in found["schema"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "ok", "words"),
+    [
+        (None, True, "can be read, kept and watched over"),
+        ("may_keep", False, "it grows for ever"),
+        ("is_here", True, "begins anew at the start"),
+        ("may_see_running", True, "may not see which it is: GRANT pg_monitor"),
+        ("may_see_since_when", True, "may not see since when it is open: GRANT pg_monitor"),
+    ],
+)
+def test_what_the_role_may_not_do_for_events_is_said(missing: str | None, words: str, *, ok: bool) -> None:
+    may = {field.name: field.name != missing for field in fields(EventLogInspection)}
+
+    found = _of_the_event_log(EventLogInspection(**may))
+
+    assert (found.name, found.ok) == ("events", ok)
+    assert words in found.detail
 
 
 @pytest.mark.parametrize(

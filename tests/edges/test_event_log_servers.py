@@ -16,6 +16,7 @@ from ordertrail.storage.event_rows import LogMark, MarkGone
 from ordertrail.storage.order_rows import Rows
 from ordertrail.storage.postgres.database import Database
 from ordertrail.storage.postgres.event_log import PostgresEventLog
+from ordertrail.storage.postgres.inspection import EventLogInspection, inspect_event_log
 from ordertrail.storage.postgres.migrate import migrate
 from ordertrail.storage.postgres.orders import PostgresRows
 from tests.conformance.arrange import recorded
@@ -270,3 +271,25 @@ async def test_orders_are_placed_where_the_role_may_see_nothing(server: SystemPo
     assert reply.status == 201
     assert status.body["doubts"]["count"] is not None
     assert status.body["events"]["horizon_seconds"] is not None
+
+
+async def test_what_a_role_may_do_for_the_log_is_found_out(server: SystemPostgres) -> None:
+    url = await owned_by_app(server)
+    execute(server.url, "CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    owner = await inspected(url)
+    superuser = await inspected(server.url)
+    execute(server.url, REVOKED)
+
+    assert superuser == EventLogInspection(True, True, True, True)
+    assert owner == EventLogInspection(True, True, True, False)
+    assert await inspected(url) == EventLogInspection(True, True, False, False)
+    assert await inspected(url.replace("app@", "reader@")) == EventLogInspection(True, False, False, False)
+
+
+async def inspected(url: str) -> EventLogInspection:
+    database = Database(url, timeout_seconds=20, connections_max=1)
+    await database.open()
+    try:
+        return await inspect_event_log(database)
+    finally:
+        await database.close()

@@ -127,3 +127,14 @@ SELECT drop_event_log_default(clock_timestamp() - $1::float8 * interval '1 day')
 COUNT_MISPLACED_IN_LOG = """
 SELECT count(*) AS count FROM (SELECT FROM event_log_default ORDER BY txid, id LIMIT $1) AS misplaced
 """
+
+# By `ordertrail check`, before a deploy: what the role may do for the log, and what it may see of others' transactions.
+INSPECT_LOG = """
+SELECT event_log_is_here() AS is_here,
+       pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE') AS may_keep,
+       has_table_privilege('pg_stat_activity', 'SELECT') AND has_table_privilege('pg_prepared_xacts', 'SELECT')
+           AND has_function_privilege('pg_stat_get_activity(integer)', 'EXECUTE')
+           AND has_function_privilege('pg_prepared_xact()', 'EXECUTE') AS may_see_running,
+       pg_has_role('pg_read_all_stats', 'USAGE') AS may_see_since_when
+  FROM pg_class c WHERE c.oid = 'event_log'::regclass
+"""

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from ordertrail.storage.errors import StatementFailed
 from ordertrail.storage.postgres.database import Database
+from ordertrail.storage.postgres.event_log_statements import INSPECT_LOG
 from ordertrail.storage.postgres.installation_statements import INSPECT_SERVER, SCHEMA_VERSION
 from ordertrail.storage.postgres.migrate import SCHEMA_HEAD
 
@@ -44,3 +45,21 @@ async def schema_problem(database: Database) -> str | None:
     if version is not None and version > SCHEMA_HEAD:
         return f"it is {version}, made by a newer version; this one knows {SCHEMA_HEAD}"
     return f"it is {version or 'not there'}, this version works with {SCHEMA_HEAD}; `ordertrail migrate` makes it that"
+
+
+@dataclass(frozen=True, slots=True)
+class EventLogInspection:
+    """What the role may do for the event log. `is_here`: it is not a copy that was restored from another server.
+
+    `may_see_running` and `may_see_since_when`: of the transactions of others, which may hold events back.
+    """
+
+    is_here: bool
+    may_keep: bool
+    may_see_running: bool
+    may_see_since_when: bool
+
+
+async def inspect_event_log(database: Database) -> EventLogInspection:
+    """Raises StatementFailed and StatementOutcomeUnknown."""
+    return EventLogInspection(**dict((await database.fetch(INSPECT_LOG))[0]))
