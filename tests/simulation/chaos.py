@@ -11,6 +11,7 @@ from ordertrail.placement.halting import Halting
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from simulated_exchange.capabilities import PROFILES, Profile
 from simulated_exchange.faults import Faults, PlaceWeights, QueryFaults, SocketFaults
+from tests.simulation.event_reader import KeptEvents, ReaderMember
 from tests.simulation.execution_evidence import is_all_applied
 from tests.simulation.execution_members import FeedMember, ProcessorMember
 from tests.simulation.network import Fates, Passage, with_fault
@@ -92,6 +93,7 @@ class Plan:
     socket: dict[str, float] = field(default_factory=dict)
     broker: dict[str, float] = field(default_factory=dict)
     queued: float = 0.0
+    readers: int = 0
 
     @property
     def faults(self) -> Faults:
@@ -110,12 +112,14 @@ class Plan:
 def draw_plan(random: Random) -> Plan:
     """A quarter of the runs is calm; the others have some kinds of faults each, at rates of their own.
 
-    A third of both has a feed and processors, too, and a third orders that wait in the queue for workers.
+    A third of both has a feed and processors, too, a third orders that wait in the queue for workers, and a third a
+    reader of events.
     """
     plan = _draw_placing(random)
     if random.random() < EXECUTIONS_SHARE:
         plan = _with_executions(plan, random)
-    return _with_queue(plan, random) if random.random() < QUEUED_SHARE else plan
+    plan = _with_queue(plan, random) if random.random() < QUEUED_SHARE else plan
+    return replace(plan, readers=random.choice((0, 0, 1)))
 
 
 def _with_queue(plan: Plan, random: Random) -> Plan:
@@ -181,6 +185,7 @@ def _draw_placing(random: Random) -> Plan:
     )
 
 
+READER_SLOTS = ("reader",)
 WORKER_SLOTS = ("worker-1", "worker-2")
 PLACING_SLOTS = ("api-1", "api-2", "reconciler")
 EXECUTION_SLOTS = ("feed-1", "feed-2", "processor-1", "processor-2")
@@ -319,10 +324,12 @@ class Chaos:
         self.site = site
         self.plan = plan
         self.dice = fates or Dice(site, plan)
+        self.read = KeptEvents()
         self.slots = (
             *PLACING_SLOTS,
             *(EXECUTION_SLOTS if plan.queue is not None else ()),
             *(WORKER_SLOTS if plan.queued else ()),
+            *(READER_SLOTS if plan.readers else ()),
         )
         site.at_failpoint = self.dice.at_failpoint
         site.exchange.is_read_again_for_sure = is_uncut(plan)
@@ -368,6 +375,8 @@ class Chaos:
         if slot in EXECUTION_SLOTS:
             member = FeedMember if slot.startswith("feed") else ProcessorMember
             self.site.add(member(self.site, slot, self.dice, wrong_by=wrong_by))
+        elif slot in READER_SLOTS:
+            self.site.add(ReaderMember(self.site, slot, self.dice, wrong_by=wrong_by, kept=self.read))
         elif slot in WORKER_SLOTS:
             self.site.add(WorkerMember(self.site, slot, self.dice, wrong_by=wrong_by))
         else:

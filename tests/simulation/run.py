@@ -17,6 +17,7 @@ from ordertrail.reconciliation.sweep import LEASE_SECONDS
 from ordertrail.runtime.telemetry import metrics
 from tests.simulation.chaos import ALL_PROFILES, Chaos, Plan, draw_plan
 from tests.simulation.clients import LARGE_PRICES, PRICES, Clients
+from tests.simulation.event_reader import check_events, has_all
 from tests.simulation.evidence import evidence_of, is_settled, sent_while_halted, unclaimed_sends, unfounded_claims
 from tests.simulation.execution_evidence import check_way, is_all_applied, is_all_tried, wrongly_compared
 from tests.simulation.execution_members import compare
@@ -29,6 +30,8 @@ TROUBLE_SECONDS = 40.0
 # Every deadline there is, the longest promise of a venue and some pauses of the reconciler, added up generously.
 SETTLE_SECONDS_MAX = 600.0
 CHECK_SECONDS = 5.0
+# A reader that is cut off again and again comes forward by some events a second.
+READ_SECONDS_MAX = 300.0
 INTENTS = 3
 TAIL_REPEATS_MAX = 40
 
@@ -95,6 +98,9 @@ def run_plan(seed: int, plan: Plan, *, keep_trace: bool = False) -> Result:
         except NothingLeft:
             violations.append("everybody waits for something that cannot come")
         violations += _check(site, clients.answers)
+        if plan.readers:
+            violations += check_events(site.database.tables, chaos.read)
+            site.counts["events read"] += len(chaos.read.events)
         violations += check_advice(followers.intents, site.exchange.lines())
         violations += [f"raised: {context}" for context in site.loop.exceptions if "exception" in context]
         if invariants_broken() != broken_before:
@@ -117,6 +123,7 @@ async def _story(site: Site, chaos: Chaos, clients: Clients, followers: Follower
     await following
     await _tail(site, clients)
     await settle(site)
+    await _read_on(site, chaos)
     if site.queue is not None:
         site.compared = await compare(site, chaos.dice)
 
@@ -128,6 +135,13 @@ async def settle(site: Site) -> None:
     sweeps_lease = LEASE_SECONDS + 3 * SETTINGS.sweep_interval_seconds
     swept = site.held_until + sweeps_lease if site.held_until else 0.0
     while site.loop.time() < deadline and (site.loop.time() < swept or not _is_over(site)):  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(CHECK_SECONDS)
+
+
+async def _read_on(site: Site, chaos: Chaos) -> None:
+    """Until the reader has all, or should have."""
+    deadline = site.loop.time() + READ_SECONDS_MAX
+    while chaos.plan.readers and site.loop.time() < deadline and not has_all(site.database.tables, chaos.read):  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(CHECK_SECONDS)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.simulation import execution_canaries, queue_canaries
+from tests.simulation import event_canaries, execution_canaries, queue_canaries
 from tests.simulation.canaries import CANARIES
 from tests.simulation.run import run_seed
 from tests.support.counts import Count
@@ -26,4 +26,4 @@ def test_a_service_with_this_mistake_is_found_out(name: str, counted: Count) -> 
 
 def test_there_are_enough_of_them() -> None:
     assert len(CANARIES) >= CANARIES_MIN
-    assert execution_canaries.__doc__ and queue_canaries.__doc__
+    assert event_canaries.__doc__ and execution_canaries.__doc__ and queue_canaries.__doc__
