@@ -32,6 +32,7 @@ FAULTS = (
     "exchange: away",
     "killed at a failpoint",
     "calm runs",
+    "reader cut",
     "canceled",
     "advice: wait_then_repeat_same_key",
     "advice: new_key_is_safe",
