@@ -70,6 +70,8 @@ def _chunks(response: http.client.HTTPResponse, url: str, silence_seconds_max: f
             yield chunk
     except TimeoutError as error:
         raise StreamCut(f"Nothing has come from {url} for {silence_seconds_max:g} s.") from error
+    except http.client.IncompleteRead as error:
+        raise StreamCut(f"The connection to {url} was cut off.") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise StreamCut(f"The connection to {url} was lost: {text_of(error)}.") from error
     raise StreamCut(f"The connection to {url} was ended.")

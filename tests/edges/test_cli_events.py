@@ -154,7 +154,7 @@ def chunked(*parts: bytes) -> bytes:
 
 
 def test_events_are_lines_and_go_on_after_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
-    first = chunked(HEARTBEAT, sse("a")[:20], sse("a")[20:] + sse("b"), b"", b"")
+    first = chunked(HEARTBEAT, sse("a")[:20], sse("a")[20:] + sse("b"))
     cut_in_the_middle = chunked(sse("c") + sse("d")[:-1])
 
     with serving(
@@ -169,6 +169,7 @@ def test_events_are_lines_and_go_on_after_the_last_one(capsys: pytest.CaptureFix
     assert server.requests[0].startswith(f"GET /events?order_id={ID}&type=order&after=0 HTTP/1.1\r\n")
     assert server.requests[1].startswith(f"GET /events?order_id={ID}&type=order HTTP/1.1\r\n")
     assert "\r\nAccept: text/event-stream\r\n" in server.requests[0]
+    assert f"ordertrail: The connection to {server.url} was cut off. Trying again." in output.err.splitlines()
     assert output.err.count("Trying again.") == output.err.count("The API answers again.") + 1 == 3
 
 
