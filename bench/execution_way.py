@@ -118,10 +118,18 @@ def open_role(role: str, environment: Mapping[str, str], log: Path) -> Iterator[
             print(f"{role} had ended with {ended}:\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)
 
 
-def load(way: Way, ids: Sequence[str], *, rate: int, seconds: float, reports: int | None = None) -> None:
-    """Have the exchange send a flood about our orders."""
+def load(
+    way: Way,
+    ids: Sequence[str],
+    *,
+    rate: int,
+    seconds: float,
+    reports: int | None = None,
+    per_frame: int = PER_FRAME,
+) -> None:
+    """Have the exchange send a flood about our orders; `reports`: so many, as far as they fill frames."""
     body = {
-        "reports_per_second": rate, "frame": PER_FRAME, "seconds": seconds, "client_order_ids": list(ids),
+        "reports_per_second": rate, "frame": per_frame, "seconds": seconds, "client_order_ids": list(ids),
         "instrument": "BENCH0000000", **({} if reports is None else {"reports": reports}),
     }  # fmt: skip
     request = urllib.request.Request(
