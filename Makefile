@@ -95,7 +95,7 @@ lock-check: development
 
 bench: benchmark ## Measure us beside the rivals
 	@$(python) -m bench $(ARGS)
-	@$(if $(ARGS),,$(python) -m bench.reconciliation && $(python) -m bench.long_list && $(python) -m bench.positions && $(python) -m bench.executions)
+	@$(if $(ARGS),,$(python) -m bench.reconciliation && $(python) -m bench.long_list && $(python) -m bench.positions && $(python) -m bench.executions && $(python) -m bench.watching && $(python) -m bench.order_queue)
 
 clean: ## Remove what was installed and cached here; the data in .ordertrail stay
 	@rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis

@@ -170,6 +170,7 @@ def load(
     seconds: float,
     rate: float | None,
     keys: bool = True,
+    prefer: str = "",
 ) -> tuple[dict[str, Any], dict[int, int], list[Memory]]:
     """Run the generator in a process of its own; look at the server while its connections are still open."""
     command = [sys.executable, "-m", "bench.load", "--port", str(server.port)]
@@ -179,6 +180,8 @@ def load(
         command += ["--rate", str(rate)]
     if keys:
         command.append("--keys")
+    if prefer:
+        command += ["--prefer", prefer]
     generator = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

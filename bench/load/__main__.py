@@ -24,12 +24,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rate", type=float, help="open loop: requests a second; closed loop without it")
     parser.add_argument("--keys", action="store_true", help="an Idempotency-Key on every second request")
+    parser.add_argument("--prefer", default="", help="the header Prefer of each request")
     arguments = parser.parse_args()
 
     opened = Connections(
         open_balanced(arguments.port, arguments.connections, server_pid=arguments.server_pid, workers=arguments.workers)
     )
-    next_request = make_requests(arguments.port, keys=arguments.keys)
+    next_request = make_requests(arguments.port, keys=arguments.keys, prefer=arguments.prefer)
     times = {"warm_seconds": arguments.warm_seconds, "seconds": arguments.seconds}
     gc.freeze()
     gc.disable()
