@@ -220,7 +220,8 @@ class Watching:
             # Its place is the log's end, and the tail has not come that far.
             reader.is_asking = True
             self.tail.call_after_next_read(reader.retry)
-        if not found and reader.end is None and not reader.is_asking and not self._attach(reader):
+        # The next page is asked for before this one is sent, so that readers at one place go on together.
+        if reader.end is None and not reader.is_asking and not self._attach(reader):
             self.older.ask(reader)
         return found
 

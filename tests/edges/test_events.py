@@ -61,7 +61,7 @@ def test_a_reader_goes_on_after_the_last_event_that_it_has(api: Program) -> None
         [initiated] = stream.take(1)
 
     _, second = place(api)
-    with streaming(api, "?type=order", **{"Last-Event-ID": initiated.id}) as stream:
+    with streaming(api, "?type=order", headers={"Last-Event-ID": initiated.id}) as stream:
         events = stream.take(3)
 
     assert statuses(events) == [(first["id"], "COMPLETED"), (second["id"], "INITIATED"), (second["id"], "COMPLETED")]

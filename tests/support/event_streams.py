@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,14 +74,20 @@ class Stream:
 
 
 @contextmanager
-def streaming(api: Program, query: str = "", *, receive_bytes: int | None = None, **headers: str) -> Iterator[Stream]:
+def streaming(
+    api: Program, query: str = "", *, headers: Mapping[str, str] | None = None, receive_bytes: int | None = None
+) -> Iterator[Stream]:
     """`GET /events`; `receive_bytes`: how much the client's socket takes that nobody reads."""
     with socket.socket() as connection:
         if receive_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         connection.settimeout(WAIT_SECONDS)
         connection.connect(("127.0.0.1", api.port))
-        lines = [f"GET /events{query} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in headers.items())]
+        lines = [
+            f"GET /events{query} HTTP/1.1",
+            "Host: x",
+            *(f"{name}: {value}" for name, value in (headers or {}).items()),
+        ]
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
         with connection.makefile("rb") as file:
             status = int(file.readline().split()[1])

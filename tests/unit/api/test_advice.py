@@ -181,7 +181,8 @@ def test_paper_for_clients_has_every_advice() -> None:
 
 def test_every_problem_of_placing_is_in_these_tables() -> None:
     elsewhere = {
-        "order-not-found", "not-cancelable", "not-found", "method-not-allowed", "too-slow",
+        "order-not-found", "not-cancelable", "not-found", "method-not-allowed", "too-slow", "events-gone",
+        "not-acceptable", "too-many-readers",
     }  # fmt: skip
 
     assert PROBLEMS.keys() == {*OF_REQUESTS, *FAILED_TYPES} | elsewhere
