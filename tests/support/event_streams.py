@@ -3,11 +3,11 @@
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.programs import WAIT_SECONDS, Program
+from tests.support.programs import WAIT_SECONDS
 
 
 @dataclass
@@ -42,6 +42,14 @@ class Stream:
             raise ConnectionError("the answer was cut")
         return body
 
+    def rest(self) -> bytes:
+        """What else there is until the connection ends, however it does, as it comes over the wire."""
+        received = b""
+        with suppress(ConnectionError):
+            while chunk := self.connection.recv(1 << 20):
+                received += chunk
+        return received
+
     def frames(self) -> Iterator[SentEvent]:
         """Events and heartbeats, until the answer ends."""
         unread = b""
@@ -75,14 +83,14 @@ class Stream:
 
 @contextmanager
 def streaming(
-    api: Program, query: str = "", *, headers: Mapping[str, str] | None = None, receive_bytes: int | None = None
+    port: int, query: str = "", *, headers: Mapping[str, str] | None = None, receive_bytes: int | None = None
 ) -> Iterator[Stream]:
     """`GET /events`; `receive_bytes`: how much the client's socket takes that nobody reads."""
     with socket.socket() as connection:
         if receive_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         connection.settimeout(WAIT_SECONDS)
-        connection.connect(("127.0.0.1", api.port))
+        connection.connect(("127.0.0.1", port))
         lines = [
             f"GET /events{query} HTTP/1.1",
             "Host: x",
