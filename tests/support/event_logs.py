@@ -28,6 +28,7 @@ from tests.support.clocks import NOON, ManualClock
 T = TypeVar("T")
 
 DATABASE = 77
+DRIVEN_SECONDS_MAX = 10
 TIMELINE = 1
 OLDER = MarkGone("it is older than what is kept")
 ELSEWHERE = MarkGone("it is of another database")
@@ -148,17 +149,14 @@ def watching_on(
 async def driven(watching: Watching, work: Awaitable[T]) -> T:
     """The result of what may need the log to be read meanwhile."""
     task = asyncio.ensure_future(work)
-    for _ in range(20):
-        for _ in range(5):
-            await asyncio.sleep(0)
-        if task.done():
-            break
-        await watching.tail.run_once()
-        await watching.older.run_once()
-    else:
-        task.cancel()
-        raise AssertionError("it waits for something else")
-    return task.result()
+    async with asyncio.timeout(DRIVEN_SECONDS_MAX):
+        while not task.done():
+            for _ in range(5):
+                await asyncio.sleep(0)
+            if not task.done():
+                await watching.tail.run_once()
+                await watching.older.run_once()
+        return task.result()
 
 
 async def joined(
