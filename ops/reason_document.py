@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from ordertrail.domain.reason import (
     ABSENCE_CANNOT_BE_PROVED,
     ABSENT,
-    CANCELED,
     ACCEPTED,
     ACCEPTED_AND_ABSENT,
+    CANCELED,
     DIFFERS_AT_EXCHANGE,
     EXCHANGE_FORGOT,
     EXECUTION,

@@ -74,9 +74,7 @@ LIST_SHAPES = (
         OrderFilter(statuses=(_FAILURE,), outcome=Outcome.NOT_PLACED),
         _ANY,
     ),
-    ListShape(
-        "By the outcome not_placed, off the index orders_failed.", OrderFilter(outcome=Outcome.NOT_PLACED), _ANY
-    ),
+    ListShape("By the outcome not_placed, off the index orders_failed.", OrderFilter(outcome=Outcome.NOT_PLACED), _ANY),
     ListShape(
         "By the outcome pending, off the same index and the queue of orders.",
         OrderFilter(outcome=Outcome.PENDING),

@@ -354,7 +354,7 @@ PLACE_ORDER: dict[str, Any] = {
                 "name": "Prefer",
                 "in": "header",
                 "required": False,
-                "description": "`respond-async`: answer 202 once the order is recorded, and have a worker send it. With "
+                "description": "`respond-async`: answer 202 once the order is recorded; a worker sends it. With "
                 "`wait=SECONDS` beside it (at most 30): the answer of a request that waits, if it comes within that.",
                 "schema": {"type": "string", "examples": ["respond-async", "respond-async, wait=5"]},
             },

@@ -162,7 +162,7 @@ def _of_the_event_log(found: EventLogInspection) -> Finding:
     if not (found.may_see_running and found.may_see_since_when):
         unknown = "since when it is open" if found.may_see_running else "which it is"
         sentences.append(
-            f"of a transaction that holds events back this role may not see {unknown}: GRANT pg_monitor, if that matters"
+            f"of a transaction that holds events back this role may not see {unknown}: GRANT pg_monitor, if it matters"
         )
     return Finding(
         "events", ok=found.may_keep, detail="; ".join(sentences) or "they can be read, kept and watched over"

@@ -168,9 +168,9 @@ async def test_one_that_waits_too_long_is_not_placed_without_any_worker(database
 
         await service.until(is_over)
         assert (await service.trail(taken.body["id"]))[-1][:2] == ("NOT_PLACED", "proved:not_sent:too_late")
-        told = await house.queue(MARKET, key="mine")
-        assert (told.status, told.body["outcome"], told.body["certainty"]) == (500, "not_placed", "proved")
-        assert told.body["advice"] == "new_key_is_safe"
+        answered = await house.queue(MARKET, key="mine")
+        assert (answered.status, answered.body["outcome"], answered.body["certainty"]) == (500, "not_placed", "proved")
+        assert answered.body["advice"] == "new_key_is_safe"
 
 
 async def test_the_end_of_its_life_is_its_place_by(house: House) -> None:
