@@ -17,6 +17,9 @@ from ordertrail.events.reader import End, Reader
 from ordertrail.events.watching import Watching
 from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.buffered import BufferedCounter
+from ordertrail.runtime.telemetry.logs import get_logger
+
+_log = get_logger()
 
 ABORT_CONNECTION = "ordertrail.abort_connection"
 """In `extensions` of a request's scope, where the server has it: `{"abort": …}` ends the connection at once."""
@@ -97,7 +100,8 @@ class _Client:
         self._reader = reader
         self._stalled_seconds = stalled_seconds
         self._sending: asyncio.Timeout | None = None
-        self._listening = asyncio.create_task(self._listen(receive))
+        self._listening = asyncio.create_task(_until_gone(receive))
+        self._listening.add_done_callback(self._left)
         reader.on_end = self._hurry
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
@@ -139,13 +143,19 @@ class _Client:
         finally:
             self._sending = None
 
-    async def _listen(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def _left(self, listening: "asyncio.Task[None]") -> None:
+        """Also where listening has failed: a client of whom nothing more is heard has left."""
         self._reader.finish(End.LEFT)
+        if not listening.cancelled() and (error := listening.exception()) is not None:
+            _log.error("a client of a stream cannot be heard any more", exc_info=error)
 
     def _hurry(self) -> None:
         """Nobody waits for a client any more that has left, or takes nothing."""
         if self._sending is not None:
-            patience = 0.0 if self._reader.end in (End.LAGGING, End.LEFT) else GONE_SECONDS
-            self._sending.reschedule(asyncio.get_running_loop().time() + patience)
+            bound_seconds = 0.0 if self._reader.end in (End.LAGGING, End.LEFT) else GONE_SECONDS
+            self._sending.reschedule(asyncio.get_running_loop().time() + bound_seconds)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

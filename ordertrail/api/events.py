@@ -114,8 +114,8 @@ async def _first_events(watching: Watching, reader: Reader, *, wait_seconds: flo
     begun = loop.time()
     while reader.end is None:
         is_at_the_end = watching.is_at_the_end(reader)
-        patience = wait_seconds if is_at_the_end else max(wait_seconds, SEARCH_SECONDS_MAX)
-        left = begun + patience - loop.time()
+        bound_seconds = wait_seconds if is_at_the_end else max(wait_seconds, SEARCH_SECONDS_MAX)
+        left = begun + bound_seconds - loop.time()
         if left <= 0:
             break
         if deliveries := await watching.more(reader, seconds=left):

@@ -31,7 +31,7 @@ class OlderRows:
         self._readers: dict[LogMark, set[Reader]] = {}
         self._lookups: dict[LogMark, list[asyncio.Future[MarkGone | None]]] = {}
         self._oldest: list[asyncio.Future[LogMark]] = []
-        self._asked = asyncio.Event()
+        self._has_work = asyncio.Event()
         self._last_end: LogMark | None = None
         self._run_start: tuple[int, int] = (0, 0)
         self._run_pages = 0
@@ -41,21 +41,21 @@ class OlderRows:
         """Whether what follows the mark can be read: None, or why not. Raises as the log does."""
         found: asyncio.Future[MarkGone | None] = asyncio.get_running_loop().create_future()
         self._lookups.setdefault(mark, []).append(found)
-        self._asked.set()
+        self._has_work.set()
         return await found
 
     async def oldest(self) -> LogMark:
         """The place before the first row that is kept. Raises as the log does."""
         found: asyncio.Future[LogMark] = asyncio.get_running_loop().create_future()
         self._oldest.append(found)
-        self._asked.set()
+        self._has_work.set()
         return await found
 
-    def ask(self, reader: Reader) -> None:
+    def request_page(self, reader: Reader) -> None:
         """Bring the reader a page of what follows its place; as often as the database has to be tried."""
-        reader.is_asking = True
+        reader.awaits_page = True
         self._readers.setdefault(reader.position.mark, set()).add(reader)
-        self._asked.set()
+        self._has_work.set()
 
     def forget(self, reader: Reader) -> None:
         """It needs nothing any more."""
@@ -66,15 +66,15 @@ class OlderRows:
                 del self._readers[mark]
 
     async def run(self) -> None:
-        """Serve whatever is asked, until cancelled."""
+        """Serve whatever is requested, until cancelled."""
         while True:
-            await self._asked.wait()
+            await self._has_work.wait()
             if pause_seconds := await self.run_once():
                 await self._clock.sleep(pause_seconds)
 
     async def run_once(self) -> float:
         """Look up all that is to be looked up, and read one page; how long to pause before the next time."""
-        self._asked.clear()
+        self._has_work.clear()
         try:
             await self._look_up()
             await self._find_oldest()
@@ -85,40 +85,40 @@ class OlderRows:
             self._trouble.report(error)
         else:
             self._trouble.is_over()
-            self._ask_again()
+            self._go_on()
             return 0
-        self._ask_again()
+        self._go_on()
         return RETRY_SECONDS
 
-    def _ask_again(self) -> None:
+    def _go_on(self) -> None:
         if self._readers or self._lookups or self._oldest:
-            self._asked.set()
+            self._has_work.set()
 
     async def _look_up(self) -> None:
         marks = list(self._lookups)[:LOOKUPS_MAX]
         if not marks:
             return
-        asked = {mark: self._lookups.pop(mark) for mark in marks}
+        requested = {mark: self._lookups.pop(mark) for mark in marks}
         try:
             answers = await self._log.are_there(marks)
         except Exception as error:
-            _fail([future for futures in asked.values() for future in futures], error)
+            _fail([future for futures in requested.values() for future in futures], error)
             raise
         for mark, answer in zip(marks, answers, strict=True):
-            for future in asked[mark]:
+            for future in requested[mark]:
                 if not future.done():
                     future.set_result(answer)
 
     async def _find_oldest(self) -> None:
-        asked, self._oldest = self._oldest, []
-        if not asked:
+        requested, self._oldest = self._oldest, []
+        if not requested:
             return
         try:
             oldest = await self._log.oldest()
         except Exception as error:
-            _fail(asked, error)
+            _fail(requested, error)
             raise
-        for future in asked:
+        for future in requested:
             if not future.done():
                 future.set_result(oldest)
 
@@ -158,7 +158,7 @@ def _place(mark: LogMark) -> tuple[int, int]:
     return (mark.txid, mark.id)
 
 
-def _fail(asked: "list[asyncio.Future[MarkGone | None]] | list[asyncio.Future[LogMark]]", error: Exception) -> None:
-    for future in asked:
+def _fail(requested: "list[asyncio.Future[MarkGone | None]] | list[asyncio.Future[LogMark]]", error: Exception) -> None:
+    for future in requested:
         if not future.done():
             future.set_exception(error)

@@ -40,7 +40,7 @@ class Reader:
         self.wanted = wanted
         self.position = position
         self.is_live = False
-        self.is_asking = False
+        self.awaits_page = False
         self.older: Sequence[ShownRow] | MarkGone | None = None
         self.is_beat_due = False
         self.end: End | None = None
@@ -73,7 +73,7 @@ class Reader:
 
     def bring(self, older: Sequence[ShownRow] | MarkGone) -> None:
         """What follows its position was read."""
-        self.is_asking = False
+        self.awaits_page = False
         self.older = older
         self._changed.set()
 
@@ -83,8 +83,8 @@ class Reader:
         self._changed.set()
 
     def retry(self) -> None:
-        """What it asked for was not there, and may be there now."""
-        self.is_asking = False
+        """What it waited for was not there, and may be there now."""
+        self.awaits_page = False
         self._changed.set()
 
     def finish(self, end: End) -> None:

@@ -174,7 +174,7 @@ class Watching:
         if (gone := await self.older.is_there(reader.position.mark)) is not None or not reader.position.passed:
             return gone
         # That the row before is there says nothing of the row of which some is passed.
-        self.older.ask(reader)
+        self.older.request_page(reader)
         try:
             while reader.older is None:
                 await reader.changed()
@@ -202,7 +202,7 @@ class Watching:
         return None
 
     def _next_of_older(self, reader: Reader) -> Sequence[ShownEvent]:
-        """What it wants of the page that was read for it; where that is nothing, the next is asked for."""
+        """What it wants of the page that was read for it; where that is nothing, the next is requested."""
         older, reader.older = reader.older, None
         found: Sequence[ShownEvent] = ()
         if isinstance(older, MarkGone):
@@ -218,11 +218,11 @@ class Watching:
                 found = reader.wanted.of(events)
         elif older is not None and not self._attach(reader):
             # Its place is the log's end, and the tail has not come that far.
-            reader.is_asking = True
+            reader.awaits_page = True
             self.tail.call_after_next_read(reader.retry)
-        # The next page is asked for before this one is sent, so that readers at one place go on together.
-        if reader.end is None and not reader.is_asking and not self._attach(reader):
-            self.older.ask(reader)
+        # The next page is requested before this one is sent, so that readers at one place go on together.
+        if reader.end is None and not reader.awaits_page and not self._attach(reader):
+            self.older.request_page(reader)
         return found
 
     def _attach(self, reader: Reader) -> bool:

@@ -89,7 +89,7 @@ async def _open_bare() -> AsyncIterator[ApiParts]:
     service = make_service(is_bare=True)
     service.background.when_lost = partial(_have_the_server_stop, service.settings.drain_bound_seconds)
     async with service.open_for_api() as parts:
-        with _said_to(service.start_draining):
+        with _draining_at_signals(service.start_draining):
             yield parts
     if service.background.problem is not None:
         # All is answered and recorded. The server would say that it ended because it was told to.
@@ -98,7 +98,7 @@ async def _open_bare() -> AsyncIterator[ApiParts]:
 
 
 @contextlib.contextmanager
-def _said_to(start_draining: Callable[[], None]) -> Iterator[None]:
+def _draining_at_signals(start_draining: Callable[[], None]) -> Iterator[None]:
     """Call it at the signals that stop a server.
 
     One that is not ours tells the application only after every answer has ended, and streams end when they are told.
@@ -110,7 +110,7 @@ def _said_to(start_draining: Callable[[], None]) -> Iterator[None]:
             handler = signal.getsignal(number)
             # What is no function is either nobody's or not Python's, and then there is nothing to call after ours.
             if callable(handler):
-                ours = partial(_tell_first, loop, start_draining, handler)
+                ours = partial(_start_draining_first, loop, start_draining, handler)
                 signal.signal(number, ours)
                 replaced.append((number, ours, handler))
     try:
@@ -121,7 +121,7 @@ def _said_to(start_draining: Callable[[], None]) -> Iterator[None]:
                 signal.signal(replaced_number, before)
 
 
-def _tell_first(
+def _start_draining_first(
     loop: asyncio.AbstractEventLoop,
     start_draining: Callable[[], None],
     handler: _Handler,

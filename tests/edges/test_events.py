@@ -51,7 +51,7 @@ def statuses(events: list[SentEvent]) -> list[tuple[str, str]]:
     return [(event.data["order_id"], event.data["status"]) for event in events]
 
 
-def test_a_stream_tells_what_is_written_while_it_is_open(api: Program) -> None:
+def test_a_stream_reports_what_is_written_while_it_is_open(api: Program) -> None:
     with streaming(api.port, "?type=order") as stream:
         [beat] = [next(stream.frames())]
         _, order = place(api)
@@ -81,7 +81,7 @@ def test_a_reader_goes_on_after_the_last_event_that_it_has(api: Program) -> None
     assert statuses(events) == [(first["id"], "COMPLETED"), (second["id"], "INITIATED"), (second["id"], "COMPLETED")]
 
 
-def test_an_order_and_a_type_are_told_alone(api: Program) -> None:
+def test_an_order_and_a_type_come_alone(api: Program) -> None:
     _, first = place(api)
     with streaming(api.port, f"?after=0&order_id={first['id']}&type=order") as stream:
         place(api)
@@ -97,16 +97,16 @@ def test_an_order_and_a_type_are_told_alone(api: Program) -> None:
 def test_pages_have_all_events_once_and_say_where_to_go_on(api: Program) -> None:
     placed = [place(api)[1]["id"] for _ in range(3)]
 
-    told: list[tuple[str, str]] = []
+    received: list[tuple[str, str]] = []
     after, pages = "0", 0
-    while len(told) < 6:
+    while len(received) < 6:
         status, headers, page = get(api, f"?after={after}&limit=2&type=order", Prefer="wait=30")
         assert (status, headers["preference-applied"]) == (200, "wait=30")
         assert len(page["events"]) <= 2
-        told += [(event["data"]["order_id"], event["data"]["status"]) for event in page["events"]]
+        received += [(event["data"]["order_id"], event["data"]["status"]) for event in page["events"]]
         after, pages = page["next_after"], pages + 1
 
-    assert told == [(order_id, status) for order_id in placed for status in ("INITIATED", "COMPLETED")]
+    assert received == [(order_id, status) for order_id in placed for status in ("INITIATED", "COMPLETED")]
     assert pages >= 3
 
 
@@ -215,26 +215,26 @@ def test_a_heartbeat_comes_and_is_a_place_to_go_on_from(api: Program) -> None:
 
 def test_a_thousand_reconnects_skip_nothing_and_repeat_nothing(api: Program) -> None:
     placed = [place(api)[1]["id"] for _ in range(3)]
-    told: list[tuple[str, str]] = []
+    received: list[tuple[str, str]] = []
     after = "0"
     for number in range(1000):
         with streaming(api.port, "?type=order", headers={"Last-Event-ID": after}) as stream:
             if number % 200 == 199:
                 placed.append(place(api)[1]["id"])
             beat = next(stream.frames())
-            if len(told) < 2 * len(placed):
+            if len(received) < 2 * len(placed):
                 [event] = stream.take(1)
-                told += statuses([event])
+                received += statuses([event])
                 after = event.id
             else:
                 after = beat.id
-    while len(told) < 2 * len(placed):
+    while len(received) < 2 * len(placed):
         with streaming(api.port, "?type=order", headers={"Last-Event-ID": after}) as stream:
             [event] = stream.take(1)
-            told += statuses([event])
+            received += statuses([event])
             after = event.id
 
-    assert told == [(order_id, status) for order_id in placed for status in ("INITIATED", "COMPLETED")]
+    assert received == [(order_id, status) for order_id in placed for status in ("INITIATED", "COMPLETED")]
 
 
 def test_a_client_that_hangs_up_frees_its_place(database_url: str, tmp_path: Path) -> None:
@@ -315,10 +315,10 @@ def test_a_reader_that_takes_too_little_is_cut_off_and_no_other(
     ):
         next(slow.frames())
         next(quick.frames())
-        told = 0
+        received = 0
         for number in range(FLOODS):
             fetch(database_url, FLOOD, f"flood-{number}")
-            told += len(quick.take(1000))
+            received += len(quick.take(1000))
             if bytes_read:
                 slow.connection.recv(bytes_read)
 
@@ -326,7 +326,7 @@ def test_a_reader_that_takes_too_little_is_cut_off_and_no_other(
         assert not slow.rest().endswith(b"\r\n0\r\n\r\n")
         assert place(api)[0] == 201
         assert {event.data["status"] for event in quick.take(2)} == {"INITIATED", "COMPLETED"}
-    assert told == 1000 * FLOODS
+    assert received == 1000 * FLOODS
     assert "ASGI" not in api.stderr
 
 

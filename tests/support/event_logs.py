@@ -69,15 +69,15 @@ class InMemoryEventLog:
         self.append(*events)
 
     async def newest(self) -> LogMark:
-        self._ask("newest")
+        self._count("newest")
         return self.rows[-1].mark if self.rows else self.before_first
 
     async def oldest(self) -> LogMark:
-        self._ask("oldest")
+        self._count("oldest")
         return self.before_first
 
     async def read(self, after: LogMark, *, events_max: int) -> LogPage | MarkGone:
-        self._ask("read")
+        self._count("read")
         gone = self._why_gone(after)
         if gone is not None:
             return gone
@@ -90,7 +90,7 @@ class InMemoryEventLog:
         return LogPage(rows, has_more=start + len(rows) < len(self.rows), horizon_seconds=self.horizon_seconds)
 
     async def are_there(self, marks: Sequence[LogMark]) -> list[MarkGone | None]:
-        self._ask("are_there")
+        self._count("are_there")
         return [self._why_gone(mark) for mark in marks]
 
     def _why_gone(self, mark: LogMark) -> MarkGone | None:
@@ -98,7 +98,7 @@ class InMemoryEventLog:
             return ELSEWHERE
         return None if mark == self.before_first or any(row.mark == mark for row in self.rows) else OLDER
 
-    def _ask(self, statement: str) -> None:
+    def _count(self, statement: str) -> None:
         self.statements.append(statement)
         if self.away:
             raise StatementOutcomeUnknown("the database is away", may_have_happened=False)

@@ -34,7 +34,7 @@ STEPS = {
     "restart": 2,
 }
 
-Told = tuple[str, str]
+Shown = tuple[str, str]
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Client:
 
     wanted: Wanted
     start: int = 0
-    got: list[Told] = field(default_factory=list)
+    got: list[Shown] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     reader: Reader | None = None
     joining: "asyncio.Task[Reader | MarkGone | Refusal] | None" = None
@@ -54,18 +54,18 @@ class Client:
 class Written:
     """All that was ever written, and where each mark stands in it."""
 
-    told: list[Told] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     index_after: dict[LogMark, int] = field(default_factory=dict)
 
     def index_of(self, cursor: Cursor) -> int:
         return self.index_after[cursor.mark] + cursor.passed
 
-    def wanted(self, client: Client, end: int) -> list[Told]:
+    def wanted(self, client: Client, end: int) -> list[Shown]:
         of_order, of_type = client.wanted.order_id, client.wanted.type
         return [
-            told
-            for told in self.told[client.start : end]
-            if of_order in (None, told[0]) and of_type in (None, told[1].partition(" ")[0])
+            shown
+            for shown in self.shown[client.start : end]
+            if of_order in (None, shown[0]) and of_type in (None, shown[1].partition(" ")[0])
         ]
 
 
@@ -82,19 +82,19 @@ class World:
         return watching_on(self.log, pending_bytes_max=1500, ring_bytes_max=4000)
 
     def write(self, orders: str, types: list[bool]) -> None:
-        number = len(self.written.told)
+        number = len(self.written.shown)
         events = [
             (execution_event if is_execution else order_event)(order, number + index)
             for index, (order, is_execution) in enumerate(zip(orders, types, strict=True))
         ]
         row = self.log.append(*events)
-        self.written.told += [
+        self.written.shown += [
             (event.order_id, f"order {event.row.reason}")
             if isinstance(event, OrderEvent)
             else (event.order_id, f"execution {event.execution.exec_id}")
             for event in events
         ]
-        self.written.index_after[row.mark] = len(self.written.told)
+        self.written.index_after[row.mark] = len(self.written.shown)
 
     async def settle(self) -> None:
         for _ in range(4):
@@ -109,7 +109,7 @@ class World:
         await self.joined(client)
 
     async def joined(self, client: Client) -> None:
-        """Take note of a client that has come in, or was told why not."""
+        """Take note of a client that has come in, or was shown why not."""
         if client.joining is None or not client.joining.done():
             return
         joining, client.joining = client.joining, None
@@ -154,7 +154,7 @@ class World:
         client.resumes_at = cursor
 
     def hang_up(self, client: Client) -> None:
-        """Leave with the place that a heartbeat would have told."""
+        """Leave with the place that a heartbeat would have shown."""
         if client.reader is not None and client.reader.end is None:
             self.check(client, self.watching.position_of(client.reader))
         self.leave(client)
@@ -176,7 +176,7 @@ class World:
     async def come_to_rest(self) -> None:
         """The log is there again, nobody writes, and every client has what it can have."""
         self.log.away = False
-        for _ in range(len(self.written.told)):
+        for _ in range(len(self.written.shown)):
             for client in self.clients:
                 await self.join(client, from_the_oldest=True)
                 await self.take(client)
@@ -184,7 +184,7 @@ class World:
             await self.watching.older.run_once()
             await self.settle()
         for client in self.clients:
-            assert client.got == self.written.wanted(client, len(self.written.told))
+            assert client.got == self.written.wanted(client, len(self.written.shown))
             self.leave(client)
 
 
@@ -217,6 +217,8 @@ async def act(world: World, chance: random.Random) -> None:
             world.log.drop(chance.randint(1, 3))
         case "restart":
             world.restart()
+        case step:
+            raise AssertionError(step)
     await world.settle()
 
 

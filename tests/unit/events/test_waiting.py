@@ -73,7 +73,7 @@ async def test_what_is_written_of_others_wakes_nobody() -> None:
     assert order.reads == [0, 0]
 
 
-async def test_it_is_read_at_the_end_for_what_is_told_late() -> None:
+async def test_it_is_read_at_the_end_for_what_comes_late() -> None:
     watching = watching_on(InMemoryEventLog())
 
     def write_without_a_word() -> None:

@@ -138,7 +138,7 @@ async def test_a_cursor_within_a_row_whose_place_another_has_taken_is_gone(log: 
     assert isinstance(answer, MarkGone)
 
 
-async def test_a_cursor_whose_mark_is_gone_is_told_so(log: InMemoryEventLog) -> None:
+async def test_a_cursor_whose_mark_is_gone_is_refused(log: InMemoryEventLog) -> None:
     first = log.rows[0].mark
     log.drop(2)
     watching = watching_on(log)
@@ -146,7 +146,7 @@ async def test_a_cursor_whose_mark_is_gone_is_told_so(log: InMemoryEventLog) -> 
     assert await driven(watching, watching.join(ReaderKind.STREAM, Wanted(), Cursor(first))) == OLDER
 
 
-async def test_many_cursors_are_looked_up_in_one_statement(log: InMemoryEventLog) -> None:
+async def test_many_cursors_are_checked_in_one_statement(log: InMemoryEventLog) -> None:
     marks = [row.mark for row in log.rows]
     watching = watching_on(log)
     await joined(watching)
@@ -200,7 +200,7 @@ async def test_a_run_of_pages_is_interrupted_for_readers_elsewhere(
     assert got_early <= 5
 
 
-async def test_a_reader_whose_process_has_seen_less_of_the_log_than_another_waits_for_it(
+async def test_a_reader_whose_process_has_read_less_of_the_log_than_another_waits_for_it(
     log: InMemoryEventLog,
 ) -> None:
     watching = watching_on(log)
