@@ -20,7 +20,7 @@ PAGE_PARAMETERS = ("limit", *STREAM_PARAMETERS)
 _OLDEST = "0"
 _LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
 _WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
-_NO_CURSOR = "is not an id that came with an event or a heartbeat, nor a next_after, nor 0"
+NO_CURSOR = "is not an id that came with an event or a heartbeat, nor a next_after, nor 0"
 
 
 class EventForm(Enum):
@@ -58,7 +58,7 @@ def parse_events_query(pairs: Pairs, form: EventForm, *, last_event_id: str | No
         start = _start(values["after"])
     if start is None:
         pointer = pointer_to("after") if last_event_id is None else "/header/Last-Event-ID"
-        problems.append(FieldProblem(pointer, _NO_CURSOR))
+        problems.append(FieldProblem(pointer, NO_CURSOR))
     wanted_type = values.get("type")
     if wanted_type is not None and wanted_type not in list(EventType):
         problems.append(FieldProblem(pointer_to("type"), "must be one of " + ", ".join(EventType)))

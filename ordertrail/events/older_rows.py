@@ -76,7 +76,7 @@ class OlderRows:
         """Look up all that is to be looked up, and read one page; how long to pause before the next time."""
         self._has_work.clear()
         try:
-            await self._look_up()
+            await self._check_marks()
             await self._find_oldest()
             await self._read_page()
         except (StatementFailed, StatementOutcomeUnknown) as error:
@@ -94,7 +94,7 @@ class OlderRows:
         if self._readers or self._lookups or self._oldest:
             self._has_work.set()
 
-    async def _look_up(self) -> None:
+    async def _check_marks(self) -> None:
         marks = list(self._lookups)[:LOOKUPS_MAX]
         if not marks:
             return
