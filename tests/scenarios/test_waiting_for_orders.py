@@ -28,7 +28,10 @@ async def test_an_order_on_its_way_is_answered_as_soon_as_it_is_placed(database_
             await api.service.watching.tail.run_once()
             return waiting.done()
 
+        begun = asyncio.get_running_loop().time()
         await api.until(is_answered)
+        # By what was written, and not because the time was over.
+        assert asyncio.get_running_loop().time() - begun < 25
 
     assert as_it_is.body["outcome"] != "placed"
     assert "preference-applied" not in as_it_is.headers
