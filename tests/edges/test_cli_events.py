@@ -11,14 +11,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
+from uuid import uuid4
 
 import pytest
 
 from ordertrail.cli import events, watch_order
 from ordertrail.cli.event_follower import FollowerClock
 from ordertrail.cli.main import main
-from tests.support.programs import WAIT_SECONDS
+from tests.support.http_calls import place
+from tests.support.programs import WAIT_SECONDS, Program, api_program, program
 from tests.support.until import until
 
 ID = "01980b3e-7c1e-7d0a-9a51-2f5f0c9be001"
@@ -351,3 +354,40 @@ def test_a_reader_of_one_order_that_has_gone_ends_its_watch() -> None:
         assert process.wait(WAIT_SECONDS) == -signal.SIGPIPE
         assert lines == [f"Order {ID} is placed: COMPLETED. limit buy 1 AAPL12345678 at 150.25.\n", f"{LINE}\n"]
         assert stream_of(process.stderr).read() == ""
+
+
+def test_the_real_api_is_followed_through_a_kill(database_url: str, tmp_path: Path) -> None:
+    with api_program(database_url, tmp_path) as api:
+        port = str(api.port)
+        with running("events", "--after", "0", "--type", "order", "--json", "--url", api.url) as everything:
+            before = [placed_id(api) for _ in range(2)]
+            lines = [json.loads(stream_of(everything.stdout).readline()) for _ in range(4)]
+            api.send_signal(signal.SIGKILL)
+            api.wait()
+
+            environment = {
+                "ORDERTRAIL_DATABASE_URL": database_url,
+                "ORDERTRAIL_DATA_DIR": str(tmp_path),
+                "ORDERTRAIL_EXCHANGE_URL": "simulated:",
+            }
+            with program("ordertrail", "api", "--port", port, environment=environment) as again:
+                after = [placed_id(again) for _ in range(2)]
+                lines += [json.loads(stream_of(everything.stdout).readline()) for _ in range(4)]
+                everything.send_signal(signal.SIGINT)
+
+                assert everything.wait(WAIT_SECONDS) == 130
+                assert stream_of(everything.stdout).read() == ""
+                says = stream_of(everything.stderr).read()
+                of_unknown_order = exit_code("order", "watch", "--url", again.url, str(uuid4()))
+
+    rows = [(line["data"]["order_id"], line["data"]["status"]) for line in lines]
+    assert rows == [(order_id, status) for order_id in before + after for status in ("INITIATED", "COMPLETED")]
+    assert len({line["id"] for line in lines}) == 8
+    assert says.count("Trying again.") == says.count("The API answers again.") == 1
+    assert of_unknown_order == 2
+
+
+def placed_id(api: Program) -> str:
+    status, order = place(api)
+    assert status == 201
+    return str(order["id"])
