@@ -11,7 +11,8 @@ from ordertrail.runtime.telemetry import metrics
 from ordertrail.runtime.telemetry.metrics import TroubleCounters
 from ordertrail.server import status as module
 from ordertrail.server.status import FRESH_SECONDS, KEPT_SECONDS, Status
-from ordertrail.storage.errors import StatementOutcomeUnknown
+from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
+from ordertrail.storage.event_rows import HorizonHolder, LogKept
 from ordertrail.venues.gate.denial import GateState
 from ordertrail.venues.gate.venue_trouble import VenueTrouble
 from tests.support.clocks import NOON
@@ -42,6 +43,7 @@ class House:
         self.counters = TroubleCounters(0, 0, {})
         self.problem: str | None = None
         self.error: Exception | None = None
+        self.holder: HorizonHolder | Exception | None = None
         self.was_read = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -61,7 +63,16 @@ class House:
             problems=list,
             worker="host:1",
             venue="venue",
+            event_log=parts,
         )
+
+    async def keep(self, *, kept_days: float) -> LogKept:
+        raise AssertionError("the status only reads")
+
+    async def horizon_holder(self) -> HorizonHolder | None:
+        if isinstance(self.holder, Exception):
+            raise self.holder
+        return self.holder
 
     async def fetch(self, _sql: str) -> list[dict[str, Any]]:
         self.reads += 1
@@ -145,6 +156,19 @@ async def test_failed_read_leaves_the_figures_of_before(house: House) -> None:
     assert document["doubts"]["count"] == 3
     assert document["figures_as_of"] == "2026-01-01T12:00:00.000Z"
     assert document["as_of"] == "2026-01-01T12:00:10.000Z"
+
+
+async def test_what_holds_events_back_is_read_anew_and_costs_the_figures_nothing(house: House) -> None:
+    house.holder = HorizonHolder(pid=7, database="d", prepared=None, seconds=40)
+    first = await house.status.document()
+    house.holder = StatementFailed("42501", "permission denied")
+    house.time += KEPT_SECONDS
+    second = await house.status.document()
+
+    assert (first["events"]["horizon_seconds"], first["events"]["held_by"]["pid"]) == (40.0, 7)
+    # What it was says nothing of what it is.
+    assert (second["events"]["horizon_seconds"], second["events"]["held_by"]) == (None, None)
+    assert (second["doubts"]["count"], house.reads) == (3, 2)
 
 
 async def test_database_that_is_known_to_be_away_is_left_alone(house: House) -> None:
