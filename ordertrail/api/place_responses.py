@@ -14,7 +14,7 @@ from ordertrail.api.order_json import order_json, rfc_3339
 from ordertrail.api.problems import CONTENT_TYPE, ORDER_FAILED, PROBLEMS, ProblemError, problem_body
 from ordertrail.domain.order import Order
 from ordertrail.domain.stored_order import StoredOrder
-from ordertrail.domain.trail import OrderStatus, Outcome, TrailRow, fold_exchange_order_id
+from ordertrail.domain.trail import OrderStatus, Outcome, fold_exchange_order_id
 from ordertrail.placement.place_order import Failed, Placed, Placement, Queued, Repeated
 
 RETRY_AFTER_SECONDS = 1
@@ -23,6 +23,9 @@ Headers = list[tuple[bytes, bytes]]
 
 _JSON = b"application/json"
 _PROBLEM_JSON = CONTENT_TYPE.encode()
+_ASYNC_APPLIED = (b"preference-applied", b"respond-async")
+_INITIATED, _COMPLETED = OrderStatus.INITIATED.value, OrderStatus.COMPLETED.value
+_PENDING, _PLACED = Outcome.PENDING.value, Outcome.PLACED.value
 _encode = msgspec.json.Encoder().encode
 
 
@@ -34,8 +37,8 @@ class WholeResponse(NamedTuple):
     body: bytes
 
 
-class _PlacedBody(msgspec.Struct):
-    """The body of a 201, in the order the fields are documented."""
+class _OrderBody(msgspec.Struct):
+    """The body of a first 201 or 202, in the order the fields are documented."""
 
     id: str
     created_at: str
@@ -47,7 +50,7 @@ class _PlacedBody(msgspec.Struct):
     status: str
     outcome: str
     client_order_id: str | None
-    exchange_order_id: str
+    exchange_order_id: str | None
     place_by: str | None
 
 
@@ -87,7 +90,7 @@ class PlaceResponses:
             case Repeated():
                 return self._repeated(order, placement, trace_id, prefers_async=prefers_async)
             case Queued():
-                return _on_its_way(_just_queued(placement, self._place_by_of))
+                return self._queued(placement)
         assert_never(placement)
 
     def to_bug(self, order: Order, trace_id: str) -> WholeResponse:
@@ -103,25 +106,32 @@ class PlaceResponses:
         )
 
     def _created(self, placed: Placed) -> WholeResponse:
-        order = placed.order
-        place_by = self._place_by_of(order, placed.created_at)
-        body = _encode(
-            _PlacedBody(
+        body = self._body(placed, _COMPLETED, _PLACED, placed.exchange_order_id)
+        return WholeResponse(201, _headers_of_order(body, _JSON, placed.order.id), body)
+
+    def _queued(self, queued: Queued) -> WholeResponse:
+        body = self._body(queued, _INITIATED, _PENDING, None)
+        return WholeResponse(202, [*_headers_of_order(body, _JSON, queued.order.id), _ASYNC_APPLIED], body)
+
+    def _body(self, taken: Placed | Queued, status: str, outcome: str, exchange_order_id: str | None) -> bytes:
+        order = taken.order
+        place_by = self._place_by_of(order, taken.created_at)
+        return _encode(
+            _OrderBody(
                 order.id,
-                rfc_3339(placed.created_at),
+                rfc_3339(taken.created_at),
                 order.type,
                 order.side,
                 order.instrument,
                 None if order.limit_price is None else float(order.limit_price),
                 order.quantity,
-                "COMPLETED",
-                "placed",
+                status,
+                outcome,
                 order.client_order_id,
-                placed.exchange_order_id,
+                exchange_order_id,
                 None if place_by is None else rfc_3339(place_by),
             )
         )
-        return WholeResponse(201, _headers_of_order(body, _JSON, order.id), body)
 
     def _repeated(self, order: Order, repeated: Repeated, trace_id: str, *, prefers_async: bool) -> WholeResponse:
         """The present truth about the order that has the key."""
@@ -217,22 +227,9 @@ class PlaceResponses:
         return WholeResponse(500, headers, body)
 
 
-def _just_queued(queued: Queued, place_by_of: Callable[[Order, datetime], datetime | None]) -> StoredOrder:
-    """The order as it stands in the commit that has queued it."""
-    return StoredOrder(
-        order=replace(queued.order, place_by=place_by_of(queued.order, queued.created_at)),
-        created_at=queued.created_at,
-        send_by=None,
-        rows=(TrailRow(OrderStatus.INITIATED, created_at=queued.created_at),),
-        read_at=queued.created_at,
-        is_queued=True,
-    )
-
-
 def _on_its_way(stored: StoredOrder) -> WholeResponse:
     body = _encode(order_json(stored))
-    headers = _headers_of_order(body, _JSON, stored.order.id)
-    return WholeResponse(202, [*headers, (b"preference-applied", b"respond-async")], body)
+    return WholeResponse(202, [*_headers_of_order(body, _JSON, stored.order.id), _ASYNC_APPLIED], body)
 
 
 def response_to_problem(problem: ProblemError, *, has_key: bool) -> WholeResponse:

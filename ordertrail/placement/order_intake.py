@@ -10,6 +10,7 @@ from ordertrail.domain.order import Order
 from ordertrail.placement.place_order import Failed, Placing, Queued, Repeated
 from ordertrail.runtime.clock import Clock
 from ordertrail.runtime.telemetry import metrics
+from ordertrail.runtime.telemetry.buffered import BufferedCounter
 from ordertrail.runtime.telemetry.logs import get_logger
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
 from ordertrail.storage.order_queue_rows import OrderQueueRows
@@ -39,6 +40,7 @@ class OrderIntake:
         self._orders_max = orders_max
         self._wake_up_worker = wake_up_worker
         self._waiting = 0
+        self._queued = BufferedCounter(metrics.QUEUED)
         self._has_new = asyncio.Event()
 
     @property
@@ -51,7 +53,7 @@ class OrderIntake:
         self._waiting += 1
         placement = await self._placing.enqueue(order)
         if isinstance(placement, Queued):
-            metrics.QUEUED.inc()
+            self._queued.add()
             self._has_new.set()
             self._wake_up_worker()
         return placement
