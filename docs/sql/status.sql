@@ -7,8 +7,9 @@
 -- Every ten seconds in every process of the API, and for `ordertrail status` where no API answers: the schema, orders in
 -- doubt, what is parked and orphaned, late arrivals of a day among the newest 1,000 orders that the exchange showed
 -- unasked, and the operator's switch. What a hostile exchange can make many is counted up to 10,000. Of reports: the
--- feed that was changed last, the oldest frames in the inbox, and up to where the feed's epoch is applied. Of the event
--- log: the oldest day that is kept, and rows that have none.
+-- feed that was changed last, the oldest frames in the inbox, and up to where the feed's epoch is applied. Of the queue of
+-- orders: how many wait, and since when the oldest does. Of the event log: the oldest day that is kept, and rows that
+-- have none.
 WITH doubt AS (
 SELECT count(*) AS count,
        count(*) FILTER (WHERE (EXISTS (SELECT FROM orders o WHERE o.id = d.order_id AND o.status = 'UNRESOLVED' OFFSET 0)
@@ -66,6 +67,9 @@ SELECT clock_timestamp() AS read_at,
        (SELECT extract(epoch FROM clock_timestamp() - put_at)::float8
           FROM execution_inbox ORDER BY id LIMIT 1) AS inbox_oldest_seconds,
        (SELECT max(as_of) FROM position_sums) AS last_trade_applied_at,
+       (SELECT coalesce(sum(delta), 0)::bigint FROM order_queue_sums) AS queued_orders,
+       (SELECT extract(epoch FROM clock_timestamp() - queued_at)::float8
+          FROM order_queue ORDER BY order_id LIMIT 1) AS queued_oldest_seconds,
        (SELECT replace(right(min(c.relname), 10), '_', '-')
           FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
          WHERE i.inhparent = 'event_log'::regclass AND c.relname <> 'event_log_default') AS events_oldest_day,

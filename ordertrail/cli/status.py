@@ -214,6 +214,12 @@ def _frames(section: Document) -> str:
     return f"{about}{section['queue_frames']} frames wait in {section['queue']}{oldest}"
 
 
+def _order_queue(section: Document) -> list[str]:
+    oldest = section["oldest_seconds"]
+    since = "" if oldest is None else f", the oldest for {oldest:.1f} s"
+    return [f"{_known(section['orders'])} orders wait for a worker{since}"]
+
+
 def _events(section: Document) -> list[str]:
     seconds, holder = section["horizon_seconds"], section["held_by"]
     held = (
@@ -254,6 +260,7 @@ _RENDER = {
     "orphans": _open,
     "late_arrivals": _late_arrivals,
     "executions": _executions,
+    "order_queue": _order_queue,
     "events": _events,
     "spool": _spool,
     "log": _log,

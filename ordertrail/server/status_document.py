@@ -28,6 +28,7 @@ SECTIONS = (
     "orphans",
     "late_arrivals",
     "executions",
+    "order_queue",
     "events",
     "spool",
     "log",
@@ -41,6 +42,8 @@ RISE_IS_SAID_FOR = timedelta(hours=1)
 # A standby takes the feed over in less; and so long a report may wait in the queue before a person should look.
 FEED_MAY_REST_SECONDS = 15.0
 QUEUE_MAY_WAIT_SECONDS = 60.0
+# As long as an order waits that has no end of its own; by then nobody works them off.
+ORDERS_MAY_WAIT_SECONDS = 30.0
 # So many the statement counts.
 INBOX_COUNTED_MAX = 10_000
 
@@ -169,6 +172,7 @@ def figures_sections(
         ),
         "late_arrivals": _late_arrivals(figures, late_arrivals_counted),
         "executions": _executions(figures, queue or _inbox(figures)),
+        "order_queue": _order_queue(figures),
         "events": _events(figures, horizon),
     }
 
@@ -344,6 +348,24 @@ def _executions_to_do(figures: StatusFigures) -> list[str]:
     if (figures.inbox_oldest_seconds or 0) > QUEUE_MAY_WAIT_SECONDS:
         sentences.append("Execution reports wait: start `ordertrail process`, more of them, or look why they fail.")
     return sentences
+
+
+def _order_queue(figures: StatusFigures | None) -> Document:
+    """Orders that wait for a worker."""
+    oldest = None if figures is None else figures.queued_oldest_seconds
+    sentence = None
+    if figures is not None and oldest is not None and oldest > ORDERS_MAY_WAIT_SECONDS:
+        why = (
+            "placing is halted"
+            if figures.is_halted
+            else "start more workers (`ordertrail place`), or see what slows them"
+        )
+        sentence = f"{figures.queued_orders} orders wait in the queue, the oldest for {oldest:.0f} s: {why}."
+    return {
+        "orders": figures and figures.queued_orders,
+        "oldest_seconds": None if oldest is None else round(oldest, 1),
+        "to_do": sentence,
+    }
 
 
 def _events(figures: StatusFigures | None, horizon: EventsHorizon | None) -> Document:

@@ -39,6 +39,8 @@ class StatusFigures:
     parked_reports: int = 0
     inbox_oldest_seconds: float | None = None
     last_trade_applied_at: datetime | None = None
+    queued_orders: int = 0
+    queued_oldest_seconds: float | None = None
     events_oldest_day: str | None = None
     events_misplaced: int = 0
 
