@@ -56,7 +56,7 @@ def a_worker_without_a_claim() -> Iterator[None]:
         yield
 
 
-@canary(**QUEUED, **UNCUT, events=("worker stopped",) * 12)
+@canary(**QUEUED, **{**UNCUT, "database": {"slow_answer": 0.6}}, events=("worker stopped",) * 8)
 def a_claim_that_outlives_its_end() -> Iterator[None]:
     """A worker that was stopped with its claim sends when it goes on, however late that is."""
     original = Placing.send_claimed
