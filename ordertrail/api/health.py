@@ -60,6 +60,7 @@ _SECTIONS = [
     "orphans",
     "late_arrivals",
     "executions",
+    "order_queue",
     "events",
     "spool",
     "log",

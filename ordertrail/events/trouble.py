@@ -20,6 +20,8 @@ class Trouble:
         match error:
             case StatementFailed() | StatementOutcomeUnknown():
                 metrics.EVENT_LOG_FAILURES.labels("database").inc()
+                if isinstance(error, StatementOutcomeUnknown) and not error.may_have_happened:
+                    return  # that the database cannot be reached at all the process's watch says already
                 if text != self._reported:
                     _log.warning(self._sentence, error=text)
             case _:

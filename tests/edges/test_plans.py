@@ -25,6 +25,7 @@ BY_TIME = {
     "event_log_default_pkey",  # counted up to a limit
     "execution_epochs_pkey",  # by the epoch, of which there are few
     "execution_inbox_pkey",
+    "order_queue_pkey",  # the oldest
     "position_sums_pkey",
 }
 IDS = [f"order-{number}" for number in range(50)]
