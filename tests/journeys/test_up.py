@@ -94,7 +94,9 @@ def _kind(process: psutil.Process) -> str:
     if "nats-server" in command[0]:
         return "nats"
     return (
-        "exchange" if "simulated_exchange" in command else next(x for x in ("api", "feed", "process") if x in command)
+        "exchange"
+        if "simulated_exchange" in command
+        else next(x for x in ("api", "feed", "process", "place") if x in command)
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 import ordertrail
 from tests.simulation.chaos import ALL_PROFILES
 from tests.simulation.matrix import EXECUTION_STORIES, STORIES, Case, pairs, play, singles
-from tests.simulation.site import EXECUTION_FAILPOINTS, FAILPOINTS
+from tests.simulation.site import EXECUTION_FAILPOINTS, FAILPOINTS, QUEUE_FAILPOINTS
 from tests.support.counts import Count
 
 # The exchange that keeps all promises; CI adds one that keeps none which would make a second send safe.
@@ -126,4 +126,4 @@ def test_all_failpoints_are_known_here() -> None:
         for name in re.findall(r'failpoints\.reach\("(\w+)"\)', path.read_text())
     }
 
-    assert reached == {*FAILPOINTS, *EXECUTION_FAILPOINTS}
+    assert reached == {*FAILPOINTS, *EXECUTION_FAILPOINTS, *QUEUE_FAILPOINTS}
