@@ -39,18 +39,20 @@ class OrderIntake:
         self._clock = clock
         self._orders_max = orders_max
         self._wake_up_worker = wake_up_worker
-        self._waiting = 0
+        self._depth = 0
+        self._begun = 0
+        self._begun_before_depth = 0
         self._queued = BufferedCounter(metrics.QUEUED)
         self._has_new = asyncio.Event()
 
     @property
     def is_full(self) -> bool:
-        """Whether as many orders wait as may: as the queue was read last, and with what was queued here since."""
-        return self._waiting >= self._orders_max
+        """Whether as many orders wait as may: as the queue was read last, and with what was begun here since."""
+        return self._depth + self._begun - self._begun_before_depth >= self._orders_max
 
     async def enqueue(self, order: Order) -> Queued | Failed | Repeated:
         """Record a valid order for the workers; must run to its end once begun."""
-        self._waiting += 1
+        self._begun += 1
         placement = await self._placing.enqueue(order)
         if isinstance(placement, Queued):
             self._queued.add()
@@ -81,6 +83,8 @@ class OrderIntake:
 
     async def read_depth(self) -> None:
         """Read how the queue stands, and join what is noted of it; what cannot be read stays as it was."""
+        # What is begun while it is read may be in it or not: it is counted, so that never more wait than may.
+        begun = self._begun
         try:
             depth = await self._queue.depth()
             await self._queue.compact()
@@ -89,6 +93,6 @@ class OrderIntake:
             metrics.QUEUE_OLDEST_SECONDS.unread()
             _log.debug("the queue's depth could not be read", error=str(error))
             return
-        self._waiting = depth.orders
+        self._depth, self._begun_before_depth = depth.orders, begun
         metrics.QUEUE_ORDERS.set(depth.orders)
         metrics.QUEUE_OLDEST_SECONDS.set(depth.oldest_seconds)

@@ -15,8 +15,9 @@ from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 
 
-async def in_each_connection(service: Running, statement: str, *, connections: int = 4) -> None:
-    """Have the service keep so many connections at hand, and run a statement in each."""
+async def in_each_connection(service: Running, statement: str) -> None:
+    """Have the service keep as many connections at hand as it may have, and run a statement in each."""
+    connections = service.service.settings.database_connections_max
     database = service.service.database
     all_there = asyncio.Barrier(connections)
 

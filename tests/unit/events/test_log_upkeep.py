@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import pytest
+import structlog
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from ordertrail.events import log_upkeep, trouble
 from ordertrail.events.log_upkeep import HELD_BACK_SECONDS_MAX, HORIZON_SECONDS, KEEP_SECONDS, LogUpkeep
 from ordertrail.runtime.duties import FAILED_SECONDS_MAX
 from ordertrail.storage.errors import StatementFailed, StatementOutcomeUnknown
@@ -22,6 +24,13 @@ BRIEF = HorizonHolder(pid=42, database="elsewhere", prepared=None, seconds=HELD_
 PREPARED = HorizonHolder(pid=None, database="elsewhere", prepared="left open", seconds=99)
 DENIED = StatementFailed("42501", "must be owner of table event_log")
 AWAY = StatementOutcomeUnknown("cannot connect", may_have_happened=False)
+
+
+@pytest.fixture(autouse=True)
+def loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as no test before has used: one that has written once keeps to where it wrote."""
+    for module in (log_upkeep, trouble):
+        monkeypatch.setattr(module, "_log", structlog.get_logger())
 
 
 class KeptLog:
