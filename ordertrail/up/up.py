@@ -296,7 +296,7 @@ Ordertrail {__version__} is up.
   API        {api.url}   (/docs, /readyz, /metrics)
   exchange   {exchange.url}   (SIMULATED, no real order is placed)
   queue      orders posted with `Prefer: respond-async` are placed by {_counted(counts["place"], "worker")}
-  reports    go through one feed, {queue_title(queue_url)} and {_counted(counts["process"], "processor")} into rows
+  reports    go from one feed to {_counted(counts["process"], "processor")}, over {queue_title(queue_url)}
   database   {database.url}
   data       {data_dir}{elsewhere}
   logs       {api.log.parent}, {database.log}

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -147,7 +147,8 @@ def test_the_order_it_shows_is_placed_and_its_trail_is_kept_over_a_restart(data_
     assert (status, order["status"], trail) == (201, "COMPLETED", ["INITIATED", "COMPLETED"])
     assert code == 0
     assert "Traceback" not in running.said
-    assert len(children) == 5 and not any(child.is_running() for child in children)
+    # PostgreSQL, the exchange, a worker, a feed, a processor, the API.
+    assert len(children) == 6 and not any(child.is_running() for child in children)
 
 
 def cross(running: Up, instrument: str = "AAPL12345678") -> list[str]:
@@ -394,3 +395,17 @@ def test_a_broken_database_is_explained(data_dir: Path) -> None:
     assert code == 2
     assert "no whole PostgreSQL data folder" in running.said
     assert "Traceback" not in running.said
+
+
+def test_roles_are_as_many_as_are_wanted_and_a_queued_order_is_placed(data_dir: Path) -> None:
+    with up_and_ready(data_dir, "--placers", "2", "--processors", "3") as running:
+        commands = [" ".join(child.cmdline()) for child in psutil.Process(running.process.pid).children()]
+        order = json.dumps(SEED_ORDER).encode()
+        headers = {"Content-Type": "application/json", "Prefer": "respond-async, wait=30"}
+        with urlopen(Request(f"{running.url('API')}/orders", order, headers), timeout=WAIT_SECONDS) as response:
+            status, placed = response.status, json.load(response)
+
+    counts = [sum(command.endswith(f"ordertrail {role}") for command in commands) for role in ("place", "process")]
+    assert counts == [2, 3]
+    assert (status, placed["outcome"]) == (201, "placed")
+    assert "placed by 2 workers" in running.said and "to 3 processors" in running.said
