@@ -7,8 +7,8 @@
 -- Every ten seconds in every process of the API, and for `ordertrail status` where no API answers: the schema, orders in
 -- doubt, what is parked and orphaned, late arrivals of a day among the newest 1,000 orders that the exchange showed
 -- unasked, and the operator's switch. What a hostile exchange can make many is counted up to 10,000. Of reports: the
--- feed that was changed last, the oldest frames in the inbox, and up to where the feed's epoch is applied. Of the queue of
--- orders: how many wait, and since when the oldest does. Of the event log: the oldest day that is kept, and rows that
+-- feed that was changed last, the oldest frames in the inbox, and up to where the feed's epoch is applied. Of the queue
+-- of orders: how many wait, and since when the oldest does. Of the event log: the oldest day that is kept, and rows that
 -- have none.
 WITH doubt AS (
 SELECT count(*) AS count,
