@@ -39,8 +39,10 @@ class LoadPump:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         counted_from, taken = begun_at, 0
+        # A whole frame at least, or a slow flood would never have one to send.
+        behind_max = max(BEHIND_SECONDS_MAX, 2 * load.frame / load.reports_per_second)
         while (now := loop.time()) - begun_at < load.seconds and (load.reports is None or taken < load.reports):
-            counted_from = max(counted_from, now - BEHIND_SECONDS_MAX - taken / load.reports_per_second)
+            counted_from = max(counted_from, now - behind_max - taken / load.reports_per_second)
             due = int((now - counted_from) * load.reports_per_second) - taken
             count = min(due - due % load.frame, max(STEP_MAX - STEP_MAX % load.frame, load.frame))
             if load.reports is not None:

@@ -272,6 +272,20 @@ async def test_flood_over_many_orders_comes_over_the_socket(served: Served) -> N
     assert {report["client_order_id"] for report in reported} == set(ids)
 
 
+async def test_slow_flood_of_large_frames_has_them(served: Served) -> None:
+    reader = await served.socket()
+    await reader.receive_json()
+    body = {"reports_per_second": 50, "seconds": 30, "frame": 20, "reports": 40}
+
+    await served.call("POST", "/v1/faults/load", body)
+
+    frames: list[list[Any]] = []
+    while sum(map(len, frames)) < 40:
+        got = await reader.receive_json()
+        frames += [got] if isinstance(got, list) else []
+    assert [len(frame) for frame in frames] == [20, 20]
+
+
 @pytest.mark.parametrize(
     ("name", "body", "status", "error"),
     [
