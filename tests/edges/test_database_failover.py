@@ -79,7 +79,8 @@ async def test_orders_on_connections_that_died_silently_are_placed(
     proxied: tuple[TcpProxy, str], tmp_path: Path
 ) -> None:
     proxy, url = proxied
-    async with running(url, tmp_path, ScriptedVenue(), database_timeout_seconds=2) as service:
+    # Half of it is left for connecting anew, and for the repeat.
+    async with running(url, tmp_path, ScriptedVenue(), database_timeout_seconds=6) as service:
         await in_each_connection(service, "SELECT 1")
         proxy.silence()
 

@@ -1,7 +1,7 @@
 """What keeps the event log: when, what it says of what holds events back, and what it does after a failure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import pytest
@@ -27,10 +27,14 @@ AWAY = StatementOutcomeUnknown("cannot connect", may_have_happened=False)
 
 
 @pytest.fixture(autouse=True)
-def loggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as no test before has used: one that has written once keeps to where it wrote."""
+def loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Such as no test before has used, and that write whatever a test before has silenced."""
+    configured = structlog.get_config()
+    structlog.reset_defaults()
     for module in (log_upkeep, trouble):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
+    yield
+    structlog.configure(**configured)
 
 
 class KeptLog:
