@@ -713,6 +713,17 @@ SELECT o.id, o.status::text AS status
   FROM unnest($1::varchar[], $2::order_status_enum[]) AS x(id, status)
  CROSS JOIN LATERAL (SELECT * FROM orders s WHERE s.id = x.id AND s.status = x.status OFFSET 0) AS o;
 
+-- NEVER_SENT_ROWS_THERE
+-- Sent by placement.
+-- Which orders have the row that says that they were never sent; after INSERT_NEVER_SENT. Who has sent one may have added
+-- a row of the same status, which says something else.
+-- $1 ids, $2 the reason of that row.
+SELECT o.id
+  FROM unnest($1::varchar[]) AS x(id)
+ CROSS JOIN LATERAL (SELECT * FROM orders s
+                      WHERE s.id = x.id AND s.status = 'DATABASE_PERSISTENCE_FAILED' OFFSET 0) AS o
+ WHERE o.reason = $2::varchar;
+
 -- READ_ORDER
 -- Sent by placement and the API's reads.
 -- One order with its trail. The two subqueries at the end do not depend on the row, so that they run once an order.

@@ -49,6 +49,7 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
             (IDS, ["EXCHANGE_OUTCOME_UNKNOWN"] * 50, ["unknown:timeout"] * 50, [None] * 50),
         ),
         (order_statements.TRAIL_ROWS_THERE, (IDS, ["COMPLETED"] * 50)),
+        (order_statements.NEVER_SENT_ROWS_THERE, (IDS, "not_sent:not_recorded")),
         (order_statements.INITIATED_TIMES, (IDS,)),
         (order_statements.HOLD, (IDS,)),
         (doubt_statements.ENQUEUE_DUE_BATCHES, (10,)),

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from simulated_exchange.entries import AcceptedLine, Line
@@ -98,6 +98,9 @@ class Followers:
         match answer.body.get("advice"):
             case "wait_then_repeat_same_key":
                 await asyncio.sleep(float(answer.headers.get("retry-after", 0)))
+            case "new_key_is_safe" if self._is_too_late(order):
+                # A process whose clock is an hour behind would take it again and again, for the queue to end it.
+                intent.ended = "its own end has come"
             case "new_key_is_safe":
                 key = None if key is None else self._new_key()
             case "correct_and_repeat":
@@ -124,6 +127,10 @@ class Followers:
         if random.random() < 0.3:
             order["place_by"] = self._moment()
         return order
+
+    def _is_too_late(self, order: Mapping[str, Any]) -> bool:
+        place_by = order.get("place_by")
+        return place_by is not None and datetime.fromisoformat(place_by) <= self._site.now()
 
     def _moment(self) -> str:
         # A client's clock may be some seconds off from that of the process which reads this.

@@ -409,6 +409,14 @@ def _trail_rows_there(tables: Tables, _now: datetime, ids: Sequence[str], status
     ]
 
 
+def _never_sent_rows_there(tables: Tables, _now: datetime, ids: Sequence[str], reason: str) -> list[Record]:
+    return [
+        {"id": order_id}
+        for order_id in ids
+        if tables.orders.get(order_id, {}).get("DATABASE_PERSISTENCE_FAILED", {}).get("reason") == reason
+    ]
+
+
 def _by_time(rows: dict[str, Record]) -> list[Record]:
     return sorted(rows.values(), key=lambda row: (_written_at(row), RANK[row["status"]]))
 
@@ -983,6 +991,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
     order_statements.INSERT_COMPLETED: ("insert_completed", _insert_completed),
     order_statements.INSERT_TRAIL_ROWS: ("insert_trail_rows", _insert_trail_rows),
     order_statements.TRAIL_ROWS_THERE: ("trail_rows_there", _trail_rows_there),
+    order_statements.NEVER_SENT_ROWS_THERE: ("never_sent_rows_there", _never_sent_rows_there),
     order_statements.READ_ORDER: ("read_order", _read_order),
     doubt_statements.ENQUEUE_DUE_BATCHES: ("enqueue_due_batches", _enqueue_due_batches),
     doubt_statements.LEASE: ("lease", _lease),

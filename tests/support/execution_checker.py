@@ -387,8 +387,9 @@ class _Case:
         for epoch, head in heads.items():
             missing, next_wanted = [], 1
             for first, last in sorted(self.evidence.covered.get(epoch, ())):
-                if next_wanted < first:
-                    missing.append((next_wanted, first - 1))
+                # What was lost beyond the head, of reports that the exchange has forgotten, nobody can get any more.
+                if next_wanted < first and next_wanted <= head:
+                    missing.append((next_wanted, min(first - 1, head)))
                 next_wanted = max(next_wanted, last + 1)
             if next_wanted <= head:
                 missing.append((next_wanted, head))

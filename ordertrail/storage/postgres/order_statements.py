@@ -302,6 +302,17 @@ SELECT o.id, o.status::text AS status
  CROSS JOIN LATERAL (SELECT * FROM orders s WHERE s.id = x.id AND s.status = x.status OFFSET 0) AS o
 """
 
+# Which orders have the row that says that they were never sent; after INSERT_NEVER_SENT. Who has sent one may have added
+# a row of the same status, which says something else.
+# $1 ids, $2 the reason of that row.
+NEVER_SENT_ROWS_THERE = """
+SELECT o.id
+  FROM unnest($1::varchar[]) AS x(id)
+ CROSS JOIN LATERAL (SELECT * FROM orders s
+                      WHERE s.id = x.id AND s.status = 'DATABASE_PERSISTENCE_FAILED' OFFSET 0) AS o
+ WHERE o.reason = $2::varchar
+"""
+
 # One order with its trail. The two subqueries at the end do not depend on the row, so that they run once an order.
 # $1 the id.
 READ_ORDER = f"""

@@ -97,8 +97,7 @@ class PostgresRows:
             ),
         )
         there = await self._with_what_was_there(orders, {})
-        status = OrderStatus.DATABASE_PERSISTENCE_FAILED
-        records = await self._fetch_after_insert(order_statements.TRAIL_ROWS_THERE, ids, [status] * len(ids))
+        records = await self._fetch_after_insert(order_statements.NEVER_SENT_ROWS_THERE, ids, NOT_RECORDED.text)
         never_sent = {record["id"] for record in records}
         return [
             result

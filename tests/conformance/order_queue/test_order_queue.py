@@ -326,6 +326,19 @@ async def test_one_that_a_worker_has_is_not_said_to_be_never_sent(database: Data
     assert await trail(rows, order) == {INITIATED: None}
 
 
+@pytest.mark.parametrize("status", [COMPLETED, FAILED, UNKNOWN, NOT_PERSISTED])
+async def test_one_that_a_worker_has_sent_is_not_said_to_be_never_sent(
+    database: DatabaseSubject, rows: Rows, status: OrderStatus
+) -> None:
+    """Whatever the worker has written of it: its last choice of a row has the status that never sent has too."""
+    [order] = await queued(rows)
+    await claim(database)
+    await rows.insert_trail_rows([NewTrailRow(order.id, status, "accepted", "X-1")])
+
+    assert await rows.insert_never_sent([order]) == [SentLater()]
+    assert await trail(rows, order) == {INITIATED: None, status: "accepted"}
+
+
 async def test_of_a_claim_and_never_sent_at_once_one_gets_it(database: DatabaseSubject, rows: Rows) -> None:
     orders = await queued(rows, count=8)
 

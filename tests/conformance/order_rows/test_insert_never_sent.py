@@ -100,13 +100,13 @@ async def test_order_that_was_sent_meanwhile_is_not_said_to_be_never_sent(rows: 
     assert await trail(rows, order.id) == [(INITIATED, None, None)]
 
 
-async def test_order_that_was_sent_after_it_was_never_sent_stays_never_sent(rows: Rows) -> None:
+async def test_order_with_a_row_of_that_status_for_another_reason_is_not_said_to_be_never_sent(rows: Rows) -> None:
     order = an_order()
     await rows.insert_initiated([order])
     await rows.insert_trail_rows([NewTrailRow(order.id, NOT_PERSISTED, "unknown:timeout")])
 
-    # That status stands once, with whatever reason it came first; the row is there.
-    assert isinstance((await rows.insert_never_sent([order]))[0], NeverSent)
+    # That status stands once, with whatever reason it came first: somebody has sent it.
+    assert await rows.insert_never_sent([order]) == [SentLater()]
     assert (await trail(rows, order.id))[1] == (NOT_PERSISTED, "unknown:timeout", None)
 
 

@@ -158,6 +158,26 @@ def test_what_was_forgotten_is_owed_no_row_nor_what_took_its_place() -> None:
     assert check_executions((*REPORTS, again), both, gone=gone)[0] == []
 
 
+@pytest.mark.parametrize(
+    ("covered", "found"),
+    [
+        ([(1, 8), (10, 10)], []),
+        ([(1, 7), (10, 10)], ["epoch e: [(8, 8)] of 1 to 8 were never applied"]),
+        ([(1, 3), (5, 7), (10, 10)], ["epoch e: [(4, 4), (8, 8)] of 1 to 8 were never applied"]),
+        ([(9, 10)], ["epoch e: [(1, 8)] of 1 to 8 were never applied"]),
+    ],
+)
+def test_place_that_was_lost_and_then_forgotten_is_owed_no_more(
+    covered: list[tuple[int, int]], found: list[str]
+) -> None:
+    gone = WentBack(frozenset({("e", "E9"), ("e", "E10")}))
+    evidence = replace(TRUE, covered={"e": covered})
+
+    said = check_executions(REPORTS, evidence, gone=gone)[0]
+
+    assert [each for each in said if "never applied" in each] == found
+
+
 def test_log_reports_what_was_forgotten_and_what_took_its_place() -> None:
     def view(seq: int, exec_id: str) -> NoiseLine:
         return NoiseLine(
