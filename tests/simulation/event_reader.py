@@ -125,9 +125,8 @@ def has_all(tables: Tables, kept: KeptEvents) -> bool:
 
 
 def _in_order(tables: Tables, order_id: str) -> list[str]:
-    """A trail as it was written, and what one statement wrote, at one moment, by its rank."""
-    rows = tables.orders[order_id]
-    together = groupby(rows, key=lambda status: rows[status]["recorded_at"] or rows[status]["created_at"])
+    """A trail as it was written, and what one statement wrote by its rank."""
+    together = groupby(tables.orders[order_id], key=lambda status: tables.written_by[order_id, status])
     return [status for _, statuses in together for status in sorted(statuses, key=_RANK.__getitem__)]
 
 

@@ -73,6 +73,9 @@ class Tables:
     moments: Iterator[int] = field(default_factory=lambda: count(1))
     canceled_at_moment: dict[str, int] = field(default_factory=dict)
     initiated_at_moment: dict[str, int] = field(default_factory=dict)
+    # How many statements have run, and which of them has written a row: two of one moment are told apart by it alone.
+    statements: int = 0
+    written_by: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def is_halted(self) -> bool:
@@ -92,6 +95,7 @@ def insert_row(tables: Tables, row: Record) -> bool:
         return False
     nothing = dict.fromkeys(OPTIONAL_COLUMNS)
     rows[status] = {**nothing, **row, "status": status}
+    tables.written_by[row["id"], status] = tables.statements
     tables.log.trail_rows.append((row["id"], status))
     return True
 

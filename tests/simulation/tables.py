@@ -101,6 +101,7 @@ class Session:
         return await self._connection.transact(chosen[-1][0][0], work)
 
     def _run(self, run: Callable[..., list[Record]], now: datetime, arguments: Sequence[Any]) -> list[Record]:
+        self._tables.statements += 1
         self._tables.log.begin()
         records = run(self._tables, now, *arguments)
         self._tables.log.end()
