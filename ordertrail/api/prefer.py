@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Preferences stand between commas, but for commas within quotes; a quote that is never closed goes to the end.
 _PREFERENCE = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|$)|[^,"])+')
 # `name`, `name=word` or `name="words"`, and whatever parameters.
 _NAME_AND_WORD = re.compile(r'\s*([^\s",;=]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",;=]*)))?\s*(?:;.*)?', re.DOTALL)
 WAIT_SECONDS_MAX = 30
+# So many of what clients have said, and nothing longer.
+_KEPT, _KEPT_BYTES_MAX = 128, 64
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -23,13 +26,22 @@ class Preferences:
 def parse_prefer(headers: Iterable[tuple[bytes, bytes]]) -> Preferences:
     """Read all `prefer` headers, whose names are in lower case. Of a preference that is given twice the first counts;
     what is unknown or malformed is ignored, as the standard wants."""
+    values = tuple(value for name, value in headers if name == b"prefer")
+    # A client says the same with each order.
+    read = _read_again if sum(map(len, values)) <= _KEPT_BYTES_MAX else _read
+    return read(values)
+
+
+def _read(values: tuple[bytes, ...]) -> Preferences:
     given: dict[str, str] = {}
-    for name, value in headers:
-        if name == b"prefer":
-            for preference, word in _preferences(value.decode("latin-1")):
-                given.setdefault(preference.lower(), word)
+    for value in values:
+        for preference, word in _preferences(value.decode("latin-1")):
+            given.setdefault(preference.lower(), word)
     wait = given.get("wait", "")
     return Preferences("respond-async" in given, float(wait) if _SECONDS.fullmatch(wait) else None)
+
+
+_read_again = lru_cache(maxsize=_KEPT)(_read)
 
 
 def wait_seconds_granted(headers: Iterable[tuple[bytes, bytes]]) -> float | None:

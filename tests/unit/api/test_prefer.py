@@ -28,6 +28,7 @@ def parsed(*values: str) -> Preferences:
 )
 def test_what_a_client_prefers_is_read(value: str, respond_async: bool, wait_seconds: float | None) -> None:
     assert parsed(value) == Preferences(respond_async, wait_seconds)
+    assert parsed(value) == parsed(value + " " * 64) == Preferences(respond_async, wait_seconds)
 
 
 @pytest.mark.parametrize(
