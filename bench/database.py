@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -90,12 +90,12 @@ class Postgres:
 
 
 @contextmanager
-def open_postgres(parent: Path) -> Iterator[tuple[Path, Postgres]]:
+def open_postgres(parent: Path, *, options: Mapping[str, str] | None = None) -> Iterator[tuple[Path, Postgres]]:
     """A server of our own below `parent`, and the folder beside its data; all gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="ordertrail-bench-", dir=parent))
     folder.chmod(0o755)
     try:
-        with EmbeddedPostgres(folder / "postgres", major=MAJOR) as server:
+        with EmbeddedPostgres(folder / "postgres", major=MAJOR, options=options) as server:
             yield folder, Postgres(folder / "postgres", server)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -159,7 +159,9 @@ def accepted(postgres: Postgres, parent: Path, *, rounds: int, seconds: float, c
     by_rate = [a / b for a, b in zip(posted["202"].rates, posted["201"].rates, strict=True)]
     by_time = [b / a for a, b in zip(posted["202"].us, posted["201"].us, strict=True)]
     ratio = by_time if is_http else by_rate
-    exchange = "the simulated exchange over HTTP, on the same cores" if is_http else "an exchange that sleeps, in process"
+    exchange = (
+        "the simulated exchange over HTTP, on the same cores" if is_http else "an exchange that sleeps, in process"
+    )
     return (
         f"- With {exchange}: `respond-async` {posted['202']}, no worker on these cores; placed synchronously "
         f"{posted['201']}. Ratio by rate {_with_range(by_rate)}, by processor time, the exchange's apart, "

@@ -1,7 +1,8 @@
 """`python -m bench.load.watchers`: many readers of `GET /events` in one process, each as cheap as a reader can be.
 
-They count bytes, and events by a mark in them; nothing is parsed, but for the time of a row in what the first reader
-of everything gets. Commands come as lines: `mark` forgets what was counted, `report` prints it as JSON.
+They count bytes, and events by a mark in them; nothing is parsed, but for what names a row of a trail in what the first
+reader of everything gets. Commands come as lines: `mark` forgets what was counted, `report` prints it as JSON, and
+`arrivals FILE` writes when each of those rows came, a line each.
 """
 
 import argparse
@@ -11,7 +12,6 @@ import json
 import re
 import sys
 import time
-from array import array
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing_extensions import override
 HEAD_END = b"\r\n\r\n"
 # Once in every event, and in no heartbeat.
 MARK = b'data: {"order_id"'
-ROW_TIME = re.compile(rb'"created_at": ?"([^"]+)"')
+ROW = re.compile(rb'"order_id": ?"([^"]+)".*?"status": ?"([^"]+)".*?"created_at": ?"([^"]+)"')
 CONNECTING_MAX = 50
 READY_SECONDS_MAX = 60.0
 
@@ -74,13 +74,17 @@ class TimedWatcher(Watcher):
 
     def __init__(self, request: bytes, *, counts_events: bool) -> None:
         super().__init__(request, counts_events=counts_events)
-        self.lags = array("d")
+        self.arrivals: list[tuple[float, tuple[bytes, bytes, bytes]]] = []
 
     @override
     def read(self, text: bytes) -> None:
         now = time.time()
         super().read(text)
-        self.lags.extend(now - datetime.fromisoformat(each.decode()).timestamp() for each in ROW_TIME.findall(text))
+        self.arrivals.extend((now, row) for row in ROW.findall(text))
+
+    def lags(self) -> list[float]:
+        """Seconds from each row's own time on."""
+        return [at - datetime.fromisoformat(made_at.decode()).timestamp() for at, (_, _, made_at) in self.arrivals]
 
 
 class Chunks:
@@ -143,7 +147,7 @@ def report(
 ) -> dict[str, object]:
     """What was counted since the mark."""
     timed = [watcher for watcher in of_all if isinstance(watcher, TimedWatcher)]
-    lags = sorted(lag * 1000 for watcher in timed for lag in watcher.lags)
+    lags = sorted(lag * 1000 for watcher in timed for lag in watcher.lags())
     return {
         "seconds": seconds,
         "everything_events": [watcher.events for watcher in of_all[:counted]],
@@ -156,6 +160,12 @@ def report(
         "lag_samples": len(lags),
         "processor_seconds": time.process_time(),
     }
+
+
+def write_arrivals(path: Path, watchers: Sequence[Watcher]) -> None:
+    """The order's id, the row's status and when it came, in seconds since 1970."""
+    rows = [row for watcher in watchers if isinstance(watcher, TimedWatcher) for row in watcher.arrivals]
+    path.write_text("".join(f"{order_id.decode()} {status.decode()} {at}\n" for at, (order_id, status, _) in rows))
 
 
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
@@ -179,8 +189,11 @@ async def serve_commands(arguments: argparse.Namespace) -> None:
             for watcher in [*of_all, *of_order]:
                 watcher.bytes = watcher.events = 0
                 if isinstance(watcher, TimedWatcher):
-                    watcher.lags = array("d")
+                    watcher.arrivals = []
             print("marked", flush=True)
+        elif command.startswith(b"arrivals "):
+            write_arrivals(Path(command.decode().partition(" ")[2]), of_all)
+            print("written", flush=True)
         else:
             seconds = time.perf_counter() - marked_at
             print(json.dumps(report(of_all, of_order, counted=arguments.counted, seconds=seconds)), flush=True)

@@ -516,28 +516,13 @@ WITH input AS MATERIALIZED (
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
   FROM instant;
 
--- HOLD
--- Sent by placement and the spool's replay.
--- The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders
--- until that is committed, nor later on the strength of what it read before. A statement sees all sends that were
--- claimed only if it begins after this one.
--- An order that is queued is taken out, or whoever has it out is waited for.
--- $1 ids.
-WITH unqueued AS (
-    DELETE FROM order_queue WHERE order_id = ANY($1::varchar[]) RETURNING order_id
-), counted AS (
-    INSERT INTO order_queue_sums (delta) SELECT -1 * count(*) FROM unqueued HAVING count(*) > 0
-)
-INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
-ON CONFLICT (order_id) DO UPDATE
-   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0;
-
--- INSERT_NEVER_SENT
+-- INSERT_UNSENT
 -- Sent by placement.
--- Failing case 3: INITIATED could not be written, and the order was never sent. It is written now, together with the row
--- that says so; what is there already stays, and the second row is left out where the reconciler has sent the order.
+-- Failing case 3: INITIATED could not be written, and the order was never sent. It is written now; what is there already
+-- stays. The first statement of a transaction: a try of before that has not ended yet is waited for, so that HOLD sees
+-- whether that one has queued the order.
 -- An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by;
--- $9 seconds to place_by where the caller gave none; $10 the reason of the second row.
+-- $9 seconds to place_by where the caller gave none.
 WITH input AS MATERIALIZED (
     SELECT *
       FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
@@ -558,14 +543,49 @@ WITH input AS MATERIALIZED (
         OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
 ), recorded AS (
     INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
-                        status, reason, client_order_id, place_by, send_by)
-    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
+                        status, client_order_id, place_by, send_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
            client_order_id, coalesce(place_by, CASE WHEN type IN ('limit') THEN at + $9::float8 * interval '1 second' END), at
       FROM ours CROSS JOIN instant
-     CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
-                        ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
-     WHERE step.status = 'INITIATED' OR NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = ours.id)
-     ORDER BY id, step.status
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, status
+), logged AS (
+    INSERT INTO event_log (count, order_ids, statuses)
+    SELECT count(*), array_agg(id), array_agg(status)
+      FROM (SELECT id, status AS status FROM recorded) AS written
+    HAVING count(*) > 0
+)
+SELECT FROM recorded LIMIT 0;
+
+-- HOLD
+-- Sent by placement and the spool's replay.
+-- In a transaction before INSERT_NEVER_SENT or the whole REPLAY, and after INITIATED was written. The reconciler sends
+-- none of these orders until that is committed, nor later on the strength of what it read before. A statement sees all
+-- sends that were claimed only if it begins after this one.
+-- An order that is queued is taken out, or whoever has it out is waited for.
+-- $1 ids.
+WITH unqueued AS (
+    DELETE FROM order_queue WHERE order_id = ANY($1::varchar[]) RETURNING order_id
+), counted AS (
+    INSERT INTO order_queue_sums (delta) SELECT -1 * count(*) FROM unqueued HAVING count(*) > 0
+)
+INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
+ON CONFLICT (order_id) DO UPDATE
+   SET fence = doubts.fence + 1, settled_at = NULL, next_at = clock_timestamp(), leased_until = NULL, tries = 0;
+
+-- INSERT_NEVER_SENT
+-- Sent by placement.
+-- The row that says that an order was never sent; after HOLD. It is left out where the order has been sent since.
+-- $1 ids; $2 the reason of the row.
+WITH recorded AS (
+    INSERT INTO orders (id, created_at, type, side, instrument, limit_price, quantity,
+                        status, reason)
+    SELECT o.id, clock_timestamp() AT TIME ZONE 'UTC', o.type, o.side, o.instrument, o.limit_price, o.quantity, 'DATABASE_PERSISTENCE_FAILED', $2::varchar
+      FROM unnest($1::varchar[]) AS x(id)
+     CROSS JOIN LATERAL (SELECT * FROM orders i WHERE i.id = x.id AND i.status = 'INITIATED' OFFSET 0) AS o
+     WHERE NOT EXISTS (SELECT FROM attempts a WHERE a.order_id = x.id)
+     ORDER BY o.id
     ON CONFLICT DO NOTHING
     RETURNING id, status
 ), logged AS (

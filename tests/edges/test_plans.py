@@ -52,6 +52,7 @@ NEW_ORDERS = (IDS, ["limit"] * 50, ["buy"] * 50, ["AAPL"] * 50, [1.0] * 50, [1] 
         (order_statements.NEVER_SENT_ROWS_THERE, (IDS, "not_sent:not_recorded")),
         (order_statements.INITIATED_TIMES, (IDS,)),
         (order_statements.HOLD, (IDS,)),
+        (order_statements.INSERT_NEVER_SENT, (IDS, "not_sent:not_recorded")),
         (doubt_statements.ENQUEUE_DUE_BATCHES, (10,)),
         (doubt_statements.LEASE, (50, 1.0)),
         (doubt_statements.LOAD, (IDS,)),

@@ -260,15 +260,14 @@ def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
     return []
 
 
-def _insert_never_sent(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
-    ids, types, sides, instruments, prices, quantities, keys, place_bys, retry_seconds, reason = columns
+def _insert_unsent(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
+    ids, types, sides, instruments, prices, quantities, keys, place_bys, retry_seconds = columns
     claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
     for index in sorted(range(len(ids)), key=lambda index: str(ids[index])):
         order_id, key = ids[index], keys[index]
         if key is not None and order_id not in claimed and tables.keys.get(key) != order_id:
             continue
-        place_by = place_bys[index] or _default_place_by(now, types[index], retry_seconds)
-        fields = {
+        row = {
             "id": order_id,
             "created_at": plain(now),
             "type": str(types[index]),
@@ -276,13 +275,19 @@ def _insert_never_sent(tables: Tables, now: datetime, *columns: Any) -> list[Rec
             "instrument": instruments[index],
             "limit_price": prices[index],
             "quantity": quantities[index],
+            "status": "INITIATED",
             "client_order_id": key,
-            "place_by": place_by,
+            "place_by": place_bys[index] or _default_place_by(now, types[index], retry_seconds),
             "send_by": now,
         }
-        insert_row(tables, {**fields, "status": "INITIATED"})
+        insert_row(tables, row)
+    return []
+
+
+def _insert_never_sent(tables: Tables, now: datetime, ids: Sequence[str], reason: str) -> list[Record]:
+    for order_id in sorted(ids):
         if not tables.attempts.get(order_id):
-            insert_row(tables, {**fields, "status": "DATABASE_PERSISTENCE_FAILED", "reason": reason})
+            _append(tables, now, order_id, "DATABASE_PERSISTENCE_FAILED", reason, None)
     return []
 
 
@@ -985,6 +990,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
         for variant, sql in order_statements.INSERT_INITIATED_AND_COMPLETED.items()
     },
     order_statements.HOLD: ("hold", _hold),
+    order_statements.INSERT_UNSENT: ("insert_unsent", _insert_unsent),
     order_statements.INSERT_NEVER_SENT: ("insert_never_sent", _insert_never_sent),
     order_statements.REPLAY: ("replay", _replay),
     order_statements.KEY_OWNERS: ("key_owners", _key_owners),

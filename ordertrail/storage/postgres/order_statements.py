@@ -166,23 +166,12 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
     for variant in _VARIANTS
 }
 
-# The first statement of a transaction before INSERT_NEVER_SENT or REPLAY. The reconciler sends none of these orders
-# until that is committed, nor later on the strength of what it read before. A statement sees all sends that were
-# claimed only if it begins after this one.
-# An order that is queued is taken out, or whoever has it out is waited for.
-# $1 ids.
-HOLD = f"""
-WITH {fragments.unqueued("order_id = ANY($1::varchar[])")}, {fragments.queue_counted("unqueued")}
-INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
-ON CONFLICT (order_id) DO UPDATE
-   SET {fragments.REOPENED}
-"""
-
-# Failing case 3: INITIATED could not be written, and the order was never sent. It is written now, together with the row
-# that says so; what is there already stays, and the second row is left out where the reconciler has sent the order.
+# Failing case 3: INITIATED could not be written, and the order was never sent. It is written now; what is there already
+# stays. The first statement of a transaction: a try of before that has not ended yet is waited for, so that HOLD sees
+# whether that one has queued the order.
 # An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by;
-# $9 seconds to place_by where the caller gave none; $10 the reason of the second row.
-INSERT_NEVER_SENT = f"""
+# $9 seconds to place_by where the caller gave none.
+INSERT_UNSENT = f"""
 WITH input AS MATERIALIZED (
     SELECT *
       FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],
@@ -196,14 +185,40 @@ WITH input AS MATERIALIZED (
         OR EXISTS (SELECT FROM order_keys k WHERE k.client_order_id = input.client_order_id AND k.order_id = input.id)
 ), recorded AS (
     INSERT INTO orders ({fragments.ORDER_COLUMNS},
-                        status, reason, client_order_id, place_by, send_by)
-    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, step.status, step.reason,
+                        status, client_order_id, place_by, send_by)
+    SELECT id, at AT TIME ZONE 'UTC', type, side, instrument, limit_price, quantity, 'INITIATED',
            client_order_id, {fragments.place_by(retry_seconds="$9")}, at
       FROM ours CROSS JOIN instant
-     CROSS JOIN (VALUES ('INITIATED'::order_status_enum, NULL),
-                        ('DATABASE_PERSISTENCE_FAILED', $10::varchar)) AS step(status, reason)
-     WHERE step.status = 'INITIATED' OR NOT {fragments.was_sent_later("ours.id")}
-     ORDER BY id, step.status
+     ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING id, status
+), {fragments.logged(("recorded", "status"))}
+SELECT FROM recorded LIMIT 0
+"""
+
+# In a transaction before INSERT_NEVER_SENT or the whole REPLAY, and after INITIATED was written. The reconciler sends
+# none of these orders until that is committed, nor later on the strength of what it read before. A statement sees all
+# sends that were claimed only if it begins after this one.
+# An order that is queued is taken out, or whoever has it out is waited for.
+# $1 ids.
+HOLD = f"""
+WITH {fragments.unqueued("order_id = ANY($1::varchar[])")}, {fragments.queue_counted("unqueued")}
+INSERT INTO doubts (order_id, settled_at) SELECT id, clock_timestamp() FROM unnest($1::varchar[]) AS t(id) ORDER BY id
+ON CONFLICT (order_id) DO UPDATE
+   SET {fragments.REOPENED}
+"""
+
+# The row that says that an order was never sent; after HOLD. It is left out where the order has been sent since.
+# $1 ids; $2 the reason of the row.
+INSERT_NEVER_SENT = f"""
+WITH recorded AS (
+    INSERT INTO orders ({fragments.ORDER_COLUMNS},
+                        status, reason)
+    SELECT {fragments.ORDER_OF_O}, 'DATABASE_PERSISTENCE_FAILED', $2::varchar
+      FROM unnest($1::varchar[]) AS x(id)
+     {fragments.initiated_row_of("x.id")}
+     WHERE NOT {fragments.was_sent_later("x.id")}
+     ORDER BY o.id
     ON CONFLICT DO NOTHING
     RETURNING id, status
 ), {fragments.logged(("recorded", "status"))}

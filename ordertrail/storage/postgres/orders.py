@@ -88,13 +88,11 @@ class PostgresRows:
         return await self._with_what_was_there(orders, fresh)
 
     async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
-        ids = [order.id for order in orders]
+        ids = list(dict.fromkeys(order.id for order in orders))
         await self._database.fetch_in_order(
-            (order_statements.HOLD, [list(dict.fromkeys(ids))]),
-            (
-                order_statements.INSERT_NEVER_SENT,
-                [*_columns(orders), self._deadlines.default_retry_seconds, NOT_RECORDED.text],
-            ),
+            (order_statements.INSERT_UNSENT, [*_columns(orders), self._deadlines.default_retry_seconds]),
+            (order_statements.HOLD, [ids]),
+            (order_statements.INSERT_NEVER_SENT, [ids, NOT_RECORDED.text]),
         )
         there = await self._with_what_was_there(orders, {})
         records = await self._fetch_after_insert(order_statements.NEVER_SENT_ROWS_THERE, ids, NOT_RECORDED.text)
@@ -167,17 +165,13 @@ class PostgresRows:
 
     async def replay(self, trails: Sequence[SpooledTrail]) -> None:
         rows = [(trail.order, row) for trail in trails for row in trail.rows]
-        replay = [
-            *_columns([order for order, _ in rows]),
-            [row.status for _, row in rows],
-            [row.reason for _, row in rows],
-            [row.exchange_order_id for _, row in rows],
-            [row.created_at for _, row in rows],
-            NOT_RECORDED.text,
-            STEP_AGE_MAX.total_seconds(),
-        ]
+        first = [(order, row) for order, row in rows if row.status is OrderStatus.INITIATED]
         ids = list(dict.fromkeys(trail.order.id for trail in trails))
-        await self._database.fetch_in_order((order_statements.HOLD, [ids]), (order_statements.REPLAY, replay))
+        await self._database.fetch_in_order(
+            (order_statements.REPLAY, _replay(first)),
+            (order_statements.HOLD, [ids]),
+            (order_statements.REPLAY, _replay(rows)),
+        )
 
     async def owner_of(self, key: str) -> str | None:
         records = await self._database.fetch(order_statements.KEY_OWNERS, [key])
@@ -186,6 +180,19 @@ class PostgresRows:
     async def read(self, order_id: str) -> StoredOrder | None:
         records = await self._database.fetch(order_statements.READ_ORDER, order_id)
         return stored_order(records)
+
+
+def _replay(rows: Sequence[tuple[Order, TrailRow]]) -> list[Any]:
+    """The arguments of REPLAY."""
+    return [
+        *_columns([order for order, _ in rows]),
+        [row.status for _, row in rows],
+        [row.reason for _, row in rows],
+        [row.exchange_order_id for _, row in rows],
+        [row.created_at for _, row in rows],
+        NOT_RECORDED.text,
+        STEP_AGE_MAX.total_seconds(),
+    ]
 
 
 def _new_columns(orders: Sequence[Order]) -> tuple[order_statements.Variant, list[Any]]:

@@ -120,8 +120,7 @@ class Writer:
 
     async def _never_sent(self, order_id: str) -> None:
         self._orders[order_id].append("DATABASE_PERSISTENCE_FAILED")
-        columns = ([order_id], ["limit"], ["buy"], ["A"], [1.0], [1], [None], [None])
-        await self._session.fetch(order_statements.INSERT_NEVER_SENT, *columns, 80, NOT_RECORDED.text)
+        await self._session.fetch(order_statements.INSERT_NEVER_SENT, [order_id], NOT_RECORDED.text)
 
 
 @dataclass
