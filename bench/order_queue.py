@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from typing_extensions import override
 
 from bench.contenders import CONTENDERS, Contender
 from bench.database import Postgres, open_postgres
@@ -127,6 +128,7 @@ class Posted:
         """Of both."""
         return [api + database for api, database in zip(self.api_us, self.database_us, strict=True)]
 
+    @override
     def __str__(self) -> str:
         return (
             f"{statistics.median(self.rates):,.0f} orders/s, {statistics.median(self.api_us):.0f} µs of the API and "

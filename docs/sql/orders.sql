@@ -735,8 +735,8 @@ SELECT o.id, o.status::text AS status
 
 -- NEVER_SENT_ROWS_THERE
 -- Sent by placement.
--- Which orders have the row that says that they were never sent; after INSERT_NEVER_SENT. Who has sent one may have added
--- a row of the same status, which says something else.
+-- Which orders have the row that says that they were never sent; after INSERT_NEVER_SENT. Who has sent one may have
+-- added a row of the same status, which says something else.
 -- $1 ids, $2 the reason of that row.
 SELECT o.id
   FROM unnest($1::varchar[]) AS x(id)

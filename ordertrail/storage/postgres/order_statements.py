@@ -317,8 +317,8 @@ SELECT o.id, o.status::text AS status
  CROSS JOIN LATERAL (SELECT * FROM orders s WHERE s.id = x.id AND s.status = x.status OFFSET 0) AS o
 """
 
-# Which orders have the row that says that they were never sent; after INSERT_NEVER_SENT. Who has sent one may have added
-# a row of the same status, which says something else.
+# Which orders have the row that says that they were never sent; after INSERT_NEVER_SENT. Who has sent one may have
+# added a row of the same status, which says something else.
 # $1 ids, $2 the reason of that row.
 NEVER_SENT_ROWS_THERE = """
 SELECT o.id
