@@ -57,6 +57,9 @@ class Canary:
 
 CANARIES: dict[str, Canary] = {}
 
+# Orders alone: what runs beside them takes its time, and shows nothing of a mistake with them.
+ALONE: Mapping[str, Any] = {"queued": 0.0, "readers": 0, "queue": None, "unreadable": 0.0}
+
 
 def canary(**focus: Any) -> Callable[[Callable[[], Iterator[None]]], None]:
     """Register a mistake under its name."""
@@ -290,7 +293,7 @@ def resend_after_not_placed() -> Iterator[None]:
         yield
 
 
-@canary()
+@canary(**ALONE)
 def no_answer_taken_for_absence() -> Iterator[None]:
     original = settling.after_query
 
@@ -386,7 +389,16 @@ def a_cancel_that_does_not_forbid_sends() -> Iterator[None]:
         yield
 
 
-@canary(profile="never_honours", network={"held": 0.25, "lost_answer": 0.25})
+@canary(
+    **ALONE,
+    profile="never_honours",
+    network={"held": 0.25, "lost_answer": 0.25},
+    exchange={"refuse": 0.25},
+    database={},
+    failpoints={},
+    events=(),
+    followers=0,
+)
 def a_rejected_order_taken_for_the_only_one() -> Iterator[None]:
     original = settling._may_hide_another
 
@@ -565,7 +577,7 @@ def a_cancel_that_is_sent_once() -> Iterator[None]:
         yield
 
 
-@canary(exchange={"closed": 0.25})
+@canary(**ALONE, exchange={"closed": 0.25})
 def an_answer_taken_for_its_successor() -> Iterator[None]:
     """A claim is closed before its acceptance is recorded, and the acceptance is left to the next look."""
     original = Journal.step

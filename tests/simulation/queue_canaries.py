@@ -104,7 +104,7 @@ def one_that_was_said_to_be_never_sent_stays_in_the_queue() -> Iterator[None]:
         yield
 
 
-@canary(**QUEUED, events=("worker stopped", "worker killed", "kill"))
+@canary(**QUEUED, events=("worker stopped", "worker killed", "kill"), readers=0, queue=None, followers=0)
 def a_claim_that_leaves_the_order_in_the_queue() -> Iterator[None]:
     """Two rows for one order: whoever comes next claims it as well."""
     _, original = STATEMENTS[order_queue_statements.CLAIM_QUEUED]
