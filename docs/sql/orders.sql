@@ -516,7 +516,7 @@ WITH input AS MATERIALIZED (
 SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM completed) AS completed, at, is_halted
   FROM instant;
 
--- INSERT_UNSENT
+-- INSERT_LATE_INITIATED
 -- Sent by placement.
 -- Failing case 3: INITIATED could not be written, and the order was never sent. It is written now; what is there already
 -- stays. The first statement of a transaction: a try of before that has not ended yet is waited for, so that HOLD sees

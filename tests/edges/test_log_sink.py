@@ -30,6 +30,8 @@ STARTS = {
     "uvicorn": ("uvicorn", "app.api:app"),
 }
 
+PORTS_MAX = 3
+
 
 class Api:
     """A server whose standard error is whatever a test gives it."""
@@ -41,8 +43,14 @@ class Api:
     def connection(self) -> "closing[http.client.HTTPConnection]":
         return closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=WAIT_SECONDS))
 
+    @property
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def is_ready_or_has_ended(self) -> bool:
+        return self.has_ended or self.is_ready()
+
     def is_ready(self) -> bool:
-        assert self.process.poll() is None, "it ended"
         with contextlib.suppress(OSError, http.client.HTTPException), self.connection() as connection:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200
@@ -75,32 +83,39 @@ def api(
     stderr: int | IO[Any] = subprocess.DEVNULL,
     shell_redirection: str = "",
 ) -> Iterator[Api]:
-    port = free_port()
-    command = [sys.executable, "-m", *STARTS[start], "--port", str(port)]
-    if shell_redirection:
-        command = ["sh", "-c", f'exec "$@" {shell_redirection}', "sh", *command]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "ORDERTRAIL_DATABASE_URL": database_url,
-            "ORDERTRAIL_DATA_DIR": str(folder / "data"),
-            "ORDERTRAIL_EXCHANGE_URL": exchange.url,
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        start_new_session=True,
-    )
-    running = Api(process, port)
-    try:
-        until(running.is_ready, timeout_seconds=WAIT_SECONDS, what="it is ready")
-        yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(WAIT_SECONDS)
+    environment = {
+        **os.environ,
+        "ORDERTRAIL_DATABASE_URL": database_url,
+        "ORDERTRAIL_DATA_DIR": str(folder / "data"),
+        "ORDERTRAIL_EXCHANGE_URL": exchange.url,
+    }
+    for _ in range(PORTS_MAX):
+        # Another program may have been quicker than ours: then it ends at once, and another port is tried.
+        port = free_port()
+        command = [sys.executable, "-m", *STARTS[start], "--port", str(port)]
+        if shell_redirection:
+            command = ["sh", "-c", f'exec "$@" {shell_redirection}', "sh", *command]
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        running = Api(process, port)
+        try:
+            until(running.is_ready_or_has_ended, timeout_seconds=WAIT_SECONDS, what="it is ready")
+            if running.has_ended:
+                continue
+            yield running
+            return
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(WAIT_SECONDS)
+    raise AssertionError(f"it ended {PORTS_MAX} times before it was ready")
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ PLACING = (
     "read order",
 )
 NEVER_SENT = {
+    "insert late initiated before its commit": UNCOMMITTED,
     "hold before its commit": UNCOMMITTED,
     "insert never sent before its commit": UNCOMMITTED,
     "insert never sent": EVERY_WAY,

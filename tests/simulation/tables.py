@@ -260,7 +260,7 @@ def _hold(tables: Tables, now: datetime, ids: Sequence[str]) -> list[Record]:
     return []
 
 
-def _insert_unsent(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
+def _insert_late_initiated(tables: Tables, now: datetime, *columns: Any) -> list[Record]:
     ids, types, sides, instruments, prices, quantities, keys, place_bys, retry_seconds = columns
     claimed = _claim_keys(tables, list(zip(keys, ids, strict=True)))
     for index in sorted(range(len(ids)), key=lambda index: str(ids[index])):
@@ -990,7 +990,7 @@ STATEMENTS: dict[str, tuple[str, Callable[..., list[Record]]]] = {
         for variant, sql in order_statements.INSERT_INITIATED_AND_COMPLETED.items()
     },
     order_statements.HOLD: ("hold", _hold),
-    order_statements.INSERT_UNSENT: ("insert_unsent", _insert_unsent),
+    order_statements.INSERT_LATE_INITIATED: ("insert_late_initiated", _insert_late_initiated),
     order_statements.INSERT_NEVER_SENT: ("insert_never_sent", _insert_never_sent),
     order_statements.REPLAY: ("replay", _replay),
     order_statements.KEY_OWNERS: ("key_owners", _key_owners),

@@ -171,7 +171,7 @@ SELECT (SELECT count(*) FROM recorded) AS initiated, (SELECT count(*) FROM compl
 # whether that one has queued the order.
 # An array each of $1 id, $2 type, $3 side, $4 instrument, $5 limit_price, $6 quantity, $7 client_order_id, $8 place_by;
 # $9 seconds to place_by where the caller gave none.
-INSERT_UNSENT = f"""
+INSERT_LATE_INITIATED = f"""
 WITH input AS MATERIALIZED (
     SELECT *
       FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::float8[], $6::integer[],

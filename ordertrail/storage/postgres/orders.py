@@ -90,7 +90,7 @@ class PostgresRows:
     async def insert_never_sent(self, orders: Sequence[Order]) -> list[NeverSent | SentLater | KeyTaken]:
         ids = list(dict.fromkeys(order.id for order in orders))
         await self._database.fetch_in_order(
-            (order_statements.INSERT_UNSENT, [*_columns(orders), self._deadlines.default_retry_seconds]),
+            (order_statements.INSERT_LATE_INITIATED, [*_columns(orders), self._deadlines.default_retry_seconds]),
             (order_statements.HOLD, [ids]),
             (order_statements.INSERT_NEVER_SENT, [ids, NOT_RECORDED.text]),
         )
