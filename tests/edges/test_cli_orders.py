@@ -106,8 +106,10 @@ def test_json_is_the_answer_and_nothing_else(api: Program) -> None:
     shown = json.loads(order("show", document["id"], "--json", url=api.url).stdout)
     listed = json.loads(order("list", "--client-order-id", "mine", "--json", url=api.url).stdout)
 
-    # What the exchange has reported since may stand there too: nobody trades with a market order.
-    assert [row["status"] for row in shown["trail"]][:2] == ["INITIATED", "COMPLETED"]
+    # What the exchange has reported since may stand there too, also before: nobody trades with a market order.
+    statuses = [row["status"] for row in shown["trail"]]
+    assert statuses[0] == "INITIATED"
+    assert set(statuses) - {"CANCELED"} == {"INITIATED", "COMPLETED"}
     assert [found["id"] for found in listed["orders"]] == [document["id"]]
 
 

@@ -16,6 +16,7 @@ from ordertrail.domain.venue_answer import Accepted, CancelAccepted, Found, NoAn
 from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.venues.http.client import HttpVenue
 from tests.support.clocks import ManualClock
+from tests.support.open_streams import closing_all
 from tests.support.payloads import RECORDED_ORDER, payload
 
 WAIT_SECONDS_MAX = 20.0
@@ -70,18 +71,20 @@ class Server:
     def __init__(self, *behaviours: Behaviour) -> None:
         self._behaviours = list(behaviours)
         self._serving: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self.connections = 0
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[str]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        async with server:
+        async with server, closing_all(self._writers):
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             for task in self._serving:
                 task.cancel()
             await asyncio.gather(*self._serving, return_exceptions=True)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         behaviour = self._behaviours[min(self.connections, len(self._behaviours) - 1)]
         self.connections += 1
         task = asyncio.create_task(self._behave(behaviour, Connection(reader, writer)))

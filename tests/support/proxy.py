@@ -105,6 +105,8 @@ def proxy(serve: Serve) -> Iterator[Proxy]:
             await asyncio.get_running_loop().create_future()
         finally:
             server.close()
+            # What was accepted just now begins, so that it is among those that are ended.
+            await asyncio.sleep(0)
             for connection in list(connections):
                 connection.cancel()
             await asyncio.gather(*connections, return_exceptions=True)
