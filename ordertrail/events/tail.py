@@ -19,6 +19,8 @@ from ordertrail.storage.event_rows import Event, EventLog, LogMark, LogPage, Mar
 # Of one statement; what it has is shown to readers at one go, and keeps everything else waiting for so long.
 TICK_EVENTS_MAX = 1000
 POLL_SECONDS = 0.01
+# From the end of one statement to the next at least, however long it took: other work in the process has its turn.
+PAUSE_SECONDS_MIN = 0.0025
 # Where nothing is written, polls are half as frequent each time, up to this.
 IDLE_POLL_SECONDS_MAX = 0.05
 RETRY_SECONDS_MIN = 0.1
@@ -91,10 +93,13 @@ class Tail:
         """Read on, as long as anybody watches, until cancelled."""
         while True:
             await self._is_watched.wait()
-            await self._clock.sleep(await self.run_once())
+            begun_at = self._clock.monotonic()
+            pause_seconds = await self.run_once()
+            spent_seconds = self._clock.monotonic() - begun_at
+            await self._clock.sleep(max(min(pause_seconds, PAUSE_SECONDS_MIN), pause_seconds - spent_seconds))
 
     async def run_once(self) -> float:
-        """Read once; how long to pause before the next time."""
+        """Read once; how long after its beginning to do so again."""
         if not self._watchers and self._clock.monotonic() - self._unwatched_since > LINGER_SECONDS:
             self._stop()
             return 0
