@@ -3,15 +3,16 @@
 import asyncio
 
 import pytest
+from typing_extensions import override
 
 from ordertrail.events import older_rows, tail
 from ordertrail.events.cursor import Cursor, read_cursor
 from ordertrail.events.reader import End, Reader, ReaderKind
 from ordertrail.events.shown import EventType, ShownEvent, Wanted
-from ordertrail.events.tail import IDLE_POLL_SECONDS_MAX, LINGER_SECONDS, POLL_SECONDS
+from ordertrail.events.tail import IDLE_POLL_SECONDS_MAX, LINGER_SECONDS, PAUSE_SECONDS_MIN, POLL_SECONDS
 from ordertrail.events.watching import HEARTBEAT_GROUPS, Begin, Refusal, Watching
 from ordertrail.storage.errors import StatementOutcomeUnknown
-from ordertrail.storage.event_rows import LogMark, MarkGone
+from ordertrail.storage.event_rows import LogMark, LogPage, MarkGone
 from tests.support.clocks import ManualClock
 from tests.support.event_logs import (
     ELSEWHERE,
@@ -400,6 +401,50 @@ async def test_the_log_is_read_on_at_once_while_there_is_more(
     log.append(order_event("e"))
 
     assert [await watching.tail.run_once(), await watching.tail.run_once()] == [0, POLL_SECONDS]
+
+
+class _Enough(Exception):
+    """As many pauses as a test wants."""
+
+
+class _Pauses(ManualClock):
+    """Keeps how long was paused, and ends it at the third time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(round(seconds, 6))
+        self.time += seconds
+        if len(self.pauses) == 3:
+            raise _Enough
+
+
+@pytest.mark.parametrize(
+    ("takes", "pauses"),
+    [(0.0, [0.01, 0.01, 0.01]), (0.004, [0.006] * 3), (0.008, [PAUSE_SECONDS_MIN] * 3), (5.0, [PAUSE_SECONDS_MIN] * 3)],
+)
+async def test_the_log_is_read_every_so_often_however_long_that_takes(
+    log: InMemoryEventLog, monkeypatch: pytest.MonkeyPatch, takes: float, pauses: list[float]
+) -> None:
+    clock = _Pauses()
+    watching = watching_on(log, clock=clock)
+    await joined(watching)
+    read = log.read
+
+    async def read_slowly(after: LogMark, *, events_max: int) -> LogPage | MarkGone:
+        log.append(order_event("d"))
+        clock.time += takes
+        return await read(after, events_max=events_max)
+
+    monkeypatch.setattr(log, "read", read_slowly)
+
+    with pytest.raises(_Enough):
+        await watching.tail.run()
+
+    assert clock.pauses == pauses
 
 
 async def test_every_stream_gets_a_heartbeat_in_a_round_and_goes_on_waiting(log: InMemoryEventLog) -> None:
