@@ -211,16 +211,15 @@ def placed_before_completed_is_committed() -> Iterator[None]:
 
 
 @canary(
+    **ALONE,
     profile="durable",
-    database={"lost_answer": 0.5, "lost_request": 0.1},
+    database={"lost_answer": 0.25, "hangs": 0.25},
     # Whatever else goes wrong only keeps orders from being accepted.
     network={},
     exchange={},
     failpoints={},
     no_answer=0.0,
-    unreadable=0.0,
     followers=0,
-    queue=None,
     events=("spool lost",) * 6 + ("database away",),
     keyless=1.0,
 )
