@@ -16,7 +16,7 @@ from ordertrail.domain.venue_answer import Accepted, CancelAccepted, Found, NoAn
 from ordertrail.runtime.clock import Clock, SystemClock
 from ordertrail.venues.http.client import HttpVenue
 from tests.support.clocks import ManualClock
-from tests.support.open_streams import closing_all
+from tests.support.open_streams import stream_server
 from tests.support.payloads import RECORDED_ORDER, payload
 
 WAIT_SECONDS_MAX = 20.0
@@ -70,27 +70,17 @@ class Server:
 
     def __init__(self, *behaviours: Behaviour) -> None:
         self._behaviours = list(behaviours)
-        self._serving: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
         self.connections = 0
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        async with server, closing_all(self._writers):
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            for task in self._serving:
-                task.cancel()
-            await asyncio.gather(*self._serving, return_exceptions=True)
+        async with stream_server(self._serve) as port:
+            yield f"http://127.0.0.1:{port}"
 
-    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behaviour = self._behaviours[min(self.connections, len(self._behaviours) - 1)]
         self.connections += 1
-        task = asyncio.create_task(self._behave(behaviour, Connection(reader, writer)))
-        self._serving.add(task)
-
-    async def _behave(self, behaviour: Behaviour, connection: Connection) -> None:
+        connection = Connection(reader, writer)
         try:
             await behaviour(connection)
         except (asyncio.IncompleteReadError, OSError):

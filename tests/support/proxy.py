@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tests.support.open_streams import stream_server
+
 WAIT_SECONDS = 30
 CHUNK_BYTES = 65_536
 
@@ -82,34 +84,20 @@ def proxy(serve: Serve) -> Iterator[Proxy]:
 
     async def run() -> None:
         this = Proxy(0)
-        connections: set[asyncio.Task[None]] = set()
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            connections.add(task)
             try:
                 with contextlib.suppress(CutError, OSError, EOFError, asyncio.CancelledError):
                     await serve(this, reader, writer)
             finally:
                 writer.transport.abort()
-                connections.discard(task)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        this.port = server.sockets[0].getsockname()[1]
-        task = asyncio.current_task()
-        assert task is not None
-        started.append((this, asyncio.get_running_loop(), task))
-        is_started.set()
-        try:
+        async with stream_server(connected) as this.port:
+            task = asyncio.current_task()
+            assert task is not None
+            started.append((this, asyncio.get_running_loop(), task))
+            is_started.set()
             await asyncio.get_running_loop().create_future()
-        finally:
-            server.close()
-            # What was accepted just now begins, so that it is among those that are ended.
-            await asyncio.sleep(0)
-            for connection in list(connections):
-                connection.cancel()
-            await asyncio.gather(*connections, return_exceptions=True)
 
     def run_until_cancelled() -> None:
         with contextlib.suppress(asyncio.CancelledError):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.support.open_streams import closing_all
+from tests.support.open_streams import stream_server
 from tests.support.payloads import payload
 
 
@@ -41,7 +41,6 @@ class ScriptedHttpExchange:
     answers_about: dict[tuple[str, str], Answer] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     url: str = ""
-    writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         nothing = {
@@ -55,7 +54,6 @@ class ScriptedHttpExchange:
         self.answers = nothing | self.answers
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.add(writer)
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             lines = head.lower().split(b"\r\n")
@@ -90,7 +88,6 @@ def _order_id(head: bytes, body: bytes) -> str:
 @asynccontextmanager
 async def scripted_http_exchange() -> AsyncIterator[ScriptedHttpExchange]:
     exchange = ScriptedHttpExchange()
-    server = await asyncio.start_server(exchange.serve, "127.0.0.1", 0)
-    async with server, closing_all(exchange.writers):
-        exchange.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with stream_server(exchange.serve) as port:
+        exchange.url = f"http://127.0.0.1:{port}"
         yield exchange
