@@ -18,6 +18,7 @@ from ordertrail.storage.postgres.migrate import migrate
 from tests.support.postgres import execute
 from tests.support.service import ScriptedVenue, running
 
+WAIT_SECONDS = 30
 PID = "SELECT pg_backend_pid() AS pid"
 
 # What a role may say by default, and what our sessions have all the same.
@@ -283,3 +284,37 @@ async def test_an_older_server_has_all_settings_but_those_it_does_not_know(postg
         )
 
     assert (record["known"], record["new"]) == ("20s", None)
+
+
+@pytest.mark.parametrize("is_given_up", [True, False])
+async def test_connections_that_wait_in_the_pool_are_given_up_like_the_others(
+    database_url: str, *, is_given_up: bool
+) -> None:
+    """Where somebody waits for a connection, all that end then go back to the pool, and one of them is taken."""
+    async with opened(database_url, connections_max=3) as database:
+        all_there = asyncio.Barrier(4)
+
+        async def pid(barrier: asyncio.Barrier) -> int:
+            async with database.connection() as connection:
+                await barrier.wait()
+                return int(connection.backend_pid)
+
+        holding = [asyncio.create_task(pid(all_there)) for _ in range(3)]
+        async with asyncio.timeout(WAIT_SECONDS):
+            while all_there.n_waiting < 3:  # noqa: ASYNC110 - a barrier tells nobody but who waits at it
+                await asyncio.sleep(0)
+        waiting = asyncio.create_task(database.fetch(PID))
+        while not database._wanted:  # noqa: ASYNC110 - nor does this
+            await asyncio.sleep(0)
+        await all_there.wait()
+        before = await asyncio.gather(*holding)
+        await waiting
+        assert len(database._idle) < 3
+        if is_given_up:
+            database._give_up_idle()
+
+        all_taken = asyncio.Barrier(3)
+        after = await asyncio.gather(*(pid(all_taken) for _ in range(3)))
+
+    assert len(set(before)) == len(set(after)) == 3
+    assert set(before) & set(after) == (set() if is_given_up else set(before))

@@ -5,6 +5,7 @@ that hands out servers by transaction, settings are lost, and with them the word
 """
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import Mapping
@@ -81,10 +82,15 @@ class UnsuitableError(ConnectionError):
 
 
 class Session(asyncpg.Connection):
-    """A connection that remembers which process of the server it was prepared on."""
+    """A connection that remembers which process of the server it was prepared on, and when it was left in the pool."""
 
-    __slots__ = ("backend_pid",)
+    __slots__ = ("backend_pid", "left_at")
     backend_pid: int
+    left_at: float
+
+    def leave(self, at: float) -> None:
+        """It goes back to the pool, at that time of the loop."""
+        self.left_at = at
 
 
 class Connector:
@@ -183,6 +189,7 @@ class Connector:
                 raise UnsuitableError(POOLED) from error
             raise
         session.backend_pid = record["backend_pid"]
+        session.left_at = math.inf
         if record["is_without_triggers"]:
             raise UnsuitableError(WITHOUT_TRIGGERS)
         if record["is_read_only"]:

@@ -86,6 +86,8 @@ class Database:
         # Kept at hand, for the pool's own way in and out takes longer than a statement's; with the time since when.
         self._idle: list[tuple[Any, float]] = []
         self._wanted = 0
+        # What waits in the pool since before is no better.
+        self._given_up_at = -math.inf
 
     async def open(self) -> None:
         """Prepare the pool; does not connect."""
@@ -172,7 +174,7 @@ class Database:
             self._wanted += 1
             try:
                 async with asyncio.timeout_at(deadline):
-                    connection = await self._pool.acquire()
+                    connection = await self._acquire()
             except UnsuitableError as error:
                 raise DatabaseUnsuitable(str(error)) from error
             except Exception as error:
@@ -237,6 +239,16 @@ class Database:
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + seconds_for(self._timeout_seconds)
 
+    async def _acquire(self) -> Any:
+        """A new connection, or one that was left in the pool for somebody else who waited then."""
+        assert self._pool is not None
+        while True:
+            connection: Any = await self._pool.acquire()
+            oldest = max(self._given_up_at, asyncio.get_running_loop().time() - IDLE_SECONDS_MAX)
+            if connection.left_at > oldest:
+                return connection
+            await self._let_go(connection, is_clean=False)
+
     def _take_idle(self) -> Any:
         """A connection that is at hand, still open, and was in use not long ago; None: there is none."""
         if not self._idle:
@@ -253,6 +265,7 @@ class Database:
 
     def _give_up_idle(self, *, until: float = math.inf) -> None:
         """Close the connections that have been idle since `until` or longer, and do not wait for it."""
+        self._given_up_at = max(self._given_up_at, min(until, asyncio.get_running_loop().time()))
         kept = self._idle
         self._idle = []
         for connection, since in kept:
@@ -263,7 +276,9 @@ class Database:
 
     async def _let_go(self, connection: Any, *, is_clean: bool) -> None:
         assert self._pool is not None
-        if not is_clean:
+        if is_clean:
+            connection.leave(asyncio.get_running_loop().time())
+        else:
             _terminate(connection)
         # Whether the statement was committed is known by now; how the connection ends must not change that.
         with suppress(*UNREACHABLE):

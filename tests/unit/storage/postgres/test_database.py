@@ -1,5 +1,6 @@
 """What becomes of the driver's errors, also of those that are none of its documented ones."""
 
+import math
 from typing import Any
 
 import asyncpg
@@ -31,6 +32,10 @@ class GoneAfterAnAnswer:
 
     async def fetch(self, _sql: str) -> Any:
         return [1]
+
+    left_at = math.inf
+
+    def leave(self, _at: float) -> None: ...
 
     def is_closed(self) -> bool:
         return False
